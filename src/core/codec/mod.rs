@@ -1,0 +1,1 @@
+//! What is stored or sent between nodes: bincode behind one door.

@@ -1,0 +1,42 @@
+//! Every bound on what a request may bring, refused before the log with a text that names the bound
+//! (design, section 10.1).
+
+/// One Seata frame, head included.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+/// Application data of one branch.
+pub const APPLICATION_DATA_BYTES_MAX: usize = 1 << 20;
+/// Lock key text of one branch.
+pub const LOCK_KEYS_BYTES_MAX: usize = 2 << 20;
+/// Rows that one branch locks.
+pub const ROWS_OF_BRANCH_MAX: usize = 100_000;
+/// Table name and primary key of one row together.
+pub const ROW_KEY_BYTES_MAX: usize = 1 << 10;
+/// Application id, transaction service group, transaction name, resource id.
+pub const NAME_BYTES_MAX: usize = 1 << 10;
+/// Extra data of a registration or a request.
+pub const EXTRA_DATA_BYTES_MAX: usize = 64 << 10;
+/// Requests in one merged frame.
+pub const MERGED_REQUESTS_MAX: usize = 10_000;
+/// Branches of one transaction.
+pub const BRANCHES_OF_TRANSACTION_MAX: usize = 10_000;
+/// Row locks of one transaction.
+pub const LOCKS_OF_TRANSACTION_MAX: usize = 1_000_000;
+/// A compressed body, unpacked.
+pub const UNPACKED_BODY_BYTES_MAX: usize = 8 << 20;
+/// `address:port` in an XID: with an id of 19 digits and a colon it stays within the 64 bytes of an XA global id.
+pub const XID_ADDRESS_BYTES_MAX: usize = 44;
+/// Data groups of one cluster.
+pub const DATA_GROUPS_MAX: u32 = 1_024;
+/// Nodes of one cluster.
+pub const NODES_MAX: usize = 64;
+
+/// How long a decided transaction is remembered at least: a client repeats an unanswered request up to 5 times at 30 s.
+pub const TOMBSTONE_LIFE_MS: u64 = 180_000;
+/// Branch ids that a leader reserves at a time (lock protocol, rule 2).
+pub const BRANCH_ID_BLOCK: u32 = 65_536;
+/// While deadlines are pending a leader stamps an entry at least this often (design, "Time").
+pub const STAMP_INTERVAL_MS: u64 = 10_000;
+
+const _: () = assert!(APPLICATION_DATA_BYTES_MAX + LOCK_KEYS_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(XID_ADDRESS_BYTES_MAX + 1 + 19 <= 64);
+const _: () = assert!(TOMBSTONE_LIFE_MS >= 5 * 30_000);

@@ -1,0 +1,98 @@
+//! Row keys, and the `table:pk,pk;table:pk` text that RMs send (protocol, section 3.4; semantics, section 3.1).
+
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use super::limits;
+
+/// One row of one resource: table and primary key, compared byte for byte. The resource stands beside it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct RowKey {
+    /// Table name as the RM wrote it.
+    pub table: String,
+    /// Primary key; columns of a composite key are joined by the RM.
+    pub key: String,
+}
+
+impl core::fmt::Display for RowKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}:{}", self.table, self.key)
+    }
+}
+
+/// The rows of one branch, each once, in order.
+pub type LockKeys = BTreeSet<RowKey>;
+
+/// A lock key text that goes beyond a bound of [`limits`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LockKeyError {
+    /// See [`limits::LOCK_KEYS_BYTES_MAX`].
+    #[error("the lock keys of a branch may have at most {} bytes", limits::LOCK_KEYS_BYTES_MAX)]
+    TextTooLong,
+    /// See [`limits::ROWS_OF_BRANCH_MAX`].
+    #[error("a branch may lock at most {} rows", limits::ROWS_OF_BRANCH_MAX)]
+    TooManyRows,
+    /// See [`limits::ROW_KEY_BYTES_MAX`].
+    #[error("a row key may have at most {} bytes", limits::ROW_KEY_BYTES_MAX)]
+    RowKeyTooLong,
+}
+
+/// Reads lock keys as Seata's server does: blank keys are dropped, and a piece without `:` or without keys **ends the
+/// parse**, what was read so far being kept.
+pub fn parse(text: &str) -> Result<LockKeys, LockKeyError> {
+    if text.len() > limits::LOCK_KEYS_BYTES_MAX {
+        return Err(LockKeyError::TextTooLong);
+    }
+    let mut rows = LockKeys::new();
+    for piece in text.split(';') {
+        let Some((table, keys)) = piece.split_once(':') else { break };
+        if keys.trim().is_empty() {
+            break;
+        }
+        for key in keys.split(',').filter(|key| !key.trim().is_empty()) {
+            if table.len() + key.len() > limits::ROW_KEY_BYTES_MAX {
+                return Err(LockKeyError::RowKeyTooLong);
+            }
+            rows.insert(RowKey { table: table.into(), key: key.into() });
+            if rows.len() > limits::ROWS_OF_BRANCH_MAX {
+                return Err(LockKeyError::TooManyRows);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::format;
+    use alloc::string::ToString;
+    use alloc::vec::Vec;
+
+    fn rows(text: &str) -> Vec<String> {
+        parse(text).expect("within the limits").iter().map(|row| row.to_string()).collect()
+    }
+
+    #[test]
+    fn tables_and_keys() {
+        assert_eq!(rows("t_order:1,2;t_item:a_b"), ["t_item:a_b", "t_order:1", "t_order:2"]);
+        assert_eq!(rows("stock:7;"), ["stock:7"]);
+        assert_eq!(rows("t:a:b"), ["t:a:b"]);
+        assert_eq!(rows("t:1,, ,1"), ["t:1"]);
+        assert!(rows("").is_empty());
+    }
+
+    #[test]
+    fn a_bad_piece_ends_the_parse() {
+        assert_eq!(rows("a:1;nonsense;b:2"), ["a:1"]);
+        assert_eq!(rows("a:1;b: ;c:3"), ["a:1"]);
+    }
+
+    #[test]
+    fn bounds() {
+        assert_eq!(parse(&format!("t:{}", "k".repeat(2000))), Err(LockKeyError::RowKeyTooLong));
+        assert_eq!(parse(&"x".repeat(limits::LOCK_KEYS_BYTES_MAX + 1)), Err(LockKeyError::TextTooLong));
+    }
+}

@@ -1,0 +1,212 @@
+//! What a log entry of a data group can say.
+//!
+//! Persisted: variants are added at the end and structs never change (`codec::persisted`).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, Slot, Term, TransactionId};
+
+/// One log entry: the commands that one proposer gathered, applied in order, each with an outcome of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Batch {
+    /// When its leader proposed it.
+    pub stamp: Stamp,
+    /// At least one.
+    pub commands: Vec<Command>,
+}
+
+/// The time an entry carries; apply reads no other.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+pub struct Stamp {
+    /// The group's own clock, ms with a leader. Decides: apply sets its clock to the maximum of both.
+    pub clock_ms: u64,
+    /// Wall time of the leader, ms since 1970 in UTC. Shown, never decided by.
+    pub wall_ms: u64,
+}
+
+/// One change of the state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// Founding: the slots this group owns from birth on, and where its counter starts.
+    Found(FoundV1),
+    /// First entry of a leader, and each further block of branch ids (lock protocol, rules 1 and 2).
+    Lead(LeadV1),
+    /// A new global transaction. Its id is minted here.
+    Begin(BeginV1),
+    /// A branch joins, with its row locks if their slot is owned here too (rules 3 and 6).
+    RegisterBranch(RegisterBranchV1),
+    /// A branch that nobody was told of is given up (rules 9 and 10).
+    RemoveBranch(BranchV1),
+    /// An RM's report of phase one.
+    ReportBranch(ReportBranchV1),
+    /// Commit or rollback, once (compare-and-set from Begin).
+    Decide(DecideV1),
+    /// Phase two has met a failure that it repeats: the status becomes a ..Retrying one.
+    Retry(TransactionV1),
+    /// Phase two has met a failure for good: the session is kept until an operator acts.
+    Fail(FailV1),
+    /// All branches are done and every owed release is acknowledged: the session goes, a tombstone stays (rule 13).
+    End(TransactionV1),
+    /// Row locks for a branch of any group (rule 4). `slot` must be owned here.
+    AcquireLocks(AcquireLocksV1),
+    /// Row locks go (rule 12). Idempotent.
+    ReleaseLocks(ReleaseLocksV1),
+    /// Nothing but the stamp: lets the clock pass and old tombstones go.
+    Tick,
+}
+
+/// See [`Command::Found`]. Refused if the group owns slots already.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FoundV1 {
+    /// Slots of the group, ascending.
+    pub slots: Vec<Slot>,
+    /// Their epoch.
+    pub epoch: Epoch,
+    /// The counter's first value: (ms since 2026-01-01 at cluster birth) << 8.
+    pub sequence: u64,
+}
+
+/// See [`Command::Lead`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LeadV1 {
+    /// Raft term of the leader.
+    pub tenure: Term,
+    /// How many sequence numbers to reserve for branch ids.
+    pub block: u32,
+}
+
+/// See [`Command::Begin`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BeginV1 {
+    /// `address:port` of the node that received the request; goes into the XID.
+    pub address: String,
+    /// Application id of the TM's registration.
+    pub application: String,
+    /// Transaction service group of the TM's registration.
+    pub service_group: String,
+    /// Transaction name.
+    pub name: String,
+    /// As requested; zero or less is due at once.
+    pub timeout_ms: i32,
+}
+
+/// See [`Command::RegisterBranch`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegisterBranchV1 {
+    /// Its transaction.
+    pub transaction: TransactionId,
+    /// Dealt by the leader from its block.
+    pub branch: BranchId,
+    /// Of the leader that dealt the id.
+    pub fence: Fence,
+    /// AT, TCC, ..
+    pub kind: BranchType,
+    /// Resource id.
+    pub resource: String,
+    /// As sent; empty for branches without locks.
+    pub lock_keys: String,
+    /// As sent; given back unchanged in phase two.
+    pub application_data: String,
+    /// `application:ip:port` of the registering channel.
+    pub client: String,
+    /// The lock home is this group: take the locks in the same apply (rule 6).
+    pub with_locks: bool,
+}
+
+/// Names a branch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BranchV1 {
+    /// Its transaction.
+    pub transaction: TransactionId,
+    /// The branch.
+    pub branch: BranchId,
+}
+
+/// See [`Command::ReportBranch`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReportBranchV1 {
+    /// Its transaction.
+    pub transaction: TransactionId,
+    /// The branch.
+    pub branch: BranchId,
+    /// What the RM says of it.
+    pub status: BranchStatus,
+    /// Replaces what the branch had, as Seata does.
+    pub application_data: String,
+}
+
+/// See [`Command::Decide`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DecideV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// What to do with it.
+    pub decision: Decision,
+}
+
+/// The decision on a transaction and its cause.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Decision {
+    /// Asked for by a TM.
+    Commit,
+    /// Asked for by a TM.
+    Rollback,
+    /// Its time is up by the group clock; refused in apply while it is not.
+    TimeoutRollback,
+}
+
+/// Names a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TransactionV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+}
+
+/// See [`Command::Fail`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FailV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// The branch that failed for good.
+    pub branch: BranchId,
+    /// Its last answer.
+    pub status: BranchStatus,
+}
+
+/// See [`Command::AcquireLocks`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AcquireLocksV1 {
+    /// Whose locks.
+    pub transaction: TransactionId,
+    /// For which branch.
+    pub branch: BranchId,
+    /// Kept beside the hold, for the audit.
+    pub fence: Fence,
+    /// The resource; its slot is `model::hash::lock_slot`.
+    pub resource: String,
+    /// As the RM sent them.
+    pub lock_keys: String,
+}
+
+/// See [`Command::ReleaseLocks`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReleaseLocksV1 {
+    /// Whose locks.
+    pub transaction: TransactionId,
+    /// The lock slot they are in.
+    pub slot: Slot,
+    /// Which of them.
+    pub scope: ReleaseScope,
+}
+
+/// Which locks of a transaction in one lock slot are released.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum ReleaseScope {
+    /// Of all branches.
+    All,
+    /// Of these.
+    Branches(Vec<BranchId>),
+}

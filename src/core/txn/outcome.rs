@@ -1,0 +1,114 @@
+//! What applying a command came to. Outcomes are answers inside a process or between nodes, never part of the state.
+
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{BranchStatus, Epoch, GlobalStatus, RowKey, Term, TransactionId};
+
+/// The outcome of one command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done; nothing more to say (Found, RemoveBranch, ReportBranch, Tick).
+    Done,
+    /// This tenure leads and may deal these ids.
+    Led(IdBlock),
+    /// A transaction has begun.
+    Begun(TransactionId),
+    /// The branch is in the list (again, if it was), its locks taken if asked `with_locks`.
+    Registered,
+    /// This command decided. The status is the one decided on; locks of slots owned here are released (commit).
+    Decided(GlobalStatus),
+    /// Somebody has decided before: nothing changed; the status as it stands, from the session or its tombstone.
+    Standing(GlobalStatus),
+    /// Retry, Fail or End took effect, or had before; the status now.
+    Now(GlobalStatus),
+    /// The rows are held for this branch.
+    Acquired,
+    /// The rows are free of this transaction and scope.
+    Released,
+    /// Nothing changed.
+    Refused(Refusal),
+}
+
+/// Sequence numbers for branch ids: `first..first + count`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct IdBlock {
+    /// The first one.
+    pub first: u64,
+    /// How many.
+    pub count: u32,
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum Refusal {
+    /// The slot is not active here; `epoch` is the highest seen.
+    #[error("this group does not own the slot (epoch {epoch})")]
+    NotOwner {
+        /// Highest epoch seen here.
+        epoch: Epoch,
+    },
+    /// Another leader has taken over since.
+    #[error("tenure {tenure} leads now")]
+    OldTenure {
+        /// The tenure stored.
+        tenure: Term,
+    },
+    /// The transaction is no longer in Begin.
+    #[error("the transaction is {status}")]
+    NotActive {
+        /// Its status.
+        status: GlobalStatus,
+    },
+    /// Neither a session nor a tombstone.
+    #[error("no such transaction")]
+    NoSuchTransaction,
+    /// The transaction has no such branch.
+    #[error("no such branch")]
+    NoSuchBranch,
+    /// A row is held by another transaction.
+    #[error("row lock conflict")]
+    Conflict(Conflict),
+    /// The transaction is at a bound of `model::limits`.
+    #[error("{limit}")]
+    Limit {
+        /// Names the bound.
+        limit: String,
+    },
+    /// The deadline is not reached by the group clock.
+    #[error("not due before {due_ms} ms of the group clock")]
+    NotDue {
+        /// When it is.
+        due_ms: u64,
+    },
+    /// The status machine has no such move.
+    #[error("{status} does not allow it")]
+    Illegal {
+        /// Status as it is.
+        status: GlobalStatus,
+    },
+    /// The branch cannot be in this status for a failure.
+    #[error("branch status {status} is no final failure")]
+    NoFailure {
+        /// Status given.
+        status: BranchStatus,
+    },
+    /// The group was founded before.
+    #[error("the group owns slots already")]
+    Founded,
+    /// An id that this leader may not deal.
+    #[error("the branch id is outside the counter or of another slot")]
+    BadBranchId,
+}
+
+/// Who is in the way.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The first row in conflict.
+    pub row: RowKey,
+    /// Its holder.
+    pub holder: TransactionId,
+    /// For how long it has held the row, ms of the group clock.
+    pub held_ms: u64,
+}

@@ -1,0 +1,1 @@
+//! Seata frames and messages: bytes and values, both ways.
