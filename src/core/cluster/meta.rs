@@ -141,3 +141,6 @@ fn check_founding(founding: &FoundClusterV1) -> Result<(), FoundingFault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) mod tests;
