@@ -102,15 +102,15 @@ mod tests {
     const T: Term = Term(3);
 
     /// Three voters as node 1 sees them: `heard` ms ago, and whom the two others follow.
-    fn view(heard: [Option<u64>; 2], follows: [Option<(Term, NodeId)>; 2], leader: Option<(Term, NodeId)>) -> GroupView {
+    fn view(
+        heard: [Option<u64>; 2],
+        follows: [Option<(Term, NodeId)>; 2],
+        leader: Option<(Term, NodeId)>,
+    ) -> GroupView {
         let voter = |index: usize| VoterView { heard_ms_ago: heard[index], follows: follows[index] };
         GroupView {
             me: NodeId(1),
-            voters: BTreeMap::from([
-                (NodeId(1), VoterView::default()),
-                (NodeId(2), voter(0)),
-                (NodeId(3), voter(1)),
-            ]),
+            voters: BTreeMap::from([(NodeId(1), VoterView::default()), (NodeId(2), voter(0)), (NodeId(3), voter(1))]),
             leader,
             quorum_ms_ago: None,
             election_timeout_ms: 500,

@@ -106,7 +106,7 @@ impl Meta {
     }
 }
 
-fn node(started: &NodeStartedV1) -> Node {
+pub(super) fn node(started: &NodeStartedV1) -> Node {
     Node {
         id: started.node,
         disk: started.disk,

@@ -146,7 +146,7 @@ fn silence_is_of_one_start() {
     assert_eq!(apply(&mut meta, MetaCommand::NodeReturned(of(2))), MetaOutcome::Done { picture: 5 });
 }
 
-fn commands() -> impl Strategy<Value = MetaCommand> {
+pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
     let which = (0u64..5, 0u64..5);
     prop_oneof![
         Just(MetaCommand::FoundCluster(founding())),
