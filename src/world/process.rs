@@ -1,0 +1,30 @@
+//! The process: how it is asked to stop, how it ends, what it says.
+
+#[cfg(not(madsim))]
+use crate::real::process as at_hand;
+#[cfg(madsim)]
+use crate::simulated::process as at_hand;
+
+/// The exit code of a panic: a bug of ours.
+pub const EXIT_PANIC: i32 = 70;
+
+/// Waits until somebody asks the process to stop (SIGTERM or SIGINT). From the first call on, the signals no longer
+/// kill it.
+pub async fn stop_requested() {
+    at_hand::stop_requested().await;
+}
+
+/// Ends the process at once. Nothing is flushed, no task is asked.
+pub fn exit(code: i32) -> ! {
+    at_hand::exit(code)
+}
+
+/// From now on a panic anywhere prints itself and ends the process with [`EXIT_PANIC`].
+pub fn install_panic_hook() {
+    at_hand::install_panic_hook();
+}
+
+/// Writes one line to standard output. A closed output is no reason to stop.
+pub fn say(line: &str) {
+    at_hand::say(line);
+}
