@@ -30,10 +30,8 @@ mod proposer;
 mod reads;
 mod snapshot;
 mod state_machine;
+mod storage_stub;
 mod types;
-
-#[cfg(test)]
-mod tests;
 
 pub use machine::Machine;
 pub use options::RaftOptions;

@@ -15,7 +15,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use quorate_core::model::LogIndex;
-use quorate_storage::{GroupLog, LogRecord};
+use crate::storage_stub::{GroupLog, LogRecord};
 
 use crate::message;
 use crate::types::{self, Consensus, Entry, LogId, Vote};

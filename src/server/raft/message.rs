@@ -13,7 +13,7 @@ use openraft::raft::{
 };
 use quorate_core::codec::Persisted;
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
-use quorate_storage as storage;
+use crate::storage_stub as storage;
 use serde::{Deserialize, Serialize};
 
 use crate::entry::{self, EntryBody, StoredMembersV1};

@@ -209,7 +209,7 @@ impl<M: Machine> Proposer<M> {
         (commands, callers)
     }
 
-    async fn propose(&self, batch: Batch<M>) {
+    async fn propose(&mut self, batch: Batch<M>) {
         let (node, group, again) = (self.node, self.group, self.again.0.clone());
         let payload = Payload(batch.entry.clone());
         let answer = Answer(Box::new(move |result| finish(node, group, batch, result, &again)));
