@@ -28,3 +28,8 @@ pub fn install_panic_hook() {
 pub fn say(line: &str) {
     at_hand::say(line);
 }
+
+/// The text of a file that belongs to the machine and not to a node's data: its configuration.
+pub fn read_text(path: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
