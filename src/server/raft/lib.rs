@@ -30,11 +30,13 @@ mod proposer;
 mod reads;
 mod snapshot;
 mod state_machine;
-mod storage_stub;
+#[doc(hidden)]
+pub mod storage_stub;
 mod types;
 
 pub use machine::Machine;
 pub use options::RaftOptions;
+pub use proposer::Pending;
 pub use replica::{
     Health, Leadership, MembershipError, Members, NotLeader, ProposeError, Progress, Replica, Role,
 };

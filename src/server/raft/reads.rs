@@ -54,7 +54,7 @@ impl Confirmer {
             let answer = self.round(askers.len()).await;
             for asker in askers.drain(..) {
                 // An asker that waits no longer is not a fault.
-                drop(asker.send(answer));
+                let _ = asker.send(answer);
             }
         }
     }
