@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use quorate_core::model::limits::FRAME_BYTES_MAX;
-use quorate_core::wire::{Decoded, Decoder, EncodeError, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat};
+use quorate_core::wire::{
+    Decoded, Decoder, EncodeError, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat,
+};
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, ReadHalf, SocketAddr, WriteHalf};
 use quorate_world::select::{Either3, select3};
@@ -26,7 +28,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 const OUTGOING_BYTES_MAX: usize = 2 * FRAME_BYTES_MAX;
 
 /// Why a call has no answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CallError {
     /// There is no connection, and the request was not sent.
     #[error("not connected")]
@@ -148,7 +150,7 @@ impl Connection {
     /// Returns when it is closed.
     pub async fn closed(&self) {
         let mut closed = self.shared.closed.subscribe();
-        while !closed.borrow() {
+        while !*closed.borrow() {
             if closed.changed().await.is_err() {
                 return;
             }

@@ -165,7 +165,9 @@ async fn connect(address: &str, register: &Message, on_request: OnRequest) -> Re
     let resolved: SocketAddr = resolve(address).await.map_err(|error| error.to_string())?;
     let connection = Connection::open(resolved, on_request).await.map_err(|error| error.to_string())?;
     match connection.call(register, REGISTER_TIMEOUT).await {
-        Ok(Message::RegisterTmResult(result) | Message::RegisterRmResult(result)) if result.identified => Ok(connection),
+        Ok(Message::RegisterTmResult(result) | Message::RegisterRmResult(result)) if result.identified => {
+            Ok(connection)
+        }
         Ok(other) => Err(format!("the server refused the registration: {}", other.name())),
         Err(error) => Err(error.to_string()),
     }

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, ResultCode, Xid};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, Xid};
 use quorate_core::wire::{Message, ResultPart};
 use quorate_world::task;
 use quorate_world::time::Duration;
@@ -184,7 +184,7 @@ fn branch(xid: &str, id: BranchId, kind: BranchType, resource: &str, application
 }
 
 fn result(commit: bool, xid: String, branch_id: BranchId, status: BranchStatus) -> Message {
-    let result = ResultPart { code: ResultCode::Success, ..ResultPart::success() };
+    let result = ResultPart::success();
     if commit {
         Message::BranchCommitResult { result, xid, branch_id, status }
     } else {

@@ -139,7 +139,9 @@ pub fn conclude_rollback(answer: Option<GlobalStatus>) -> Conclusion {
             | GlobalStatus::TimeoutRollbackFailed
             | GlobalStatus::RollbackRetryTimeout,
         ) => Conclusion::RolledBack,
-        Some(GlobalStatus::Committed | GlobalStatus::AsyncCommitting | GlobalStatus::Committing) => Conclusion::Committed,
+        Some(GlobalStatus::Committed | GlobalStatus::AsyncCommitting | GlobalStatus::Committing) => {
+            Conclusion::Committed
+        }
         Some(_) | None => Conclusion::Unknown,
     }
 }
