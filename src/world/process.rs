@@ -42,3 +42,8 @@ pub struct Usage {
 pub fn usage_of(pid: u32) -> crate::io::Result<Usage> {
     at_hand::usage_of(pid)
 }
+
+/// The text of a file that belongs to the machine and not to a node's data: its configuration.
+pub fn read_text(path: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}
