@@ -187,3 +187,6 @@ fn fill(slots: &mut [Option<GroupId>], range: &SlotRange, groups: &[Weighted]) -
     span.ok_or(ShardingError::BadRange { first, last })?.fill(Some(group));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
