@@ -107,12 +107,16 @@ impl Transactions {
         Ok(Outcome::Done)
     }
 
-    /// Rule 4. Where the transaction lives here too, one more guard: it must be undecided. Then an acquire that comes
-    /// late leaves no orphan.
+    /// Rule 4. Where the transaction lives here too, two more guards: it must be undecided, so that an acquire that comes
+    /// late leaves no orphan, and a listed branch takes what it is listed with.
     pub(super) fn acquire_locks(&mut self, acquire: &AcquireLocksV1) -> Result<Outcome, Refusal> {
         self.active(lock_slot(&acquire.resource))?;
         if self.owns(acquire.transaction.slot()).is_some() {
-            self.undecided(acquire.transaction)?;
+            let session = self.undecided(acquire.transaction)?;
+            let listed = session.branches.get(&acquire.branch);
+            if listed.is_some_and(|branch| !takes(branch, acquire)) {
+                return Err(Refusal::BadBranchId);
+            }
         }
         let rows = rows_of(&acquire.lock_keys)?;
         self.take(&Wanted {
@@ -182,6 +186,10 @@ fn is_same(branch: &Branch, register: &RegisterBranchV1) -> bool {
         && *branch.lock_keys == *register.lock_keys
         && *branch.client == *register.client
         && branch.fence == register.fence
+}
+
+fn takes(branch: &Branch, acquire: &AcquireLocksV1) -> bool {
+    branch.kind == BranchType::AT && *branch.resource == *acquire.resource && *branch.lock_keys == *acquire.lock_keys
 }
 
 fn branch_of(register: &RegisterBranchV1, rows: usize) -> Branch {

@@ -70,13 +70,13 @@ impl Ghost {
         let fence = Fence { epoch: EPOCH, tenure };
         let name = TransactionV1 { transaction };
         match wish.kind {
-            0..6 => begin(i32::from(wish.number) * 40 - 200),
-            6..15 => {
+            0..3 => begin(i32::from(wish.number) * 40 - 200),
+            3..15 => {
                 self.dealt += 1;
-                let kind = if wish.number % 4 == 0 { BranchType::TCC } else { BranchType::AT };
+                let kind = if wish.number % 3 == 0 { BranchType::TCC } else { BranchType::AT };
                 let mut command = register(transaction, FIRST_SEQUENCE + self.dealt, kind, resource, &rows);
                 command.fence = fence;
-                command.with_locks &= wish.number % 3 != 0;
+                command.with_locks &= wish.number % 4 != 0;
                 if wish.stale && wish.number % 2 == 0 {
                     command.branch = known; // a doubled proposal, or an id used twice
                 }
@@ -94,11 +94,15 @@ impl Ghost {
                 decide(transaction, decisions[usize::from(wish.number) % 3])
             }
             25..27 => Command::Retry(name),
-            27 => Command::Fail(FailV1 {
-                transaction,
-                branch: known,
-                status: BranchStatus::ALL[[7, 10, 6][usize::from(wish.number) % 3]],
-            }),
+            27 => {
+                let direction = state.session(transaction).and_then(Session::direction);
+                let status = match direction {
+                    _ if wish.stale => BranchStatus::PhaseTwo_CommitFailed_Retryable,
+                    Some(Direction::Commit) => BranchStatus::PhaseTwo_CommitFailed_Unretryable,
+                    Some(Direction::Rollback) | None => BranchStatus::PhaseTwo_RollbackFailed_Unretryable,
+                };
+                Command::Fail(FailV1 { transaction, branch: known, status })
+            }
             28..30 => Command::End(name),
             30 => Command::Detach(name),
             31 => Command::Forget(name),
@@ -296,7 +300,7 @@ fn the_decisions_of_the_moves_meet_every_status() {
     let mut runner = TestRunner::deterministic();
     let mut seen = BTreeSet::new();
     let mut refusals = BTreeSet::new();
-    for _ in 0..150 {
+    for _ in 0..300 {
         let moves = moves(80).new_tree(&mut runner).expect("no filter").current();
         let (mut state, mut ghost) = (founded(), Ghost::default());
         for wish in &moves {
