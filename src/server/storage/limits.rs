@@ -43,6 +43,8 @@ pub const SNAPSHOT_SYNC_BYTES: u64 = 1 << 20;
 pub const SNAPSHOT_PACE_BYTES_PER_S: u64 = 50_000_000;
 /// The largest snapshot that is written or received.
 pub const SNAPSHOT_BYTES_MAX: u64 = 2 << 30;
+/// Snapshots that a node receives at a time; further ones wait.
+pub const SNAPSHOTS_RECEIVED_MAX: usize = 2;
 /// Encoded membership in a snapshot's head.
 pub const MEMBERSHIP_BYTES_MAX: usize = 1 << 20;
 

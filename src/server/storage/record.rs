@@ -327,7 +327,14 @@ mod tests {
         };
         assert_eq!(with(4, 0), Malformed::Field(0, "payload"));
         assert_eq!(with(4, 10), Malformed::Field(10, "payload"));
-        assert_eq!(decode(&{ let mut empty = vec![0; 32]; empty[4] = 77; empty }), Err(Malformed::Kind(77)));
+        assert_eq!(
+            decode(&{
+                let mut empty = vec![0; 32];
+                empty[4] = 77;
+                empty
+            }),
+            Err(Malformed::Kind(77))
+        );
         assert_eq!(with(12, 1), Malformed::Field(1, "group"));
         assert_eq!(with(4, kind::STATE), Malformed::Field(kind::STATE, "length"));
         assert_eq!(with(4, kind::VOTE), Malformed::Field(kind::VOTE, "payload"));

@@ -68,6 +68,9 @@ fn judge_head(rest: &[u8], position: u32, expected: BatchNumber, segment: Segmen
     if let Some(beyond) = places.iter().find(|place| **place >= head.sectors) {
         return damaged(position + beyond, format!("a sector of batch {number} stands behind its end"));
     }
+    if head.sectors as usize > rest.len() / SECTOR_BYTES {
+        return damaged(position, format!("batch {number} runs past the end of the segment"));
+    }
     let found = places.len() as u32;
     if found < head.sectors {
         return Verdict::Torn { found, expected: Some(head.sectors) };
