@@ -27,6 +27,9 @@ const EXIT_STOPPED: i32 = 70;
 /// How long a build may take before the next group's turn, should openraft have declined to begin it.
 const BUILD_MAX: Duration = Duration::from_secs(600);
 
+/// How long a process that ends takes at most to drop its tasks.
+const LAST_WORD: Duration = Duration::from_millis(200);
+
 pub(crate) fn leadership_of(node: NodeId, metrics: &RaftServerMetrics<Consensus>) -> Leadership {
     let leader = metrics.current_leader.map(NodeId);
     Leadership {
@@ -59,11 +62,20 @@ impl LeadershipKeeper {
             }
         }
         if !self.stopping.load(Ordering::Acquire) {
-            let reason = self.raft.metrics().borrow_watched().running_state.clone();
-            tracing::error!(group = %self.group, ?reason, "a replica stopped by itself; the process stops");
-            process::exit(EXIT_STOPPED);
+            self.stopped_by_itself().await;
         }
         self.note(Leadership::default());
+    }
+
+    async fn stopped_by_itself(&self) {
+        // A process that ends drops its tasks in any order, and this looks like a failure of the first; then this one
+        // is dropped here.
+        sleep(LAST_WORD).await;
+        let running = self.raft.metrics().borrow_watched().running_state.clone();
+        if let Err(reason) = running {
+            tracing::error!(group = %self.group, %reason, "a replica stopped by itself; the process stops");
+            process::exit(EXIT_STOPPED);
+        }
     }
 
     fn note(&self, now: Leadership) {

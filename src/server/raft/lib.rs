@@ -34,6 +34,9 @@ mod state_machine;
 pub mod storage_stub;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use machine::Machine;
 pub use options::RaftOptions;
 pub use proposer::Pending;
