@@ -154,6 +154,9 @@ pub(crate) async fn scan(
 }
 
 async fn judge_tail(opened: &Opened, at: u64, expected: BatchNumber) -> Result<Verdict, StorageError> {
+    if quorate_world::bug!("first_bad_is_the_end") {
+        return Ok(Verdict::Clean);
+    }
     let rest = vec![0; (opened.bytes - at) as usize];
     let rest = opened.file.read_at(at, rest).await.tried("read a segment")?;
     let position = (at / SECTOR_BYTES as u64) as u32;
