@@ -11,6 +11,8 @@ pub mod client_version;
 pub mod decoder;
 pub mod frame;
 pub mod message;
+#[cfg(test)]
+mod properties;
 pub mod seata;
 
 pub use client_version::ClientVersion;
