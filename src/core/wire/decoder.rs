@@ -118,13 +118,12 @@ impl Decoder {
     }
 
     fn cut(&mut self) -> Result<Option<Decoded>, FrameError> {
-        if self.buffer.len() < self.needed.max(1) {
+        if self.buffer.len() < self.needed {
             return Ok(None);
         }
-        let [first, rest @ ..] = &self.buffer[..] else { return Ok(None) };
-        let second = *rest.first().unwrap_or(&MAGIC[1]);
-        if [*first, second] != MAGIC {
-            return Err(FrameError::Magic([*first, second]));
+        let [first, second, ..] = self.buffer[..] else { return Ok(None) };
+        if [first, second] != MAGIC {
+            return Err(FrameError::Magic([first, second]));
         }
         let Some(byte) = self.buffer.get(2) else { return Ok(None) };
         match *self.version.get_or_insert(Version::of_byte(*byte)) {

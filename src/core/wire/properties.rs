@@ -398,6 +398,7 @@ fn heads_that_lie_end_the_connection() {
     let error = |bytes: &[u8]| decode_in_pieces(bytes, &[usize::MAX]).1;
     assert_eq!(error(b"GET / HTTP"), Some(FrameError::Magic(*b"GE")));
     assert_eq!(error(&[0xda]), None);
+    assert_eq!(decode_in_pieces(b"GET", &[1]).1, Some(FrameError::Magic(*b"GE")), "the same in pieces");
     assert_eq!(error(&[0xda, 0xdb]), Some(FrameError::Magic([0xda, 0xdb])));
     for full in [i32::MIN, -1, 0, 6, 15] {
         let [a, b, c, d] = full.to_be_bytes();
