@@ -28,3 +28,22 @@ pub fn install_panic_hook() {
 pub fn say(line: &str) {
     at_hand::say(line);
 }
+
+/// What a process of this machine has used since its start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// User and system time of all its threads.
+    pub cpu: crate::time::Duration,
+    /// Most memory it has had resident, bytes.
+    pub resident_bytes_peak: u64,
+}
+
+/// Reads what process `pid` has used. Simulated processes have no such figures.
+pub fn usage_of(pid: u32) -> crate::io::Result<Usage> {
+    at_hand::usage_of(pid)
+}
+
+/// The text of a file that belongs to the machine and not to a node's data: its configuration.
+pub fn read_text(path: &str) -> std::io::Result<String> {
+    std::fs::read_to_string(path)
+}

@@ -13,6 +13,7 @@ mod error;
 pub mod keys;
 mod layers;
 mod seata;
+mod show;
 #[cfg(test)]
 mod tests;
 mod values;

@@ -211,6 +211,19 @@ fn long_addresses_are_warned_about() {
     assert_eq!(long.warnings().len(), 1);
 }
 
+#[test]
+fn what_is_shown_reads_back_as_the_same() {
+    let explicit = "groups = 2\nadvertise = '10.0.0.1:1'\nlog_format = 'json'\n[sharding]\nstrategy = 'explicit'\n\
+                    table = '0-9=1,10-4095=2'\n[storage]\nwal_bytes_target = 300000001";
+    let places = format!("node_id = 2\n{PEERS}replicas = 1\ngroups_at.one = 'c:9091'\ndata_dir = 'a \\ \"b\"'");
+    for text in ["", explicit, &places, "join = 'a:9091'\n[sharding]\nstrategy = 'modulo'"] {
+        let config = file(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(file(&config.to_toml()), Ok(config.clone()), "{}", config.to_toml());
+    }
+    let secret = file("admin.token = 'sesame'").expect("right");
+    assert!(!secret.to_toml().contains("sesame"));
+}
+
 /// `docs/OPERATING.md` has one row `` | `key` | default | meaning | `` per key.
 #[test]
 fn the_manual_lists_every_key() {
