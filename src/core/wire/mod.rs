@@ -13,6 +13,8 @@ pub mod frame;
 pub mod message;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod samples;
 pub mod seata;
 
 pub use client_version::ClientVersion;
