@@ -1,1 +1,6 @@
-//! The server.
+//! The server: one process of the cluster.
+//!
+//! A request flows one way: listener, wire, coordinator, (peer), raft, storage and peers, apply, and the answer back
+//! the same way. Ring 1: everything here acts and decides nothing; what is decided stands in `quorate-core`.
+
+pub mod peer;

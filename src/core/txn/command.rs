@@ -56,20 +56,25 @@ pub enum Command {
     ReleaseLocks(ReleaseLocksV1),
     /// Nothing but the stamp: lets the clock pass and old tombstones go.
     Tick,
+    /// Of a commit with several kinds of branches only AT ones are left: they go on after the answer
+    /// (Committing becomes AsyncCommitting).
+    Detach(TransactionV1),
+    /// An operator ends a session that failed for good, after its releases are acknowledged; a tombstone stays.
+    Forget(TransactionV1),
 }
 
-/// See [`Command::Found`]. Refused if the group owns slots already.
+/// See [`Command::Found`]. Refused if the group was founded before.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct FoundV1 {
-    /// Slots of the group, ascending.
+    /// Slots of the group, ascending; none for a group that gets its slots by migration.
     pub slots: Vec<Slot>,
     /// Their epoch.
     pub epoch: Epoch,
-    /// The counter's first value: (ms since 2026-01-01 at cluster birth) << 8.
+    /// The counter's first value, not zero: (ms since 2026-01-01 at cluster birth) << 8.
     pub sequence: u64,
 }
 
-/// See [`Command::Lead`].
+/// See [`Command::Lead`]. Before [`Command::Found`] the reserved block is empty.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct LeadV1 {
     /// Raft term of the leader.

@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BranchStatus, Epoch, GlobalStatus, RowKey, Term, TransactionId};
+use crate::model::{BranchStatus, BranchType, Epoch, GlobalStatus, RowKey, Term, TransactionId};
 
 /// The outcome of one command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -17,11 +17,12 @@ pub enum Outcome {
     Begun(TransactionId),
     /// The branch is in the list (again, if it was), its locks taken if asked `with_locks`.
     Registered,
-    /// This command decided. The status is the one decided on; locks of slots owned here are released (commit).
+    /// This command decided. The status is the one decided on: for a commit that came after the deadline it is
+    /// TimeoutRollbacking. At a commit the locks of slots owned here are released.
     Decided(GlobalStatus),
     /// Somebody has decided before: nothing changed; the status as it stands, from the session or its tombstone.
     Standing(GlobalStatus),
-    /// Retry, Fail or End took effect, or had before; the status now.
+    /// Retry, Fail, Detach, End or Forget took effect, or had before; the status now.
     Now(GlobalStatus),
     /// The rows are held for this branch.
     Acquired,
@@ -95,11 +96,23 @@ pub enum Refusal {
         status: BranchStatus,
     },
     /// The group was founded before.
-    #[error("the group owns slots already")]
+    #[error("the group is founded already")]
     Founded,
     /// An id that this leader may not deal.
-    #[error("the branch id is outside the counter or of another slot")]
+    #[error("the branch id is outside the counter, of another slot, or in use for something else")]
     BadBranchId,
+    /// Branches of this kind are not served.
+    #[error("branches of type {kind} are not supported")]
+    Unsupported {
+        /// The kind asked for.
+        kind: BranchType,
+    },
+    /// Slots out of order or beyond the last one, or a counter that starts at zero.
+    #[error("these slots cannot be founded")]
+    BadFounding,
+    /// No sequence numbers are left for an id.
+    #[error("the id counter is exhausted")]
+    Exhausted,
 }
 
 /// Who is in the way.

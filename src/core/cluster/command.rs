@@ -1,0 +1,133 @@
+//! What a log entry of the meta group can say, and what comes of it.
+//!
+//! Persisted: variants are added at the end and structs never change (`codec::persisted`).
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
+use crate::model::{GroupId, NodeId};
+use crate::txn::Stamp;
+
+/// One log entry of group 0: commands applied in order, each with an outcome of its own.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MetaBatch {
+    /// When its leader proposed it. The meta group decides nothing by time.
+    pub stamp: Stamp,
+    /// At least one.
+    pub commands: Vec<MetaCommand>,
+}
+
+/// One change of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MetaCommand {
+    /// The first command of a cluster. Refused if there is one already.
+    FoundCluster(FoundClusterV1),
+    /// A node has started; its own first word.
+    NodeStarted(NodeStartedV1),
+    /// Nothing has been heard of this start of a node for two election timeouts.
+    NodeSilent(NodeV1),
+    /// This start of a node is heard again.
+    NodeReturned(NodeV1),
+}
+
+/// See [`MetaCommand::FoundCluster`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FoundClusterV1 {
+    /// Drawn by the founder.
+    pub cluster: ClusterId,
+    /// Wall time of the founder, ms since 1970; the id counters start from it.
+    pub birth_ms: u64,
+    /// All founders, ascending by id.
+    pub nodes: Vec<NodeStartedV1>,
+    /// All data groups, ascending by id.
+    pub groups: Vec<GroupV1>,
+    /// The owner of each slot, by slot number; 4096 of them.
+    pub slots: Vec<GroupId>,
+}
+
+/// A data group at founding.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupV1 {
+    /// Its id, from 1.
+    pub group: GroupId,
+    /// Its name in the configuration; may be empty.
+    pub label: String,
+    /// The preferred leader first.
+    pub replicas: Vec<NodeId>,
+}
+
+/// See [`MetaCommand::NodeStarted`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeStartedV1 {
+    /// Which.
+    pub node: NodeId,
+    /// Its disk.
+    pub disk: DiskId,
+    /// The number of this start.
+    pub epoch: StartEpoch,
+    /// The random id of this start.
+    pub start: StartId,
+    /// Where it is reached from now on.
+    pub addresses: Addresses,
+}
+
+/// One start of a node. A word about an earlier start changes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NodeV1 {
+    /// Which.
+    pub node: NodeId,
+    /// Which start of it.
+    pub epoch: StartEpoch,
+}
+
+/// The outcome of one command.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum MetaOutcome {
+    /// It holds now, or held before.
+    Done {
+        /// The picture number after it.
+        picture: u64,
+    },
+    /// Nothing changed.
+    Refused(MetaRefusal),
+}
+
+/// Why a command changed nothing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum MetaRefusal {
+    /// A cluster is founded once.
+    #[error("the cluster {0} was founded before")]
+    Founded(ClusterId),
+    /// Nothing before the founding.
+    #[error("there is no cluster yet")]
+    NotFounded,
+    /// Never heard of, or removed.
+    #[error("node {0} is no member of this cluster")]
+    UnknownNode(NodeId),
+    /// A stranger under a known id.
+    #[error(transparent)]
+    Identity(IdentityRefusal),
+    /// A founding that would not work.
+    #[error("the founding is wrong: {0}")]
+    Founding(FoundingFault),
+}
+
+/// What is wrong with a founding.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum FoundingFault {
+    /// No node, more than 64, id 0 or beyond 2^32-1, an id twice, or two that are equal modulo 64.
+    #[error("node ids must be 1 to 4294967295, at most 64 of them, no two equal modulo 64")]
+    Nodes,
+    /// No group, more than 1,024, group 0, or an id twice.
+    #[error("groups must count from 1 to at most 1024")]
+    Groups,
+    /// A group without replicas, or on a node that is not there or there twice.
+    #[error("the replicas of group {0} are not distinct founders")]
+    Replicas(GroupId),
+    /// Not 4096 slots, or one of an unknown group.
+    #[error("every one of the 4096 slots must belong to a group")]
+    Slots,
+}

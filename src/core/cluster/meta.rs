@@ -1,0 +1,143 @@
+//! The meta group's state machine: the only way the cluster's own state changes.
+//!
+//! Pure and total, like the transactions': no clock, no I/O, no command that can stop it. The picture number rises
+//! with every change, and with nothing else.
+
+use alloc::collections::BTreeMap;
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::command::{
+    FoundClusterV1, FoundingFault, GroupV1, MetaBatch, MetaCommand, MetaOutcome, MetaRefusal, NodeStartedV1, NodeV1,
+};
+use super::member::Node;
+use super::routing::{GroupRoute, Routing, SlotRoute};
+use crate::model::limits::{DATA_GROUPS_MAX, NODES_MAX};
+use crate::model::{Epoch, GroupId, NodeId, SLOTS};
+
+/// The replicated state of group 0. A clone shares the tables.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Meta {
+    pub(super) clock_ms: u64,
+    pub(super) routing: Routing,
+}
+
+impl Meta {
+    /// Before the founding.
+    pub fn new() -> Meta {
+        Meta::default()
+    }
+
+    /// The picture that nodes route by.
+    pub fn routing(&self) -> &Routing {
+        &self.routing
+    }
+
+    /// The group clock, ms with a leader.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// Applies one entry: an outcome for each command, in order.
+    pub fn apply(&mut self, batch: &MetaBatch) -> Vec<MetaOutcome> {
+        self.clock_ms = self.clock_ms.max(batch.stamp.clock_ms);
+        batch.commands.iter().map(|command| self.apply_one(command)).collect()
+    }
+
+    fn apply_one(&mut self, command: &MetaCommand) -> MetaOutcome {
+        let changed = match command {
+            MetaCommand::FoundCluster(founding) => self.found(founding),
+            MetaCommand::NodeStarted(started) => self.node_started(started),
+            MetaCommand::NodeSilent(which) => self.node_heard(*which, true),
+            MetaCommand::NodeReturned(which) => self.node_heard(*which, false),
+        };
+        match changed {
+            Ok(changed) => {
+                self.routing.picture += u64::from(changed);
+                MetaOutcome::Done { picture: self.routing.picture }
+            }
+            Err(refusal) => MetaOutcome::Refused(refusal),
+        }
+    }
+
+    fn found(&mut self, founding: &FoundClusterV1) -> Result<bool, MetaRefusal> {
+        if let Some(cluster) = self.routing.cluster {
+            return Err(MetaRefusal::Founded(cluster));
+        }
+        check_founding(founding).map_err(MetaRefusal::Founding)?;
+        let first = Epoch(1);
+        let route = |group: &GroupV1| GroupRoute { label: group.label.clone(), replicas: group.replicas.clone() };
+        self.routing = Routing {
+            picture: self.routing.picture,
+            cluster: Some(founding.cluster),
+            birth_ms: founding.birth_ms,
+            slots: Arc::new(founding.slots.iter().map(|group| SlotRoute { group: *group, epoch: first }).collect()),
+            groups: Arc::new(founding.groups.iter().map(|group| (group.group, route(group))).collect()),
+            nodes: Arc::new(founding.nodes.iter().map(|started| (started.node, node(started))).collect()),
+        };
+        Ok(true)
+    }
+
+    fn node_started(&mut self, started: &NodeStartedV1) -> Result<bool, MetaRefusal> {
+        let known = self.node_mut(started.node)?;
+        known.admits(started.disk, started.epoch, started.start).map_err(MetaRefusal::Identity)?;
+        let new = node(started);
+        let changed = *known != new;
+        *known = new;
+        Ok(changed)
+    }
+
+    fn node_heard(&mut self, which: NodeV1, silent: bool) -> Result<bool, MetaRefusal> {
+        let known = self.node_mut(which.node)?;
+        // A word about an earlier start is void: the node has spoken for itself since.
+        let changed = known.epoch == which.epoch && known.silent != silent;
+        if changed {
+            known.silent = silent;
+        }
+        Ok(changed)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, MetaRefusal> {
+        if self.routing.cluster.is_none() {
+            return Err(MetaRefusal::NotFounded);
+        }
+        Arc::make_mut(&mut self.routing.nodes).get_mut(&id).ok_or(MetaRefusal::UnknownNode(id))
+    }
+}
+
+fn node(started: &NodeStartedV1) -> Node {
+    Node {
+        id: started.node,
+        disk: started.disk,
+        epoch: started.epoch,
+        start: started.start,
+        addresses: started.addresses.clone(),
+        silent: false,
+    }
+}
+
+fn check_founding(founding: &FoundClusterV1) -> Result<(), FoundingFault> {
+    let nodes: BTreeSet<NodeId> = founding.nodes.iter().map(|started| started.node).collect();
+    let residues: BTreeSet<u64> = nodes.iter().map(|node| node.0 % NODES_MAX as u64).collect();
+    let in_range = nodes.iter().all(|node| (1..=u64::from(u32::MAX)).contains(&node.0));
+    // Distinct residues modulo 64 also bound the number of nodes, and find an id that is there twice.
+    if nodes.is_empty() || !in_range || residues.len() != founding.nodes.len() {
+        return Err(FoundingFault::Nodes);
+    }
+    let groups: BTreeMap<GroupId, &GroupV1> = founding.groups.iter().map(|group| (group.group, group)).collect();
+    let in_range = groups.keys().all(|group| (1..=DATA_GROUPS_MAX).contains(&group.0));
+    if groups.is_empty() || !in_range || groups.len() != founding.groups.len() {
+        return Err(FoundingFault::Groups);
+    }
+    for group in &founding.groups {
+        let distinct: BTreeSet<NodeId> = group.replicas.iter().copied().collect();
+        if distinct.is_empty() || distinct.len() != group.replicas.len() || !distinct.is_subset(&nodes) {
+            return Err(FoundingFault::Replicas(group.group));
+        }
+    }
+    if founding.slots.len() != usize::from(SLOTS) || !founding.slots.iter().all(|group| groups.contains_key(group)) {
+        return Err(FoundingFault::Slots);
+    }
+    Ok(())
+}

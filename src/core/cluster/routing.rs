@@ -1,0 +1,129 @@
+//! The picture that every node routes by: which group owns a slot, which nodes carry a group, where a node is.
+//!
+//! It is the applied state of the meta group, shared by reference: a clone costs a few counters. A node with an old
+//! picture asks the wrong group, which refuses by its own state; a wrong picture is never a wrong answer.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::member::{ClusterId, Node};
+use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
+
+/// 2026-01-01T00:00:00Z in ms since 1970: where id counters count from.
+pub const BIRTH_ZERO_MS: u64 = 1_767_225_600_000;
+
+/// Who owns a slot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SlotRoute {
+    /// The owner.
+    pub group: GroupId,
+    /// The version of its ownership.
+    pub epoch: Epoch,
+}
+
+/// Who carries a data group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GroupRoute {
+    /// Its name in the configuration; may be empty.
+    pub label: String,
+    /// The preferred leader first.
+    pub replicas: Vec<NodeId>,
+}
+
+/// The cluster as of one picture number.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Routing {
+    pub(super) picture: u64,
+    pub(super) cluster: Option<ClusterId>,
+    pub(super) birth_ms: u64,
+    pub(super) slots: Arc<Vec<SlotRoute>>,
+    pub(super) groups: Arc<BTreeMap<GroupId, GroupRoute>>,
+    pub(super) nodes: Arc<BTreeMap<NodeId, Node>>,
+}
+
+impl Routing {
+    /// Before a cluster is founded, or before this node knows of it: nothing is routed.
+    pub fn empty() -> Routing {
+        Routing::default()
+    }
+
+    /// Rises with every change of nodes, their silence, and routing. 0 before the founding.
+    pub fn picture(&self) -> u64 {
+        self.picture
+    }
+
+    /// None before the founding.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
+    }
+
+    /// Wall time of the founding, ms since 1970.
+    pub fn birth_ms(&self) -> u64 {
+        self.birth_ms
+    }
+
+    /// Where every group's id counter starts: a wiped and founded-again cluster repeats no id.
+    pub fn first_sequence(&self) -> u64 {
+        // A counter starts at 1 at least; a birth before 2026 counts as 2026.
+        (self.birth_ms.saturating_sub(BIRTH_ZERO_MS) << 8).max(1)
+    }
+
+    /// The owner of a slot.
+    pub fn slot(&self, slot: Slot) -> Option<SlotRoute> {
+        self.slots.get(usize::from(slot.0)).copied()
+    }
+
+    /// The group that owns a slot.
+    pub fn group_of(&self, slot: Slot) -> Option<GroupId> {
+        self.slot(slot).map(|route| route.group)
+    }
+
+    /// The version of a slot's ownership.
+    pub fn epoch_of(&self, slot: Slot) -> Option<Epoch> {
+        self.slot(slot).map(|route| route.epoch)
+    }
+
+    /// The slots of one group, ascending. A scan, for founding and for people.
+    pub fn slots_of(&self, group: GroupId) -> impl Iterator<Item = (Slot, Epoch)> + '_ {
+        (0..SLOTS)
+            .zip(self.slots.iter())
+            .filter_map(move |(slot, route)| (route.group == group).then_some((Slot(slot), route.epoch)))
+    }
+
+    /// All data groups, ascending; the meta group is not among them.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &GroupRoute)> {
+        self.groups.iter().map(|(group, route)| (*group, route))
+    }
+
+    /// One data group.
+    pub fn group(&self, group: GroupId) -> Option<&GroupRoute> {
+        self.groups.get(&group)
+    }
+
+    /// The nodes that carry a group, preferred leader first; for the meta group all nodes. Empty if unknown.
+    pub fn replicas(&self, group: GroupId) -> Vec<NodeId> {
+        if group == GroupId::META {
+            return self.nodes.keys().copied().collect();
+        }
+        self.groups.get(&group).map(|route| route.replicas.clone()).unwrap_or_default()
+    }
+
+    /// The node that should lead a data group while it is up.
+    pub fn preferred_leader(&self, group: GroupId) -> Option<NodeId> {
+        self.groups.get(&group).and_then(|route| route.replicas.first().copied())
+    }
+
+    /// All nodes, ascending.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// One node.
+    pub fn node(&self, node: NodeId) -> Option<&Node> {
+        self.nodes.get(&node)
+    }
+}

@@ -1,0 +1,24 @@
+//! Every type of this crate that is stored or sent between nodes, and how long it may get.
+//!
+//! Rules for such a type (storage, section 12); `tests/golden/` holds the bytes of each variant, and a test fails when
+//! one of them changes:
+//!
+//! 1. Variants are added at the end; never moved, never removed.
+//! 2. Structs never change. New fields are a `BeginV2` in a new variant.
+//! 3. No `usize`, float, hash map, `char`, borrowed data or shape-changing serde attribute. Equal values, equal bytes.
+
+use super::Persisted;
+use crate::txn::{Batch, Command, Outcome};
+
+/// A single command is bounded by the limits of one request (`model::limits`) far below this.
+const COMMAND_BYTES_MAX: usize = 12 << 20;
+
+impl Persisted for Command {
+    const BYTES_MAX: usize = COMMAND_BYTES_MAX;
+}
+impl Persisted for Batch {
+    const BYTES_MAX: usize = COMMAND_BYTES_MAX;
+}
+impl Persisted for Outcome {
+    const BYTES_MAX: usize = 1 << 20;
+}

@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+"""Real clients against real nodes: what `make interop` runs.
+
+Starts a MariaDB of its own and real `quorate` processes (one node, then three), lets the conformance scenarios and the
+Java, Go and Python kits loose on them, and ends with a table. `tests/not-yet.txt` lists what does not pass yet: a
+failure outside the list and a pass inside it are both red. Everything lives in a temporary folder and on loopback.
+
+Exit status: 0 as expected, 1 not, 2 could not run.
+"""
+
+import argparse
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+import database
+import nodes
+
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+SUITES = {}
+
+
+class Outcome:
+    """One case: `suite/name`, `pass`, `fail` or `skip`, and what was printed about it."""
+
+    def __init__(self, suite, name, verdict, note=""):
+        self.key, self.verdict, self.note = f"{suite}/{name}", verdict, note
+
+
+def suite(name):
+    """Registers a function that takes the stage and yields outcomes."""
+
+    def register(function):
+        SUITES[name] = function
+        return function
+
+    return register
+
+
+class Stage:
+    """What the suites play on: the binary, the databases, a folder for logs."""
+
+    def __init__(self, binary, folder, db):
+        self.binary, self.folder, self.db = binary, folder, db
+
+    def cluster(self, name, count):
+        return nodes.Cluster(self.binary, self.folder / name, count)
+
+
+def run(command, log, timeout_s):
+    """Runs a kit; its whole output also goes to `log`. A kit that hangs is ended and says so in its last line."""
+    with open(log, "w", encoding="utf-8") as out:
+        try:
+            done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=out, text=True,
+                                  timeout=timeout_s, check=False)
+            text = done.stdout
+        except subprocess.TimeoutExpired as late:
+            text = (late.stdout or b"").decode(errors="replace") + f"\nFAIL kit: no end after {timeout_s} s\n"
+        out.write(text)
+    return text
+
+
+def kit_outcomes(name, text):
+    """Reads the `PASS`, `FAIL` and `SKIP` lines that all three kits print."""
+    found = False
+    for line in text.splitlines():
+        hit = re.match(r"(PASS|FAIL|SKIP) ([\w-]+)(.*)", line)
+        if hit:
+            found = True
+            yield Outcome(name, hit[2], hit[1].lower(), hit[3].strip(" :"))
+    if not found:
+        yield Outcome(name, "kit", "fail", "printed no verdict: " + text.strip()[-300:])
+
+
+def scenario_outcomes(name, text):
+    """Reads the lines of `probe.py`: `PASS`, `FAIL` or `SKIP` and the scenario's file."""
+    found = False
+    for line in text.splitlines():
+        hit = re.match(r"(PASS|FAIL|SKIP) (?:.*/)?(\d+-[\w-]+)(?:\.txt)?\b(.*)", line)
+        if hit:
+            found = True
+            yield Outcome(name, hit[2], hit[1].lower(), hit[3].strip(" :"))
+    if not found:
+        yield Outcome(name, "probe", "fail", "printed no verdict: " + text.strip()[-300:])
+
+
+def probe(name, stage, cluster):
+    where = ["--servers", cluster.seata()] if cluster.count > 1 else ["--server", cluster.seata()]
+    command = [TESTS / "conformance" / "probe.py", "run", *where, TESTS / "conformance" / "scenarios"]
+    return scenario_outcomes(name, run(command, stage.folder / f"{name}.log", 400))
+
+
+def java(name, stage, cluster, *more, registry=False):
+    command = [TESTS / "clients" / "java" / "run", "--servers", cluster.seata()]
+    if registry:
+        command += ["--registry", "raft", "--http", cluster.admin()]
+    if stage.db:
+        command += ["--db", stage.db.jdbc()]
+    return kit_outcomes(name, run([*command, *more], stage.folder / f"{name}.log", 600))
+
+
+@suite("scenarios-1")
+def scenarios_one(stage):
+    with stage.cluster("scenarios-1", 1) as cluster:
+        yield from probe("scenarios-1", stage, cluster)
+
+
+@suite("scenarios-3")
+def scenarios_three(stage):
+    with stage.cluster("scenarios-3", 3) as cluster:
+        yield from probe("scenarios-3", stage, cluster)
+
+
+@suite("java-1")
+def java_one(stage):
+    with stage.cluster("java-1", 1) as cluster:
+        yield from java("java-1", stage, cluster)
+
+
+@suite("java-3")
+def java_three(stage):
+    with stage.cluster("java-3", 3) as cluster:
+        yield from java("java-3", stage, cluster, registry=True)
+
+
+def gap(name, stage, what):
+    """60 held transactions while the node that serves the client is taken away."""
+    with stage.cluster(name, 3) as cluster:
+        taker = f"{sys.executable} {TESTS / 'interop' / 'nodes.py'} take {what} {cluster.folder}"
+        yield from java(name, stage, cluster, "--threads", "8", "--seconds", "40", "--kill-at", "8", "--held", "60",
+                        "--strict", "--kill-cmd", taker, "gap", registry=True)
+
+
+@suite("gap-kill")
+def gap_kill(stage):
+    yield from gap("gap-kill", stage, "kill")
+
+
+@suite("gap-stop")
+def gap_stop(stage):
+    yield from gap("gap-stop", stage, "stop")
+
+
+@suite("go-1")
+def go_one(stage):
+    with stage.cluster("go-1", 1) as cluster:
+        command = [TESTS / "clients" / "go" / "run", "--servers", cluster.seata()]
+        command += ["--db", stage.db.dsn()] if stage.db else []
+        yield from kit_outcomes("go-1", run(command, stage.folder / "go-1.log", 600))
+
+
+@suite("go-3")
+def go_three(stage):
+    with stage.cluster("go-3", 3) as cluster:
+        command = [TESTS / "clients" / "go" / "run", "--servers", cluster.seata(), "tcc-*", "tm-*"]
+        yield from kit_outcomes("go-3", run(command, stage.folder / "go-3.log", 400))
+
+
+@suite("python-1")
+def python_one(stage):
+    with stage.cluster("python-1", 1) as cluster:
+        command = [TESTS / "clients" / "python" / "run", "--servers", cluster.seata()]
+        command += ["--db", stage.db.plain()] if stage.db else []
+        yield from kit_outcomes("python-1", run(command, stage.folder / "python-1.log", 400))
+
+
+def not_yet():
+    """`suite/case  reason`, one a line; `suite` may be `*`."""
+    listed = {}
+    for line in (TESTS / "not-yet.txt").read_text(encoding="utf-8").splitlines():
+        if line.strip() and not line.startswith("#"):
+            key, _, reason = line.partition(" ")
+            listed[key] = reason.strip()
+    return listed
+
+
+def reason_of(listed, key):
+    suite_name, _, case = key.partition("/")
+    return listed.get(key, listed.get(f"*/{case}", listed.get(f"{suite_name.rpartition('-')[0]}-*/{case}")))
+
+
+def table(results, listed):
+    """Prints a line a suite, then what is not as expected; returns how many of those there are."""
+    print(f"\n{'suite':<14}{'passed':>8}{'failed':>8}{'not yet':>9}{'skipped':>9}{'seconds':>9}")
+    wrong = []
+    for name, (outcomes, seconds) in results.items():
+        counts = {"pass": 0, "fail": 0, "known": 0, "skip": 0}
+        for outcome in outcomes:
+            known = reason_of(listed, outcome.key)
+            if outcome.verdict == "fail" and known:
+                counts["known"] += 1
+            else:
+                counts[outcome.verdict] += 1
+            if outcome.verdict == "fail" and not known:
+                wrong.append(f"FAILED   {outcome.key}: {outcome.note}")
+            if outcome.verdict == "pass" and known:
+                wrong.append(f"PASSES   {outcome.key}: take it out of tests/not-yet.txt")
+        print(f"{name:<14}{counts['pass']:>8}{counts['fail']:>8}{counts['known']:>9}{counts['skip']:>9}{seconds:>9.0f}")
+    print("\n" + "\n".join(wrong) if wrong else "\nas expected")
+    return len(wrong)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Runs real clients against real nodes.")
+    parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; all when none is named")
+    parser.add_argument("--binary", default="target/release/quorate", help="the server (default: %(default)s)")
+    parser.add_argument("--keep", action="store_true", help="keep the folder with logs and data")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.suites if name not in SUITES]
+    if unknown:
+        parser.error(f"no suite {unknown[0]}; there are {', '.join(SUITES)}")
+    binary = pathlib.Path(arguments.binary).resolve()
+    if not binary.exists():
+        print(f"interop: {binary} is missing: run `make build` first", file=sys.stderr)
+        return 2
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="quorate-interop-"))
+    print(f"logs in {folder}")
+    results = {}
+    with database.Database(folder / "mariadb") as db:
+        stage = Stage(binary, folder, db)
+        for name in arguments.suites or SUITES:
+            started = time.monotonic()
+            outcomes = list(SUITES[name](stage))
+            results[name] = (outcomes, time.monotonic() - started)
+            for outcome in outcomes:
+                print(f"{outcome.verdict:<5}{outcome.key} {outcome.note}"[:300], flush=True)
+    wrong = table(results, not_yet())
+    if not wrong and not arguments.keep:
+        subprocess.run(["rm", "-rf", str(folder)], check=False)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
