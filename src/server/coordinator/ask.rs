@@ -147,6 +147,20 @@ impl From<Failure> for Reply {
 }
 
 impl Ask {
+    /// Whom it is about.
+    pub fn transaction(&self) -> Option<TransactionId> {
+        match self {
+            Ask::Begin(_) => None,
+            Ask::Commit(transaction)
+            | Ask::Rollback(transaction)
+            | Ask::Status(transaction)
+            | Ask::Report(transaction, _) => Some(*transaction),
+            Ask::Register(register) => Some(register.transaction),
+            Ask::ReportBranch(report) => Some(report.transaction),
+            Ask::LockQuery(query) => query.transaction,
+        }
+    }
+
     /// The slot whose owner serves it; a Begin goes wherever it likes.
     pub fn slot(&self) -> Option<Slot> {
         match self {

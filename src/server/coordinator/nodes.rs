@@ -1,0 +1,37 @@
+//! The way to the coordinators of other nodes.
+
+use bytes::Bytes;
+use quorate_core::codec;
+use quorate_core::model::{GroupId, NodeId};
+use quorate_world::time::Duration;
+
+use super::message::{Query, Response};
+use crate::peer::{BoxFuture, CallError};
+
+/// Carries bodies of kind 64 to other nodes. The peer port in production; in tests, the neighbour in the same process.
+pub trait Nodes: Send + Sync + 'static {
+    /// Asks `to` and waits for its answer.
+    fn call(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Bytes, CallError>>;
+    /// Tells `to` and waits for nothing. May be lost.
+    fn cast(&self, to: NodeId, group: GroupId, body: Bytes);
+}
+
+/// Asks a node; nothing: no answer that we understand, and what was asked may have been done.
+pub async fn ask(nodes: &dyn Nodes, to: NodeId, group: GroupId, query: &Query, timeout: Duration) -> Option<Response> {
+    let body = query.to_bytes().ok()?;
+    let answer = nodes.call(to, group, body, timeout).await.ok()?;
+    codec::decode_canonical(&answer).ok()
+}
+
+/// Tells a node something that needs no answer.
+pub fn tell(nodes: &dyn Nodes, to: NodeId, group: GroupId, query: &Query) {
+    if let Ok(body) = query.to_bytes() {
+        nodes.cast(to, group, body);
+    }
+}
