@@ -3,4 +3,7 @@
 //! A request flows one way: listener, wire, coordinator, (peer), raft, storage and peers, apply, and the answer back
 //! the same way. Ring 1: everything here acts and decides nothing; what is decided stands in `quorate-core`.
 
+pub mod admin;
+pub mod config;
+pub mod exit;
 pub mod peer;

@@ -42,3 +42,6 @@ fn handover(routing: &Routing, me: NodeId, led: &Led) -> Option<Move> {
     let rested = led.moved_ms_ago.is_none_or(|ago| ago >= MOVE_INTERVAL_MS);
     (to != me && up && rested && led.caught_up.contains(&to)).then_some(Move { group: led.group, to })
 }
+
+#[cfg(test)]
+mod tests;

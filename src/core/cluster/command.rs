@@ -131,3 +131,50 @@ pub enum FoundingFault {
     #[error("every one of the 4096 slots must belong to a group")]
     Slots,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::meta::tests::{founding, started};
+    use super::*;
+    use crate::codec;
+    use alloc::format;
+    use std::string::ToString;
+
+    const GOLDEN: &str = include_str!("../../../tests/golden/meta.txt");
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn the_bytes_of_each_variant_never_change() {
+        let small = FoundClusterV1 { slots: alloc::vec![GroupId(1), GroupId(2)], ..founding() };
+        let which = NodeV1 { node: NodeId(3), epoch: StartEpoch(300) };
+        let identity = |refusal| MetaOutcome::Refused(MetaRefusal::Identity(refusal));
+        let fault = |fault| MetaOutcome::Refused(MetaRefusal::Founding(fault));
+        let (node, known) = (NodeId(2), StartEpoch(5));
+        let command = |command: MetaCommand| codec::encode(&command).expect("small");
+        let outcome = |outcome: MetaOutcome| codec::encode(&outcome).expect("small");
+        let lines = [
+            ("found_cluster", command(MetaCommand::FoundCluster(small))),
+            ("node_started", command(MetaCommand::NodeStarted(started(2, 5)))),
+            ("node_silent", command(MetaCommand::NodeSilent(which))),
+            ("node_returned", command(MetaCommand::NodeReturned(which))),
+            ("done", outcome(MetaOutcome::Done { picture: 77 })),
+            ("refused_founded", outcome(MetaOutcome::Refused(MetaRefusal::Founded(ClusterId([7; 16]))))),
+            ("refused_not_founded", outcome(MetaOutcome::Refused(MetaRefusal::NotFounded))),
+            ("refused_unknown_node", outcome(MetaOutcome::Refused(MetaRefusal::UnknownNode(node)))),
+            ("refused_other_disk", outcome(identity(IdentityRefusal::OtherDisk { node, known: DiskId([1; 16]) }))),
+            ("refused_older_epoch", outcome(identity(IdentityRefusal::OlderEpoch { node, known }))),
+            ("refused_running_clone", outcome(identity(IdentityRefusal::RunningClone { node, epoch: known }))),
+            ("refused_founding_nodes", outcome(fault(FoundingFault::Nodes))),
+            ("refused_founding_groups", outcome(fault(FoundingFault::Groups))),
+            ("refused_founding_replicas", outcome(fault(FoundingFault::Replicas(GroupId(4))))),
+            ("refused_founding_slots", outcome(fault(FoundingFault::Slots))),
+        ];
+        let lines: String = lines.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();
+        let golden: String =
+            GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| line.to_string() + "\n").collect();
+        assert_eq!(golden, lines, "tests/golden/meta.txt against what is written today");
+    }
+}

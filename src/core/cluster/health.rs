@@ -93,3 +93,87 @@ impl fmt::Display for Health {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const T: Term = Term(3);
+
+    /// Three voters as node 1 sees them: `heard` ms ago, and whom the two others follow.
+    fn view(
+        heard: [Option<u64>; 2],
+        follows: [Option<(Term, NodeId)>; 2],
+        leader: Option<(Term, NodeId)>,
+    ) -> GroupView {
+        let voter = |index: usize| VoterView { heard_ms_ago: heard[index], follows: follows[index] };
+        GroupView {
+            me: NodeId(1),
+            voters: BTreeMap::from([(NodeId(1), VoterView::default()), (NodeId(2), voter(0)), (NodeId(3), voter(1))]),
+            leader,
+            quorum_ms_ago: None,
+            election_timeout_ms: 500,
+        }
+    }
+
+    const NEAR: Option<u64> = Some(100);
+    const SILENT: Option<u64> = Some(1_001);
+    const LED: Option<(Term, NodeId)> = Some((T, NodeId(1)));
+
+    #[test]
+    fn each_state_has_its_sign() {
+        assert_eq!(health(&view([NEAR, NEAR], [LED, LED], LED)), Health::Healthy);
+        assert_eq!(health(&view([NEAR, SILENT], [LED, LED], LED)), Health::FollowerDown);
+        assert_eq!(health(&view([NEAR, None], [LED, None], LED)), Health::FollowerDown);
+        assert_eq!(health(&view([NEAR, NEAR], [None, None], None)), Health::LeaderDown);
+        assert_eq!(health(&view([SILENT, SILENT], [LED, LED], LED)), Health::QuorumLost);
+        let other = Some((Term(4), NodeId(2)));
+        assert_eq!(health(&view([NEAR, NEAR], [other, other], LED)), Health::NetworkPartition);
+        let nothing = GroupView { voters: BTreeMap::new(), ..view([NEAR, NEAR], [LED, LED], LED) };
+        assert_eq!(health(&nothing), Health::Unknown);
+    }
+
+    #[test]
+    fn a_leader_without_acknowledgement_is_cut_off() {
+        let mut cut_off = view([NEAR, NEAR], [None, None], LED);
+        cut_off.quorum_ms_ago = Some(1_001);
+        assert_eq!(health(&cut_off), Health::NetworkPartition);
+        cut_off.quorum_ms_ago = Some(1_000);
+        assert_eq!(health(&cut_off), Health::Healthy);
+    }
+
+    #[test]
+    fn what_a_silent_voter_said_does_not_count() {
+        let other = Some((Term(2), NodeId(3)));
+        assert_eq!(health(&view([NEAR, SILENT], [LED, other], LED)), Health::FollowerDown);
+    }
+
+    #[test]
+    fn one_node_alone_is_healthy_when_it_leads() {
+        let alone = GroupView {
+            voters: BTreeMap::from([(NodeId(1), VoterView::default())]),
+            ..view([None, None], [None, None], LED)
+        };
+        assert_eq!(health(&alone), Health::Healthy);
+    }
+
+    proptest! {
+        #[test]
+        fn a_minority_is_always_quorum_lost_and_a_majority_never(
+            heard in proptest::collection::vec(proptest::option::of(0u64..3_000), 0..5),
+            led in proptest::bool::ANY,
+        ) {
+            let mut voters: BTreeMap<NodeId, VoterView> = (2u64..)
+                .zip(&heard)
+                .map(|(node, heard_ms_ago)| (NodeId(node), VoterView { heard_ms_ago: *heard_ms_ago, follows: None }))
+                .collect();
+            voters.insert(NodeId(1), VoterView::default());
+            let reachable = 1 + heard.iter().flatten().filter(|ago_ms| **ago_ms <= 1_000).count();
+            let total = voters.len();
+            let leader = led.then_some((T, NodeId(1)));
+            let view = GroupView { me: NodeId(1), voters, leader, quorum_ms_ago: None, election_timeout_ms: 500 };
+            prop_assert_eq!(health(&view) == Health::QuorumLost, reachable * 2 <= total);
+        }
+    }
+}

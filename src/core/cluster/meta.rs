@@ -106,7 +106,7 @@ impl Meta {
     }
 }
 
-fn node(started: &NodeStartedV1) -> Node {
+pub(super) fn node(started: &NodeStartedV1) -> Node {
     Node {
         id: started.node,
         disk: started.disk,
@@ -141,3 +141,6 @@ fn check_founding(founding: &FoundClusterV1) -> Result<(), FoundingFault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -16,8 +16,10 @@ pub mod meta;
 pub mod placement;
 pub mod routing;
 pub mod sharding;
+pub mod snapshot;
 
 pub use command::{MetaBatch, MetaCommand, MetaOutcome, MetaRefusal};
 pub use member::{Addresses, ClusterId, DiskId, Node, StartEpoch, StartId};
 pub use meta::Meta;
 pub use routing::{GroupRoute, Routing, SlotRoute};
+pub use snapshot::LoadError;

@@ -112,10 +112,8 @@ impl ShardingStrategy for Explicit {
         for range in &self.ranges {
             fill(&mut slots, range, &groups)?;
         }
-        let whole: Result<Vec<GroupId>, ShardingError> = (0..SLOTS)
-            .zip(slots)
-            .map(|(slot, group)| group.ok_or(ShardingError::Uncovered(Slot(slot))))
-            .collect();
+        let whole: Result<Vec<GroupId>, ShardingError> =
+            (0..SLOTS).zip(slots).map(|(slot, group)| group.ok_or(ShardingError::Uncovered(Slot(slot)))).collect();
         let whole = whole?;
         match groups.iter().find(|weighted| !whole.contains(&weighted.group)) {
             Some(slotless) => Err(ShardingError::Slotless(slotless.group)),
@@ -162,8 +160,7 @@ fn owner_on(ring: &[(u64, GroupId)], slot: Slot) -> GroupId {
 
 /// A group left without a slot takes the lowest of the group that has most (the lower group if several have).
 fn feed_the_slotless(slots: &mut [GroupId], groups: &[Weighted]) {
-    let mut held: BTreeMap<GroupId, Vec<usize>> =
-        groups.iter().map(|weighted| (weighted.group, Vec::new())).collect();
+    let mut held: BTreeMap<GroupId, Vec<usize>> = groups.iter().map(|weighted| (weighted.group, Vec::new())).collect();
     for (slot, group) in slots.iter().enumerate() {
         held.entry(*group).or_default().push(slot);
     }
@@ -190,3 +187,6 @@ fn fill(slots: &mut [Option<GroupId>], range: &SlotRange, groups: &[Weighted]) -
     span.ok_or(ShardingError::BadRange { first, last })?.fill(Some(group));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

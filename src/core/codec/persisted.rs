@@ -8,6 +8,8 @@
 //! 3. No `usize`, float, hash map, `char`, borrowed data or shape-changing serde attribute. Equal values, equal bytes.
 
 use super::Persisted;
+use crate::model::limits;
+use crate::txn::tables::{BranchRecordV1, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
 use crate::txn::{Batch, Command, Outcome};
 
 /// A single command is bounded by the limits of one request (`model::limits`) far below this.
@@ -21,4 +23,27 @@ impl Persisted for Batch {
 }
 impl Persisted for Outcome {
     const BYTES_MAX: usize = 1 << 20;
+}
+
+/// Records of a snapshot: application data and lock keys are the longest part of one.
+const RECORD_BYTES_MAX: usize = 12 << 20;
+const _: () = assert!(limits::APPLICATION_DATA_BYTES_MAX + limits::LOCK_KEYS_BYTES_MAX < RECORD_BYTES_MAX / 2);
+
+impl Persisted for HeadV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for SlotV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for SessionV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for BranchRecordV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for TombstoneV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for HoldV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
 }

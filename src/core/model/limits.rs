@@ -9,6 +9,8 @@ pub const APPLICATION_DATA_BYTES_MAX: usize = 1 << 20;
 pub const LOCK_KEYS_BYTES_MAX: usize = 2 << 20;
 /// Rows that one branch locks.
 pub const ROWS_OF_BRANCH_MAX: usize = 100_000;
+/// Row keys of one branch, unpacked: the text names a table once, every row key holds it.
+pub const ROW_KEYS_BYTES_MAX: usize = 16 << 20;
 /// Table name and primary key of one row together.
 pub const ROW_KEY_BYTES_MAX: usize = 1 << 10;
 /// Application id, transaction service group, transaction name, resource id.

@@ -34,6 +34,9 @@ pub enum LockKeyError {
     /// See [`limits::ROWS_OF_BRANCH_MAX`].
     #[error("a branch may lock at most {} rows", limits::ROWS_OF_BRANCH_MAX)]
     TooManyRows,
+    /// See [`limits::ROW_KEYS_BYTES_MAX`].
+    #[error("the row keys of a branch may have at most {} bytes", limits::ROW_KEYS_BYTES_MAX)]
+    RowKeysTooLong,
     /// See [`limits::ROW_KEY_BYTES_MAX`].
     #[error("a row key may have at most {} bytes", limits::ROW_KEY_BYTES_MAX)]
     RowKeyTooLong,
@@ -46,6 +49,7 @@ pub fn parse(text: &str) -> Result<LockKeys, LockKeyError> {
         return Err(LockKeyError::TextTooLong);
     }
     let mut rows = LockKeys::new();
+    let mut bytes = 0;
     for piece in text.split(';') {
         let Some((table, keys)) = piece.split_once(':') else { break };
         if keys.trim().is_empty() {
@@ -54,6 +58,10 @@ pub fn parse(text: &str) -> Result<LockKeys, LockKeyError> {
         for key in keys.split(',').filter(|key| !key.trim().is_empty()) {
             if table.len() + key.len() > limits::ROW_KEY_BYTES_MAX {
                 return Err(LockKeyError::RowKeyTooLong);
+            }
+            bytes += table.len() + key.len();
+            if bytes > limits::ROW_KEYS_BYTES_MAX {
+                return Err(LockKeyError::RowKeysTooLong);
             }
             rows.insert(RowKey { table: table.into(), key: key.into() });
             if rows.len() > limits::ROWS_OF_BRANCH_MAX {
@@ -94,5 +102,7 @@ mod tests {
     fn bounds() {
         assert_eq!(parse(&format!("t:{}", "k".repeat(2000))), Err(LockKeyError::RowKeyTooLong));
         assert_eq!(parse(&"x".repeat(limits::LOCK_KEYS_BYTES_MAX + 1)), Err(LockKeyError::TextTooLong));
+        let long_table = format!("{}:{}", "t".repeat(1000), "1,".repeat(20_000));
+        assert_eq!(parse(&long_table), Err(LockKeyError::RowKeysTooLong));
     }
 }

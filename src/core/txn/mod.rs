@@ -4,9 +4,29 @@
 //! everything a change depends on is in the command or in the state. Not here: raft, time, who sends what to whom.
 
 pub mod answer;
+pub mod bounds;
 pub mod command;
 pub mod outcome;
 pub mod status;
+pub mod tables;
 
-pub use command::{Batch, Command, Stamp};
+mod apply;
+mod apply_branch;
+mod invariants;
+mod locks;
+mod session;
+mod slot;
+mod state;
+mod views;
+
+pub use command::{Batch, Command, Decision, ReleaseScope, Stamp};
 pub use outcome::{Conflict, IdBlock, Outcome, Refusal};
+pub use session::{Branch, Session};
+pub use slot::Ownership;
+pub use state::Transactions;
+pub use status::Direction;
+pub use tables::LoadError;
+pub use views::{Counts, HoldView, LockView};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! The loops that make transactions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hdrhistogram::Histogram;
+use quorate_core::model::{BranchId, BranchType, ExceptionCode};
+use quorate_world::process::{Usage, usage_of};
+use quorate_world::sync::Semaphore;
+use quorate_world::task;
+use quorate_world::time::{Duration, Instant, sleep, sleep_until};
+
+use super::ledger::{Agreeable, Ledger};
+use super::report::Report;
+use super::{LoadError, LoadOptions, Shape};
+use crate::pool::Application;
+use crate::rm::{RegisterError, Resource, ResourceManager};
+use crate::tm::{Conclusion, TransactionManager, conclude_commit};
+
+/// How a stock RM repeats a registration that met a row lock.
+const LOCK_ATTEMPTS_MAX: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the last transactions may take to finish after the load has ended.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+const TRANSACTION_TIMEOUT_MS: i32 = 60_000;
+/// Latencies are counted in microseconds up to ten minutes, to three digits.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
+struct Bench {
+    options: LoadOptions,
+    tms: Vec<TransactionManager>,
+    rms: Vec<ResourceManager>,
+    resources: Vec<String>,
+    ledger: Arc<Ledger>,
+    latencies_us: Mutex<Histogram<u64>>,
+    serial: AtomicU64,
+    /// Nothing new is started once it is reached.
+    end: Instant,
+    counted_from: Instant,
+}
+
+/// Makes the load and measures it.
+pub async fn run(options: LoadOptions) -> Result<Report, LoadError> {
+    let bench = Arc::new(prepare(options).await?);
+    let load = task::spawn(make_load(bench.clone()));
+    sleep_until(bench.counted_from).await;
+    let (before, usage_before) = (bench.ledger.counts(), usages(&bench.options.pids)?);
+    sleep_until(bench.end).await;
+    let (after, usage_after) = (bench.ledger.counts(), usages(&bench.options.pids)?);
+    // A worker that panicked has ended the process.
+    let _ = load.await;
+    let drain_until = Instant::now() + DRAIN_PATIENCE;
+    while bench.ledger.unfinished() > 0 && Instant::now() < drain_until {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let latencies_us = bench.latencies_us.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Ok(Report {
+        measured: bench.options.measured,
+        before,
+        after,
+        at_end: bench.ledger.counts(),
+        unfinished: bench.ledger.unfinished(),
+        latencies_us,
+        usage_before,
+        usage_after,
+    })
+}
+
+fn usages(pids: &[u32]) -> Result<Vec<Usage>, LoadError> {
+    let read =
+        |pid: &u32| usage_of(*pid).map_err(|error| LoadError::NoProcess { pid: *pid, reason: error.to_string() });
+    pids.iter().map(read).collect()
+}
+
+async fn prepare(options: LoadOptions) -> Result<Bench, LoadError> {
+    let ledger = Arc::new(Ledger::default());
+    let resources: Vec<String> = (0..options.shape.branches()).map(|n| format!("bench-resource-{n}")).collect();
+    let mut tms = Vec::new();
+    let mut rms = Vec::new();
+    for _ in 0..options.connections.max(1) {
+        let application = Application::new("quorate-bench", "default_tx_group");
+        tms.push(TransactionManager::start(&options.servers, &application));
+        if !resources.is_empty() {
+            let agreeable: Arc<dyn Resource> = Arc::new(Agreeable(ledger.clone()));
+            let owned: BTreeMap<_, _> = resources.iter().map(|id| (id.clone(), agreeable.clone())).collect();
+            rms.push(ResourceManager::start(&options.servers, &application, owned));
+        }
+    }
+    for pool in tms.iter().map(TransactionManager::pool).chain(rms.iter().map(ResourceManager::pool)) {
+        let late = |_| LoadError::NotConnected(options.servers.join(","));
+        pool.all_connected(CONNECT_PATIENCE).await.map_err(late)?;
+    }
+    let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds are right");
+    let counted_from = Instant::now() + options.warm_up;
+    Ok(Bench {
+        end: counted_from + options.measured,
+        counted_from,
+        tms,
+        rms,
+        resources,
+        ledger,
+        latencies_us: Mutex::new(latencies_us),
+        serial: AtomicU64::new(quorate_world::random::u64() >> 24),
+        options,
+    })
+}
+
+async fn make_load(bench: Arc<Bench>) {
+    match bench.options.rate {
+        None => closed_loop(bench).await,
+        Some(rate) => open_loop(bench, rate).await,
+    }
+}
+
+async fn closed_loop(bench: Arc<Bench>) {
+    let worker = |number: usize| {
+        let bench = bench.clone();
+        task::spawn(async move {
+            while Instant::now() < bench.end {
+                transaction(&bench, number, Instant::now()).await;
+            }
+        })
+    };
+    let workers: Vec<_> = (0..bench.options.in_flight.max(1)).map(worker).collect();
+    for worker in workers {
+        let _ = worker.await;
+    }
+}
+
+async fn open_loop(bench: Arc<Bench>, rate: f64) {
+    let places = Arc::new(Semaphore::new(bench.options.in_flight.max(1)));
+    let started = Instant::now();
+    for number in 0.. {
+        let meant = started + Duration::from_secs_f64(number as f64 / rate);
+        if meant >= bench.end {
+            break;
+        }
+        sleep_until(meant).await;
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let bench = bench.clone();
+        task::spawn(async move {
+            transaction(&bench, number, meant).await;
+            drop(place);
+        });
+    }
+    // All places back: nothing is under way any more.
+    let _ = places.acquire_many(bench.options.in_flight.max(1) as u32).await;
+}
+
+/// One transaction from begin to the answer of its commit. `meant` is when it should have started.
+async fn transaction(bench: &Bench, number: usize, meant: Instant) {
+    let tm = &bench.tms[number % bench.tms.len()];
+    let Ok(xid) = tm.begin("bench", TRANSACTION_TIMEOUT_MS).await else {
+        bench.ledger.fail(None);
+        // A server that refuses at once must not be asked in a tight loop.
+        sleep(LOCK_PAUSE).await;
+        return;
+    };
+    let Some(branches) = register_all(bench, number, &xid).await else {
+        tm.rollback(&xid).await;
+        bench.ledger.fail(Some(&xid));
+        return;
+    };
+    let count = branches.len();
+    bench.ledger.expect(&xid, branches);
+    match conclude_commit(tm.commit(&xid).await) {
+        Conclusion::Committed => {
+            bench.ledger.acknowledge(count);
+            record(bench, meant);
+        }
+        Conclusion::RolledBack | Conclusion::Unknown => bench.ledger.fail(Some(&xid)),
+    }
+}
+
+fn record(bench: &Bench, meant: Instant) {
+    if meant < bench.counted_from {
+        return;
+    }
+    let us = u64::try_from(meant.elapsed().as_micros()).unwrap_or(LATENCY_US_MAX);
+    bench.latencies_us.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(us);
+}
+
+async fn register_all(bench: &Bench, number: usize, xid: &str) -> Option<BTreeSet<BranchId>> {
+    let mut branches = BTreeSet::new();
+    for resource in &bench.resources {
+        branches.insert(register(bench, number, xid, resource).await?);
+    }
+    Some(branches)
+}
+
+/// Registers one branch as a stock RM does: again after a conflict, up to 30 times.
+async fn register(bench: &Bench, number: usize, xid: &str, resource: &str) -> Option<BranchId> {
+    let rm = &bench.rms[number % bench.rms.len()];
+    let serial = bench.serial.fetch_add(1, Ordering::Relaxed);
+    let (kind, lock_keys) = match &bench.options.shape {
+        Shape::At { keys, .. } => (BranchType::AT, keys.lock_keys(serial)),
+        Shape::Tcc { .. } | Shape::Empty => (BranchType::TCC, String::new()),
+    };
+    for _ in 0..LOCK_ATTEMPTS_MAX {
+        match rm.register(xid, kind, resource, &lock_keys, "").await {
+            Ok(branch) => return Some(branch),
+            Err(RegisterError::Refused { code: ExceptionCode::LockKeyConflict, .. }) => {
+                bench.ledger.conflict();
+                sleep(LOCK_PAUSE).await;
+            }
+            Err(RegisterError::Refused { .. } | RegisterError::Call(_)) => return None,
+        }
+    }
+    None
+}

@@ -1,0 +1,174 @@
+//! A connection to every node of a list, kept up, and the choice among them that stock clients make.
+//!
+//! One task per address connects, registers and waits for the end of the connection, then tries again after a pause.
+//! Requests about a transaction go to the node that its XID names, if that is connected, else to any.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quorate_core::wire::{Message, Registration};
+use quorate_world::net::{SocketAddr, resolve};
+use quorate_world::time::{Duration, sleep, timeout};
+use quorate_world::{random, task, watch};
+
+use crate::connection::{CallError, Connection, OnRequest};
+
+/// How long a registration may take.
+const REGISTER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Pause before the next attempt to connect, at least and at most.
+const RECONNECT_MS: (u64, u64) = (200, 1_000);
+
+/// Who the client says it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Application {
+    /// Application id; must not contain `:`.
+    pub id: String,
+    /// Transaction service group.
+    pub service_group: String,
+    /// Client version: decides what the server takes it to understand.
+    pub version: String,
+}
+
+impl Application {
+    /// An application with the version that this client speaks.
+    pub fn new(id: impl Into<String>, service_group: impl Into<String>) -> Application {
+        Application { id: id.into(), service_group: service_group.into(), version: "2.3.0".into() }
+    }
+
+    fn registration(&self) -> Registration {
+        Registration {
+            version: self.version.clone(),
+            application_id: self.id.clone(),
+            service_group: self.service_group.clone(),
+            extra_data: String::new(),
+        }
+    }
+
+    /// What a TM says first.
+    pub fn register_tm(&self) -> Message {
+        Message::RegisterTm(self.registration())
+    }
+
+    /// What an RM says first.
+    pub fn register_rm(&self, resources: &[String]) -> Message {
+        Message::RegisterRm { registration: self.registration(), resource_ids: resources.join(",") }
+    }
+}
+
+/// Registered connections, one per address at most. Ends with its last clone.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+    _tasks: Arc<Tasks>,
+}
+
+struct Shared {
+    addresses: Vec<String>,
+    connections: Mutex<Vec<Option<Connection>>>,
+    changes: watch::Sender<u64>,
+}
+
+struct Tasks(Vec<task::JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|task| task.abort());
+    }
+}
+
+impl Pool {
+    /// Starts to connect to all `addresses` (`host:port`), saying `register` first on each connection.
+    pub fn start(addresses: &[String], register: Message, on_request: OnRequest) -> Pool {
+        let (changes, _) = watch::channel(0);
+        let shared = Arc::new(Shared {
+            addresses: addresses.to_vec(),
+            connections: Mutex::new(vec![None; addresses.len()]),
+            changes,
+        });
+        let keep = |place| task::spawn(keep_up(shared.clone(), place, register.clone(), on_request.clone()));
+        let tasks = Tasks((0..addresses.len()).map(keep).collect());
+        Pool { shared, _tasks: Arc::new(tasks) }
+    }
+
+    /// A live connection: that to `preferred` if there is one, else a random one; waits for the first at most this
+    /// long.
+    pub async fn pick(&self, preferred: Option<&str>, patience: Duration) -> Result<Connection, CallError> {
+        let mut changes = self.shared.changes.subscribe();
+        let wait = async {
+            loop {
+                if let Some(connection) = self.shared.choose(preferred) {
+                    return Ok(connection);
+                }
+                if changes.changed().await.is_err() {
+                    return Err(CallError::NotConnected);
+                }
+            }
+        };
+        timeout(patience, wait).await.unwrap_or(Err(CallError::NotConnected))
+    }
+
+    /// Waits until every address is connected and registered.
+    pub async fn all_connected(&self, patience: Duration) -> Result<(), CallError> {
+        let mut changes = self.shared.changes.subscribe();
+        let wait = async {
+            while self.shared.live().len() < self.shared.addresses.len() {
+                if changes.changed().await.is_err() {
+                    return Err(CallError::NotConnected);
+                }
+            }
+            Ok(())
+        };
+        timeout(patience, wait).await.unwrap_or(Err(CallError::NotConnected))
+    }
+}
+
+impl Shared {
+    fn set(&self, place: usize, connection: Option<Connection>) {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)[place] = connection;
+        self.changes.modify(|count| *count += 1);
+    }
+
+    fn live(&self) -> Vec<(usize, Connection)> {
+        let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = |(place, held): (usize, &Option<Connection>)| {
+            held.as_ref().filter(|connection| !connection.is_closed()).map(|connection| (place, connection.clone()))
+        };
+        connections.iter().enumerate().filter_map(open).collect()
+    }
+
+    fn choose(&self, preferred: Option<&str>) -> Option<Connection> {
+        let mut live = self.live();
+        if live.is_empty() {
+            return None;
+        }
+        let named = preferred.and_then(|name| live.iter().position(|(place, _)| self.addresses[*place] == name));
+        let chosen = named.unwrap_or_else(|| random::below(live.len() as u64) as usize);
+        Some(live.swap_remove(chosen).1)
+    }
+}
+
+/// Keeps one place of the pool connected, for ever.
+async fn keep_up(shared: Arc<Shared>, place: usize, register: Message, on_request: OnRequest) {
+    loop {
+        match connect(&shared.addresses[place], &register, on_request.clone()).await {
+            Ok(connection) => {
+                shared.set(place, Some(connection.clone()));
+                connection.closed().await;
+                shared.set(place, None);
+            }
+            Err(reason) => tracing::debug!(address = shared.addresses[place], reason, "no connection"),
+        }
+        sleep(Duration::from_millis(RECONNECT_MS.0 + random::below(RECONNECT_MS.1 - RECONNECT_MS.0))).await;
+    }
+}
+
+async fn connect(address: &str, register: &Message, on_request: OnRequest) -> Result<Connection, String> {
+    let resolved: SocketAddr = resolve(address).await.map_err(|error| error.to_string())?;
+    let connection = Connection::open(resolved, on_request).await.map_err(|error| error.to_string())?;
+    match connection.call(register, REGISTER_TIMEOUT).await {
+        Ok(Message::RegisterTmResult(result) | Message::RegisterRmResult(result)) if result.identified => {
+            Ok(connection)
+        }
+        Ok(other) => Err(format!("the server refused the registration: {}", other.name())),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,198 @@
+use super::super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
+use super::super::routing::BIRTH_ZERO_MS;
+use super::*;
+use crate::model::Slot;
+use crate::txn::Stamp;
+use alloc::string::String;
+use alloc::vec;
+use proptest::prelude::*;
+
+pub(in super::super) fn started(node: u64, epoch: u64) -> NodeStartedV1 {
+    NodeStartedV1 {
+        node: NodeId(node),
+        disk: DiskId([node as u8; 16]),
+        epoch: StartEpoch(epoch),
+        start: StartId([epoch as u8; 16]),
+        addresses: Addresses { advertised: alloc::format!("10.0.0.{node}:8091"), ..Addresses::default() },
+    }
+}
+
+pub(in super::super) fn founding() -> FoundClusterV1 {
+    let group = |group, replicas: [u64; 3]| GroupV1 {
+        group: GroupId(group),
+        label: String::new(),
+        replicas: replicas.map(NodeId).to_vec(),
+    };
+    FoundClusterV1 {
+        cluster: ClusterId([7; 16]),
+        birth_ms: BIRTH_ZERO_MS + 5,
+        nodes: vec![started(1, 1), started(2, 1), started(3, 1)],
+        groups: vec![group(1, [1, 2, 3]), group(2, [2, 3, 1])],
+        slots: (0..SLOTS).map(|slot| GroupId(1 + u32::from(slot % 2))).collect(),
+    }
+}
+
+fn apply(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
+    let batch = MetaBatch { stamp: Stamp { clock_ms: 10, wall_ms: 0 }, commands: vec![command] };
+    meta.apply(&batch).remove(0)
+}
+
+pub(in super::super) fn founded() -> Meta {
+    let mut meta = Meta::new();
+    assert_eq!(apply(&mut meta, MetaCommand::FoundCluster(founding())), MetaOutcome::Done { picture: 1 });
+    meta
+}
+
+#[test]
+fn a_founding_is_the_first_picture() {
+    let meta = founded();
+    let routing = meta.routing();
+    assert_eq!(routing.cluster(), Some(ClusterId([7; 16])));
+    assert_eq!(routing.group_of(Slot(4095)), Some(GroupId(2)));
+    assert_eq!(routing.epoch_of(Slot(0)), Some(Epoch(1)));
+    assert_eq!(routing.group_of(Slot(4096)), None);
+    assert_eq!(routing.preferred_leader(GroupId(2)), Some(NodeId(2)));
+    assert_eq!(routing.replicas(GroupId::META), [1, 2, 3].map(NodeId));
+    assert_eq!(routing.slots_of(GroupId(1)).count(), 2048);
+    assert_eq!(routing.first_sequence(), 5 << 8);
+    assert_eq!(meta.clock_ms(), 10);
+}
+
+#[test]
+fn a_cluster_is_founded_once() {
+    let mut meta = founded();
+    let before = meta.clone();
+    let again = apply(&mut meta, MetaCommand::FoundCluster(founding()));
+    assert_eq!(again, MetaOutcome::Refused(MetaRefusal::Founded(ClusterId([7; 16]))));
+    assert_eq!(meta, before);
+}
+
+#[test]
+fn a_wrong_founding_is_refused_with_its_reason() {
+    let refused = |change: fn(&mut FoundClusterV1)| {
+        let mut wrong = founding();
+        change(&mut wrong);
+        let mut meta = Meta::new();
+        let outcome = apply(&mut meta, MetaCommand::FoundCluster(wrong));
+        assert!(meta.routing().cluster().is_none());
+        match outcome {
+            MetaOutcome::Refused(MetaRefusal::Founding(fault)) => fault,
+            MetaOutcome::Refused(_) | MetaOutcome::Done { .. } => panic!("{outcome:?}"),
+        }
+    };
+    assert_eq!(refused(|wrong| wrong.nodes.clear()), FoundingFault::Nodes);
+    assert_eq!(refused(|wrong| wrong.nodes[1] = started(65, 1)), FoundingFault::Nodes);
+    assert_eq!(refused(|wrong| wrong.nodes[1] = started(1, 1)), FoundingFault::Nodes);
+    assert_eq!(refused(|wrong| wrong.nodes[1] = started(1 << 32, 1)), FoundingFault::Nodes);
+    assert_eq!(refused(|wrong| wrong.groups.clear()), FoundingFault::Groups);
+    assert_eq!(refused(|wrong| wrong.groups[0].group = GroupId::META), FoundingFault::Groups);
+    assert_eq!(refused(|wrong| wrong.groups[0].replicas.clear()), FoundingFault::Replicas(GroupId(1)));
+    assert_eq!(refused(|wrong| wrong.groups[1].replicas[0] = NodeId(3)), FoundingFault::Replicas(GroupId(2)));
+    assert_eq!(refused(|wrong| wrong.groups[1].replicas[0] = NodeId(9)), FoundingFault::Replicas(GroupId(2)));
+    assert_eq!(refused(|wrong| wrong.slots.truncate(4095)), FoundingFault::Slots);
+    assert_eq!(refused(|wrong| wrong.slots[9] = GroupId(3)), FoundingFault::Slots);
+}
+
+#[test]
+fn nothing_comes_before_the_founding() {
+    let mut meta = Meta::new();
+    let outcome = apply(&mut meta, MetaCommand::NodeStarted(started(1, 1)));
+    assert_eq!(outcome, MetaOutcome::Refused(MetaRefusal::NotFounded));
+}
+
+#[test]
+fn a_start_is_a_change_and_its_repetition_none() {
+    let mut meta = founded();
+    assert_eq!(apply(&mut meta, MetaCommand::NodeStarted(started(2, 2))), MetaOutcome::Done { picture: 2 });
+    assert_eq!(apply(&mut meta, MetaCommand::NodeStarted(started(2, 2))), MetaOutcome::Done { picture: 2 });
+    assert_eq!(meta.routing().node(NodeId(2)).map(|node| node.epoch), Some(StartEpoch(2)));
+}
+
+#[test]
+fn wiped_disks_old_copies_clones_and_strangers_are_refused() {
+    let mut meta = founded();
+    apply(&mut meta, MetaCommand::NodeStarted(started(2, 5)));
+    let mut refusal = |change: fn(&mut NodeStartedV1)| {
+        let mut word = started(2, 5);
+        change(&mut word);
+        let before = meta.clone();
+        let outcome = apply(&mut meta, MetaCommand::NodeStarted(word));
+        assert_eq!(meta, before);
+        outcome
+    };
+    let identity = |refusal| MetaOutcome::Refused(MetaRefusal::Identity(refusal));
+    let node = NodeId(2);
+    let known = DiskId([2; 16]);
+    assert_eq!(refusal(|word| word.disk = DiskId([0; 16])), identity(IdentityRefusal::OtherDisk { node, known }));
+    let known = StartEpoch(5);
+    assert_eq!(refusal(|word| word.epoch = StartEpoch(4)), identity(IdentityRefusal::OlderEpoch { node, known }));
+    let clone = identity(IdentityRefusal::RunningClone { node, epoch: known });
+    assert_eq!(refusal(|word| word.start = StartId([99; 16])), clone);
+    assert_eq!(refusal(|word| word.node = NodeId(4)), MetaOutcome::Refused(MetaRefusal::UnknownNode(NodeId(4))));
+}
+
+#[test]
+fn silence_is_of_one_start() {
+    let mut meta = founded();
+    let of = |epoch| NodeV1 { node: NodeId(3), epoch: StartEpoch(epoch) };
+    assert_eq!(apply(&mut meta, MetaCommand::NodeSilent(of(1))), MetaOutcome::Done { picture: 2 });
+    assert_eq!(apply(&mut meta, MetaCommand::NodeSilent(of(1))), MetaOutcome::Done { picture: 2 });
+    assert!(meta.routing().node(NodeId(3)).is_some_and(|node| node.silent));
+    assert_eq!(apply(&mut meta, MetaCommand::NodeStarted(started(3, 2))), MetaOutcome::Done { picture: 3 });
+    // A late word about the start before.
+    assert_eq!(apply(&mut meta, MetaCommand::NodeSilent(of(1))), MetaOutcome::Done { picture: 3 });
+    assert!(meta.routing().node(NodeId(3)).is_some_and(|node| !node.silent));
+    apply(&mut meta, MetaCommand::NodeSilent(of(2)));
+    assert_eq!(apply(&mut meta, MetaCommand::NodeReturned(of(2))), MetaOutcome::Done { picture: 5 });
+}
+
+pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
+    let which = (0u64..5, 0u64..5);
+    prop_oneof![
+        Just(MetaCommand::FoundCluster(founding())),
+        (which.clone(), 0u8..2).prop_map(|((node, epoch), start)| {
+            let mut word = started(node, epoch);
+            word.start.0[0] ^= start;
+            MetaCommand::NodeStarted(word)
+        }),
+        which.clone().prop_map(|(node, epoch)| {
+            MetaCommand::NodeSilent(NodeV1 { node: NodeId(node), epoch: StartEpoch(epoch) })
+        }),
+        which.prop_map(|(node, epoch)| {
+            MetaCommand::NodeReturned(NodeV1 { node: NodeId(node), epoch: StartEpoch(epoch) })
+        }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn the_picture_rises_with_every_change_and_with_nothing_else(
+        commands in proptest::collection::vec(commands(), 0..40),
+    ) {
+        let mut meta = Meta::new();
+        for command in commands {
+            let before = meta.clone();
+            let epochs = |meta: &Meta| meta.routing().nodes().map(|node| node.epoch).collect::<Vec<_>>();
+            let outcome = apply(&mut meta, command);
+            let mut same_picture = meta.routing().clone();
+            same_picture.picture = before.routing().picture;
+            let rise = meta.routing().picture - before.routing().picture;
+            prop_assert_eq!(rise, u64::from(same_picture != *before.routing()));
+            let refused = matches!(outcome, MetaOutcome::Refused(_));
+            prop_assert!(rise == 0 || !refused);
+            // No node ever goes back to an earlier start.
+            prop_assert!(epochs(&before).iter().zip(epochs(&meta)).all(|(was, is)| *was <= is));
+        }
+    }
+
+    #[test]
+    fn a_batch_is_its_commands_one_by_one(commands in proptest::collection::vec(commands(), 1..20)) {
+        let stamp = Stamp { clock_ms: 10, wall_ms: 0 };
+        let mut whole = Meta::new();
+        let outcomes = whole.apply(&MetaBatch { stamp, commands: commands.clone() });
+        let mut single = Meta::new();
+        let one_by_one: Vec<MetaOutcome> = commands.into_iter().map(|command| apply(&mut single, command)).collect();
+        prop_assert_eq!(outcomes, one_by_one);
+        prop_assert_eq!(whole, single);
+    }
+}

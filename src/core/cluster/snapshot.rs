@@ -1,0 +1,208 @@
+//! The meta group's state as tables of records, and back. Equal states give equal bytes.
+//!
+//! Persisted like commands: tables and records are never renumbered or changed, new ones are added.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1};
+use super::member::{ClusterId, Node};
+use super::meta::{Meta, node};
+use super::routing::{GroupRoute, Routing, SlotRoute};
+use crate::codec::{self, CodecError, Persisted};
+use crate::model::{GroupId, NodeId, SLOTS};
+
+/// One record: clock, picture number, cluster.
+const HEAD: u16 = 1;
+/// A record for each node.
+const NODES: u16 = 2;
+/// A record for each data group.
+const GROUPS: u16 = 3;
+/// One record: the owners of all slots.
+const SLOT_ROUTES: u16 = 4;
+
+/// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
+const RECORD_BYTES_MAX: usize = 4 << 20;
+
+/// See [`HEAD`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct HeadV1 {
+    clock_ms: u64,
+    picture: u64,
+    cluster: Option<ClusterId>,
+    birth_ms: u64,
+}
+
+/// See [`NODES`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct NodeRecordV1 {
+    started: NodeStartedV1,
+    silent: bool,
+}
+
+/// See [`SLOT_ROUTES`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct SlotRoutesV1 {
+    slots: Vec<SlotRoute>,
+}
+
+macro_rules! persisted {
+    ($($record:ty),+) => {
+        $(impl Persisted for $record {
+            const BYTES_MAX: usize = RECORD_BYTES_MAX;
+        })+
+    };
+}
+persisted!(HeadV1, NodeRecordV1, GroupV1, SlotRoutesV1, MetaBatch, MetaCommand, MetaOutcome);
+
+/// Why a snapshot is no state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A record that does not read.
+    #[error("a record of table {table} does not read: {error}")]
+    Record {
+        /// Its table.
+        table: u16,
+        /// Why.
+        error: CodecError,
+    },
+    /// A table of a newer format.
+    #[error("table {0} is unknown")]
+    UnknownTable(u16),
+    /// A record that must be there once is not, or is there twice.
+    #[error("table {0} must have one record")]
+    NotOne(u16),
+    /// The number of slots is neither 0 nor 4096.
+    #[error("{0} slots are not {SLOTS}")]
+    Slots(usize),
+}
+
+impl Meta {
+    /// The state as records, table by table.
+    pub fn tables(&self) -> impl Iterator<Item = (u16, Vec<u8>)> + '_ {
+        let routing = &self.routing;
+        let head = HeadV1 {
+            clock_ms: self.clock_ms,
+            picture: routing.picture,
+            cluster: routing.cluster,
+            birth_ms: routing.birth_ms,
+        };
+        let slots = SlotRoutesV1 { slots: routing.slots.to_vec() };
+        let head = core::iter::once_with(move || (HEAD, encode(&head)));
+        let nodes = routing.nodes.values().map(|node| (NODES, encode(&record(node))));
+        let groups = routing.groups.iter().map(|(group, route)| (GROUPS, encode(&group_record(*group, route))));
+        head.chain(nodes).chain(groups).chain(core::iter::once_with(move || (SLOT_ROUTES, encode(&slots))))
+    }
+
+    /// The state of such records.
+    pub fn load(records: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Result<Meta, LoadError> {
+        let mut head: Option<HeadV1> = None;
+        let mut slots: Option<SlotRoutesV1> = None;
+        let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
+        let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
+        for (table, record) in records {
+            match table {
+                HEAD => once(table, &mut head, decode(table, &record)?)?,
+                NODES => {
+                    let NodeRecordV1 { started, silent } = decode(table, &record)?;
+                    nodes.insert(started.node, Node { silent, ..node(&started) });
+                }
+                GROUPS => {
+                    let GroupV1 { group, label, replicas } = decode(table, &record)?;
+                    groups.insert(group, GroupRoute { label, replicas });
+                }
+                SLOT_ROUTES => once(table, &mut slots, decode(table, &record)?)?,
+                unknown => return Err(LoadError::UnknownTable(unknown)),
+            }
+        }
+        let head = head.ok_or(LoadError::NotOne(HEAD))?;
+        let slots = slots.ok_or(LoadError::NotOne(SLOT_ROUTES))?.slots;
+        if !slots.is_empty() && slots.len() != usize::from(SLOTS) {
+            return Err(LoadError::Slots(slots.len()));
+        }
+        let routing = Routing {
+            picture: head.picture,
+            cluster: head.cluster,
+            birth_ms: head.birth_ms,
+            slots: Arc::new(slots),
+            groups: Arc::new(groups),
+            nodes: Arc::new(nodes),
+        };
+        Ok(Meta { clock_ms: head.clock_ms, routing })
+    }
+}
+
+fn once<T>(table: u16, place: &mut Option<T>, value: T) -> Result<(), LoadError> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(LoadError::NotOne(table)),
+    }
+}
+
+fn record(node: &Node) -> NodeRecordV1 {
+    let Node { id, disk, epoch, start, addresses, silent } = node.clone();
+    NodeRecordV1 { started: NodeStartedV1 { node: id, disk, epoch, start, addresses }, silent }
+}
+
+fn group_record(group: GroupId, route: &GroupRoute) -> GroupV1 {
+    GroupV1 { group, label: route.label.clone(), replicas: route.replicas.clone() }
+}
+
+fn encode<T: Persisted>(value: &T) -> Vec<u8> {
+    // What came in as a command of at most this size is no larger as a record.
+    codec::encode(value).expect("a record of the meta state is within its bound")
+}
+
+fn decode<T: Persisted>(table: u16, record: &[u8]) -> Result<T, LoadError> {
+    codec::decode(record).map_err(|error| LoadError::Record { table, error })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::meta::tests::{commands, founded};
+    use super::*;
+    use crate::txn::Stamp;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_empty_state_comes_back() {
+        assert_eq!(Meta::load(Meta::new().tables()), Ok(Meta::new()));
+    }
+
+    #[test]
+    fn what_is_no_snapshot_is_refused() {
+        let records = || founded().tables().collect::<Vec<_>>();
+        assert_eq!(Meta::load(vec![]), Err(LoadError::NotOne(HEAD)));
+        assert_eq!(Meta::load(records().into_iter().chain(records())), Err(LoadError::NotOne(HEAD)));
+        assert_eq!(Meta::load(vec![(9, vec![])]), Err(LoadError::UnknownTable(9)));
+        let mut cut = records();
+        cut[1].1.pop();
+        assert_eq!(Meta::load(cut), Err(LoadError::Record { table: NODES, error: CodecError::Malformed }));
+        let few = encode(&SlotRoutesV1 { slots: founded().routing.slots[..7].to_vec() });
+        let mut short = records();
+        short.last_mut().expect("the slots").1 = few;
+        assert_eq!(Meta::load(short), Err(LoadError::Slots(7)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_state_comes_back_and_equal_states_are_equal_bytes(
+            commands in proptest::collection::vec(commands(), 0..30),
+        ) {
+            let mut meta = Meta::new();
+            for command in commands {
+                let bytes = codec::encode(&command).expect("a small command");
+                prop_assert_eq!(codec::decode_canonical::<MetaCommand>(&bytes), Ok(command.clone()));
+                meta.apply(&MetaBatch { stamp: Stamp { clock_ms: 3, wall_ms: 4 }, commands: vec![command] });
+            }
+            let records: Vec<_> = meta.tables().collect();
+            let loaded = Meta::load(records.clone()).expect("our own records");
+            prop_assert_eq!(&loaded, &meta);
+            prop_assert_eq!(loaded.tables().collect::<Vec<_>>(), records);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! A global session and its branches, as replicated.
+//!
+//! A session is in Begin until it is decided; from then on its list of branches is fixed, and it is the durable to-do
+//! list of phase two: who is to be told, and which lock slots are owed a release (lock protocol, rule 13).
+//! Not here: who was told already. Only the leader that drives it knows, and a new one asks again.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+
+use super::status::{self, Direction};
+use crate::model::hash::lock_slot;
+use crate::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, Slot, TransactionId, Xid};
+
+/// What a session and a branch cost beside their texts, roughly.
+const SESSION_BYTES: u64 = 480;
+const BRANCH_BYTES: u64 = 320;
+
+/// One global transaction.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Session {
+    /// Its id; the slot is the low twelve bits.
+    pub transaction: TransactionId,
+    /// `address:port` of its XID.
+    pub address: Arc<str>,
+    /// Application id of the TM.
+    pub application: Arc<str>,
+    /// Transaction service group of the TM.
+    pub service_group: Arc<str>,
+    /// Name of the transaction.
+    pub name: Arc<str>,
+    /// As requested.
+    pub timeout_ms: i32,
+    /// Group clock at Begin.
+    pub begun_clock_ms: u64,
+    /// Wall time at Begin, to be shown.
+    pub begun_wall_ms: u64,
+    /// Where it stands.
+    pub status: GlobalStatus,
+    /// By id, which is the order of registration: a leader deals ids in order, its successor deals higher ones.
+    pub branches: BTreeMap<BranchId, Branch>,
+    /// Sum of [`Branch::rows`], so that no register adds up the branches before it.
+    pub(super) rows: u64,
+    /// Texts of the branches.
+    pub(super) branch_bytes: u64,
+}
+
+/// One branch of a session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Branch {
+    /// Its id.
+    pub branch: BranchId,
+    /// AT, TCC, ..
+    pub kind: BranchType,
+    /// Resource id.
+    pub resource: Arc<str>,
+    /// Lock keys as sent.
+    pub lock_keys: Arc<str>,
+    /// How many rows the lock keys name: 0 for all kinds but AT.
+    pub rows: u32,
+    /// Given back to the RM in phase two.
+    pub application_data: Arc<str>,
+    /// `application:ip:port` of the channel that registered it.
+    pub client: Arc<str>,
+    /// Whose leader dealt the id, and when.
+    pub fence: Fence,
+    /// As the RM last reported it before the decision, or its final failure.
+    pub status: BranchStatus,
+}
+
+impl Session {
+    /// When its time is up, by the group clock. A time-out of zero or less is due at once.
+    pub fn due_ms(&self) -> u64 {
+        self.begun_clock_ms.saturating_add(u64::try_from(self.timeout_ms).unwrap_or(0))
+    }
+
+    /// The XID that clients know it by.
+    pub fn xid(&self) -> Xid {
+        Xid { address: (*self.address).into(), transaction: self.transaction }
+    }
+
+    /// What was decided, if anything was.
+    pub fn direction(&self) -> Option<Direction> {
+        status::direction(self.status)
+    }
+
+    /// Whether a commit is answered before its branches are told: all are AT, or have nothing to commit.
+    pub fn is_async_committable(&self) -> bool {
+        self.branches.values().all(Branch::is_async_committable)
+    }
+
+    /// The lock slots that are owed a release at the end.
+    pub fn lock_slots(&self) -> BTreeSet<Slot> {
+        self.branches.values().filter_map(Branch::lock_slot).collect()
+    }
+
+    /// Rows that its branches lock, one named by two branches counted twice.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Memory that it takes, roughly.
+    pub fn bytes(&self) -> u64 {
+        let texts = [&self.address, &self.application, &self.service_group, &self.name];
+        SESSION_BYTES + texts.iter().map(|text| text.len() as u64).sum::<u64>() + self.branch_bytes
+    }
+
+    pub(super) fn add(&mut self, branch: Branch) {
+        self.rows += u64::from(branch.rows);
+        self.branch_bytes += branch.bytes();
+        self.branches.insert(branch.branch, branch);
+    }
+
+    pub(super) fn remove(&mut self, branch: BranchId) {
+        if let Some(branch) = self.branches.remove(&branch) {
+            self.rows -= u64::from(branch.rows);
+            self.branch_bytes -= branch.bytes();
+        }
+    }
+
+    pub(super) fn change(&mut self, branch: BranchId, change: impl FnOnce(&mut Branch)) {
+        if let Some(mut changed) = self.branches.get(&branch).cloned() {
+            change(&mut changed);
+            self.remove(branch);
+            self.add(changed);
+        }
+    }
+}
+
+impl Branch {
+    fn bytes(&self) -> u64 {
+        let texts = [&self.resource, &self.lock_keys, &self.application_data, &self.client];
+        BRANCH_BYTES + texts.iter().map(|text| text.len() as u64).sum::<u64>()
+    }
+
+    /// Where its row locks live; nowhere if it has none.
+    pub fn lock_slot(&self) -> Option<Slot> {
+        (self.rows > 0).then(|| lock_slot(&self.resource))
+    }
+
+    /// Its phase one came to nothing: there is nothing to commit and nothing to undo, so nobody is told.
+    pub fn has_failed_phase_one(&self) -> bool {
+        matches!(self.status, BranchStatus::PhaseOne_Failed | BranchStatus::PhaseOne_PrepareFailed)
+    }
+
+    /// Its commit may follow the answer to the TM.
+    pub fn is_async_committable(&self) -> bool {
+        self.kind == BranchType::AT || self.has_failed_phase_one()
+    }
+}

@@ -1,0 +1,257 @@
+//! The state of one group, and how to read it.
+//!
+//! A clone shares everything below the slots, so that a snapshot is written beside apply. The group's own orders
+//! (deadlines, tombstones, unfinished work) hold one head per slot: they stay as small as the number of slots.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::outcome::{Conflict, Refusal};
+use super::session::Session;
+use super::slot::{Ownership, SlotState};
+use super::status::Direction;
+use super::views::{Counts, HoldView, LockView};
+use crate::model::hash::lock_slot;
+use crate::model::{BranchId, Epoch, Fence, GlobalStatus, LockKeys, SLOTS, Slot, Term, TransactionId};
+
+/// The replicated state of a data group. Changed by `apply` only.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transactions {
+    pub(super) clock_ms: u64,
+    pub(super) tenure: Term,
+    /// The next sequence number for an id; 0 until founded.
+    pub(super) counter: u64,
+    /// Where the last Begin went.
+    pub(super) last_slot: Slot,
+    pub(super) slots: BTreeMap<Slot, Arc<SlotState>>,
+    due: BTreeSet<(u64, TransactionId)>,
+    ended: BTreeSet<(u64, TransactionId)>,
+    busy: BTreeSet<Slot>,
+    counts: Counts,
+}
+
+impl Default for Transactions {
+    fn default() -> Transactions {
+        Transactions::new()
+    }
+}
+
+impl Transactions {
+    /// Of a group that owns nothing and was not founded.
+    pub fn new() -> Transactions {
+        Transactions {
+            clock_ms: 0,
+            tenure: Term(0),
+            counter: 0,
+            last_slot: Slot(SLOTS - 1),
+            slots: BTreeMap::new(),
+            due: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            busy: BTreeSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Milliseconds that have passed while the group had a leader, as far as entries said so.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// Term of the leader whose `Lead` was applied last.
+    pub fn tenure(&self) -> Term {
+        self.tenure
+    }
+
+    /// Whether `Found` was applied.
+    pub fn is_founded(&self) -> bool {
+        self.counter > 0
+    }
+
+    /// The epoch of a slot that is active here.
+    pub fn owns(&self, slot: Slot) -> Option<Epoch> {
+        self.slots.get(&slot)?.active()
+    }
+
+    /// How the group stands to a slot.
+    pub fn ownership(&self, slot: Slot) -> Ownership {
+        self.slots.get(&slot).map_or(Ownership::None, |state| state.ownership)
+    }
+
+    /// All slots that are active here, ascending.
+    pub fn slots(&self) -> impl Iterator<Item = (Slot, Epoch)> {
+        self.slots.iter().filter_map(|(slot, state)| Some((*slot, state.active()?)))
+    }
+
+    /// The fence under which this tenure deals branch ids of a slot.
+    pub fn fence(&self, slot: Slot) -> Option<Fence> {
+        Some(Fence { epoch: self.owns(slot)?, tenure: self.tenure })
+    }
+
+    /// The first sequence number that may be dealt for a branch of this slot (lock protocol, rule 2).
+    pub fn ids_from(&self, slot: Slot) -> u64 {
+        self.slots.get(&slot).map_or(0, |state| state.ids_from)
+    }
+
+    /// A session that has not ended.
+    pub fn session(&self, transaction: TransactionId) -> Option<&Session> {
+        self.slots.get(&transaction.slot())?.session(transaction)
+    }
+
+    /// The status that an ended transaction had.
+    pub fn tombstone(&self, transaction: TransactionId) -> Option<GlobalStatus> {
+        self.slots.get(&transaction.slot())?.tombstone(transaction).map(|tombstone| tombstone.status)
+    }
+
+    /// The status of a transaction, ended or not.
+    pub fn standing(&self, transaction: TransactionId) -> Option<GlobalStatus> {
+        let live = self.session(transaction).map(|session| session.status);
+        live.or_else(|| self.tombstone(transaction))
+    }
+
+    /// All sessions, slot by slot, then by id.
+    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
+        self.slots.values().flat_map(|state| state.sessions())
+    }
+
+    /// Decided, not ended, not failed for good; slot by slot, then by id.
+    pub fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
+        self.busy.iter().filter_map(|slot| self.slots.get(slot)).flat_map(|state| state.unfinished())
+    }
+
+    /// The earliest deadline of a session in Begin, by the group clock.
+    pub fn next_due(&self) -> Option<(u64, TransactionId)> {
+        self.due.first().copied()
+    }
+
+    /// Whether a deadline or a tombstone waits for the clock, so that a quiet leader should stamp an entry now and then.
+    pub fn awaits_clock(&self) -> bool {
+        !self.due.is_empty() || !self.ended.is_empty()
+    }
+
+    /// The first of these rows that another transaction than `asker` holds. Speaks for lock slots active here only.
+    pub fn conflict(&self, asker: TransactionId, resource: &str, rows: &LockKeys) -> Option<Conflict> {
+        self.slots.get(&lock_slot(resource))?.locks.conflict(asker, resource, rows, self.clock_ms)
+    }
+
+    /// What a transaction holds in one lock slot.
+    pub fn holds_of(&self, slot: Slot, transaction: TransactionId) -> impl Iterator<Item = HoldView<'_>> {
+        let state = self.slots.get(&slot);
+        state.into_iter().flat_map(move |state| state.locks.holds_of(transaction)).map(move |(branch, hold)| {
+            view(slot, transaction, branch, hold) // of any group's transaction
+        })
+    }
+
+    /// Holds of at least this age in slots active here, for the audit (lock protocol, rule 14).
+    pub fn holds_older_than(&self, age_ms: u64) -> impl Iterator<Item = HoldView<'_>> {
+        let until_ms = self.clock_ms.checked_sub(age_ms);
+        let active = self.slots.iter().filter(|(_, state)| state.active().is_some());
+        active.flat_map(move |(slot, state)| {
+            let holds = until_ms.map(|until_ms| state.locks.holds_until(until_ms));
+            holds.into_iter().flatten().map(|(transaction, branch, hold)| view(*slot, transaction, branch, hold))
+        })
+    }
+
+    /// All rows held, by resource, then row. Sorts them: for an operator's eyes.
+    pub fn locks(&self) -> impl Iterator<Item = LockView<'_>> {
+        let rows = self.slots.values().flat_map(|state| state.locks.rows());
+        let mut views: Vec<LockView<'_>> = rows
+            .map(|(resource, row, holder)| LockView {
+                resource,
+                row,
+                transaction: holder.owner,
+                branches: &holder.branches,
+            })
+            .collect();
+        views.sort_unstable();
+        views.into_iter()
+    }
+
+    /// Whether a branch that this hold belongs to is gone for ever (lock protocol, rule 14). `is_pending`: the asked
+    /// leader still waits for one of its halves. To be asked of a leader whose own `Lead` is applied here.
+    pub fn is_gone(
+        &self,
+        transaction: TransactionId,
+        branch: BranchId,
+        fence: Fence,
+        is_pending: bool,
+    ) -> Result<bool, Refusal> {
+        let (state, epoch) = self.active(transaction.slot())?;
+        let own = Fence { epoch, tenure: self.tenure };
+        if fence > own {
+            return Ok(false); // minted later than I lead: not mine to judge
+        }
+        let Some(session) = state.session(transaction) else { return Ok(true) };
+        match session.direction() {
+            Some(Direction::Commit) => Ok(true),
+            Some(Direction::Rollback) => Ok(!session.branches.contains_key(&branch)),
+            None => Ok(!session.branches.contains_key(&branch) && !(fence == own && is_pending)),
+        }
+    }
+
+    /// How much there is.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The state of a slot that is active here.
+    pub(super) fn active(&self, slot: Slot) -> Result<(&SlotState, Epoch), Refusal> {
+        let state = self.slots.get(&slot).ok_or(Refusal::NotOwner { epoch: Epoch(0) })?;
+        match state.active() {
+            Some(epoch) => Ok((state, epoch)),
+            None => Err(Refusal::NotOwner { epoch: state.seen }),
+        }
+    }
+
+    /// Changes the state of a slot, which copies it if a snapshot shares it, and keeps the group's orders in step.
+    pub(super) fn change(&mut self, slot: Slot, change: impl FnOnce(&mut SlotState)) {
+        let Some(shared) = self.slots.get_mut(&slot) else { return };
+        let (before, counted) = (shared.heads(), shared.counts());
+        change(Arc::make_mut(shared));
+        let (after, counts) = (shared.heads(), shared.counts());
+        self.counts.exchange(counted, counts);
+        exchange(&mut self.due, before.due, after.due);
+        exchange(&mut self.ended, before.ended, after.ended);
+        match after.is_busy {
+            true => self.busy.insert(slot),
+            false => self.busy.remove(&slot),
+        };
+    }
+
+    /// A slot comes into being here, with what it brings.
+    pub(super) fn insert_slot(&mut self, slot: Slot, brought: SlotState) {
+        self.slots.insert(slot, Arc::new(SlotState::default()));
+        self.change(slot, |state| *state = brought);
+    }
+
+    /// The tombstone that was set first.
+    pub(super) fn oldest_tombstone(&self) -> Option<(u64, TransactionId)> {
+        self.ended.first().copied()
+    }
+
+    /// The next active slot after the one that the last Begin went to.
+    pub(super) fn next_slot(&self) -> Option<Slot> {
+        let active = |(slot, state): (&Slot, &Arc<SlotState>)| state.active().map(|_| *slot);
+        let after = self.slots.range(Slot(self.last_slot.0.saturating_add(1))..).find_map(active);
+        after.or_else(|| self.slots.range(..=self.last_slot).find_map(active))
+    }
+}
+
+fn view(slot: Slot, transaction: TransactionId, branch: BranchId, hold: &super::locks::Hold) -> HoldView<'_> {
+    HoldView {
+        slot,
+        transaction,
+        branch,
+        fence: hold.fence,
+        resource: &hold.resource,
+        rows: hold.rows.len() as u64,
+        since_ms: hold.since_ms,
+    }
+}
+
+fn exchange<T: Ord>(order: &mut BTreeSet<T>, before: Option<T>, after: Option<T>) {
+    if before != after {
+        before.map(|before| order.remove(&before));
+        after.map(|after| order.insert(after));
+    }
+}

@@ -1,0 +1,101 @@
+//! The metrics page: Prometheus' text format, written line by line.
+//!
+//! Our own, because it is this small, and because counting is then a plain atomic wherever it happens. Names are
+//! `quorate_<noun>_<unit>[_total]`, labels say group, node and kind, never an XID or a resource.
+
+use core::fmt::Write;
+
+/// The page being written.
+#[derive(Debug, Default)]
+pub struct Exposition {
+    text: String,
+}
+
+/// One name on the page; samples follow.
+#[derive(Debug)]
+pub struct Family<'a> {
+    page: &'a mut Exposition,
+    name: &'a str,
+}
+
+impl Exposition {
+    /// An empty page.
+    pub fn new() -> Exposition {
+        Exposition::default()
+    }
+
+    /// Something that only rises.
+    pub fn counter<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
+        assert!(name.ends_with("_total"), "the counter {name} must end in _total");
+        self.family(name, "counter", help)
+    }
+
+    /// Something that rises and falls.
+    pub fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
+        assert!(!name.ends_with("_total"), "the gauge {name} must not end in _total");
+        self.family(name, "gauge", help)
+    }
+
+    fn family<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Family<'a> {
+        assert!(name.starts_with("quorate_"), "the metric {name} must begin with quorate_");
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.text, "# HELP {name} {}\n# TYPE {name} {kind}", escaped(help, false));
+        Family { page: self, name }
+    }
+
+    /// The whole page.
+    pub fn into_text(self) -> String {
+        self.text
+    }
+}
+
+impl Family<'_> {
+    /// A sample without labels.
+    pub fn value(self, value: u64) {
+        self.sample(&[], value);
+    }
+
+    /// A sample; the labels in the order given.
+    pub fn sample(self, labels: &[(&str, &str)], value: u64) -> Self {
+        let text = &mut self.page.text;
+        text.push_str(self.name);
+        for (at, (label, content)) in labels.iter().enumerate() {
+            let open = if at == 0 { '{' } else { ',' };
+            let _ = write!(text, "{open}{label}=\"{}\"", escaped(content, true));
+        }
+        let close = if labels.is_empty() { "" } else { "}" };
+        let _ = writeln!(text, "{close} {value}");
+        self
+    }
+}
+
+fn escaped(content: &str, quotes: bool) -> String {
+    let content = content.replace('\\', "\\\\").replace('\n', "\\n");
+    if quotes { content.replace('"', "\\\"") } else { content }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page() {
+        let mut page = Exposition::new();
+        page.gauge("quorate_connections_open", "Now").value(3);
+        page.counter("quorate_frames_total", "By \\ kind")
+            .sample(&[("kind", "in")], 7)
+            .sample(&[("kind", "o\"u\nt"), ("node", "1")], 9);
+        assert_eq!(
+            page.into_text(),
+            "# HELP quorate_connections_open Now\n# TYPE quorate_connections_open gauge\nquorate_connections_open 3\n\
+             # HELP quorate_frames_total By \\\\ kind\n# TYPE quorate_frames_total counter\n\
+             quorate_frames_total{kind=\"in\"} 7\nquorate_frames_total{kind=\"o\\\"u\\nt\",node=\"1\"} 9\n"
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "must end in _total")]
+    fn a_counter_is_called_one() {
+        Exposition::new().counter("quorate_frames", "");
+    }
+}

@@ -1,0 +1,91 @@
+//! HTTP, on the admin port and on the Seata port alike: discovery for Seata clients, health, metrics, status.
+//!
+//! Seata's paths keep Seata's shapes; our own are under `/quorate/v1/`. Read in this order: `route` (which path does
+//! what), `discovery`, `status`, `exposition`, `adapter` (hyper on streams of the world). Reading is open to everybody.
+//! What changes something is served to loopback, and to others only with the configured token.
+//!
+//! Not here: accepting connections (`listener`), and knowing anything: what is shown is handed in by the context.
+
+mod adapter;
+mod discovery;
+mod exposition;
+mod route;
+mod status;
+#[cfg(test)]
+mod tests;
+
+pub use discovery::Presenter;
+pub use exposition::Exposition;
+pub use status::GroupStatus;
+
+use adapter::Adapter;
+use bytes::Bytes;
+use core::convert::Infallible;
+use core::future::Future;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use quorate_core::cluster::Routing;
+use quorate_core::model::{GroupId, NodeId};
+use quorate_world::net::Stream;
+use quorate_world::watch;
+use std::sync::Arc;
+
+/// Header lines of one request.
+const HEADERS_MAX: usize = 64;
+/// Request line and headers together.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The body of one request.
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// A future that outlives its caller's stack frame.
+pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Writes one part's metrics.
+pub type Gather = Box<dyn Fn(&mut Exposition) + Send + Sync>;
+
+/// What the pages show, and what may be changed through them.
+pub struct AdminContext {
+    /// Who this node is for clients.
+    pub presenter: Presenter,
+    /// Who may change something from beyond loopback.
+    pub token: Option<String>,
+    /// The picture.
+    pub routing: watch::Receiver<Routing>,
+    /// Whether a Begin would be served.
+    pub ready: watch::Receiver<bool>,
+    /// The groups of this node, the meta group first.
+    pub groups: Box<dyn Fn() -> Vec<GroupStatus> + Send + Sync>,
+    /// Everybody's metrics, in the order of the page.
+    pub metrics: Vec<Gather>,
+    /// Hands the leadership of a group to a node; refused in words.
+    pub move_leader: Box<dyn Fn(GroupId, NodeId) -> Work<Result<(), String>> + Send + Sync>,
+}
+
+/// The HTTP side of a node.
+pub struct Admin {
+    context: AdminContext,
+}
+
+impl Admin {
+    /// Shows what `context` knows.
+    pub fn new(context: AdminContext) -> Arc<Admin> {
+        Arc::new(Admin { context })
+    }
+
+    /// Serves one connection to its end. `before` has been read from it already.
+    pub async fn serve(self: &Arc<Admin>, stream: Stream, peer: SocketAddr, before: Bytes) {
+        let answer = |request| {
+            let admin = self.clone();
+            async move { Ok::<_, Infallible>(route::answer(&admin.context, peer, request).await) }
+        };
+        let mut http = http1::Builder::new();
+        // No date: it would be the kernel's wall clock, which a simulated node does not have.
+        http.auto_date_header(false).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+        let served = http.serve_connection(Adapter::new(stream, before), service_fn(answer)).await;
+        if let Err(error) = served {
+            tracing::debug!(%peer, %error, "an HTTP connection ended early");
+        }
+    }
+}

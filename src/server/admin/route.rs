@@ -1,0 +1,194 @@
+//! Which path does what.
+
+use super::discovery::{self, Watch};
+use super::exposition::Exposition;
+use super::{AdminContext, BODY_BYTES_MAX, status};
+use bytes::Bytes;
+use core::net::SocketAddr;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use quorate_core::model::{GroupId, NodeId};
+use quorate_world::time::{Duration, timeout};
+use serde::{Deserialize, Serialize};
+
+type Answer = Response<Full<Bytes>>;
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// The token that every login gets while there are no users: it opens nothing, and nothing asks for it.
+const TOKEN: &str = "Bearer opens-nothing";
+
+/// Answers one request.
+pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+    let (head, body) = request.into_parts();
+    let query = head.uri.query().unwrap_or_default().to_owned();
+    let reads = head.method == Method::GET || head.method == Method::HEAD;
+    let posts = head.method == Method::POST;
+    match head.uri.path() {
+        "/health" if reads => health(context),
+        "/metrics" if reads => metrics(context),
+        "/metadata/v1/cluster" if reads => json(&discovery::cluster(&context.routing.borrow(), &context.presenter)),
+        "/quorate/v1/status" if reads => show_status(context),
+        "/metadata/v1/watch" if posts => match form(body, &query).await {
+            Ok(form) => watch(context, &form).await,
+            Err(refused) => refused,
+        },
+        "/api/v1/auth/login" if posts => match read(body).await {
+            Ok(body) => login(&body),
+            Err(refused) => refused,
+        },
+        path => match leader_path(path) {
+            Some(_) if posts && !may_change(context, peer, &head.headers) => {
+                text(StatusCode::FORBIDDEN, "changes are served to loopback, and to others only with admin.token\n")
+            }
+            Some(group) if posts => match form(body, &query).await {
+                Ok(form) => move_leader(context, group, &form).await,
+                Err(refused) => refused,
+            },
+            None if !known(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
+            Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
+        },
+    }
+}
+
+fn known(path: &str) -> bool {
+    let pages = [
+        "/health",
+        "/metrics",
+        "/metadata/v1/cluster",
+        "/metadata/v1/watch",
+        "/api/v1/auth/login",
+        "/quorate/v1/status",
+    ];
+    pages.contains(&path)
+}
+
+fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    reply(status, TEXT, body)
+}
+
+fn json(value: &impl Serialize) -> Answer {
+    match serde_json::to_vec(value) {
+        Ok(body) => reply(StatusCode::OK, JSON, body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
+    }
+}
+
+async fn read(body: Incoming) -> Result<Bytes, Answer> {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n"))),
+    }
+}
+
+/// Parameters of the address and of the body, as one.
+async fn form(body: Incoming, query: &str) -> Result<String, Answer> {
+    let body = read(body).await?;
+    match core::str::from_utf8(&body) {
+        Ok(body) => Ok(format!("{query}&{body}")),
+        Err(_) => Err(text(StatusCode::BAD_REQUEST, "the form is not UTF-8\n")),
+    }
+}
+
+fn health(context: &AdminContext) -> Answer {
+    match *context.ready.borrow() {
+        true => text(StatusCode::OK, "ok"),
+        false => text(StatusCode::SERVICE_UNAVAILABLE, "not_ok"),
+    }
+}
+
+fn metrics(context: &AdminContext) -> Answer {
+    let mut page = Exposition::new();
+    context.metrics.iter().for_each(|gather| gather(&mut page));
+    reply(StatusCode::OK, METRICS, page.into_text())
+}
+
+fn show_status(context: &AdminContext) -> Answer {
+    let groups = (context.groups)();
+    let ready = *context.ready.borrow();
+    json(&status::status(&context.presenter.seata, ready, &context.routing.borrow(), &groups))
+}
+
+/// 200 once the picture is newer than what the client knows, 304 when its time is up. Both without a body.
+async fn watch(context: &AdminContext, form: &str) -> Answer {
+    let Watch { seen, timeout_ms } = match discovery::watch(form) {
+        Ok(watch) => watch,
+        Err(reason) => return text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
+    };
+    let mut routing = context.routing.clone();
+    let seen = seen.unwrap_or_else(|| routing.borrow().picture());
+    let newer = routing.wait_until(|routing| routing.picture() > seen);
+    match timeout(Duration::from_millis(timeout_ms), newer).await {
+        Ok(Ok(_)) => text(StatusCode::OK, ""),
+        // The node stops: the client asks another one.
+        Ok(Err(_)) => text(StatusCode::SERVICE_UNAVAILABLE, ""),
+        Err(_) => text(StatusCode::NOT_MODIFIED, ""),
+    }
+}
+
+#[derive(Deserialize)]
+struct Login {
+    #[allow(dead_code)] // asked for, so that what is no login is refused
+    username: String,
+}
+
+#[derive(Serialize)]
+struct LoggedIn {
+    code: &'static str,
+    message: &'static str,
+    data: &'static str,
+    success: bool,
+}
+
+/// Clients with a user in their configuration do not start without this page (protocol, section 6.3).
+fn login(body: &[u8]) -> Answer {
+    if let Err(error) = serde_json::from_slice::<Login>(body) {
+        return text(StatusCode::BAD_REQUEST, format!("{error}\n"));
+    }
+    let mut answer = json(&LoggedIn { code: "200", message: "success", data: TOKEN, success: true });
+    answer.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(TOKEN));
+    answer
+}
+
+/// `/quorate/v1/groups/7/leader`.
+fn leader_path(path: &str) -> Option<GroupId> {
+    let group = path.strip_prefix("/quorate/v1/groups/")?.strip_suffix("/leader")?;
+    group.parse().ok().map(GroupId)
+}
+
+async fn move_leader(context: &AdminContext, group: GroupId, form: &str) -> Answer {
+    let node = form.split('&').find_map(|pair| pair.strip_prefix("node="));
+    let Some(node) = node.and_then(|node| node.parse().ok()).map(NodeId) else {
+        return text(StatusCode::BAD_REQUEST, "say which: node=NUMBER\n");
+    };
+    match (context.move_leader)(group, node).await {
+        Ok(()) => text(StatusCode::OK, format!("asked node {node} to lead group {group}\n")),
+        Err(reason) => text(StatusCode::CONFLICT, format!("{reason}\n")),
+    }
+}
+
+/// A page in a browser is never the operator, even on the operator's machine.
+pub(super) fn may_change(context: &AdminContext, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    match (&context.token, shown) {
+        (Some(token), Some(shown)) => same_secret(token, shown),
+        (Some(_) | None, _) => peer.ip().to_canonical().is_loopback() && !headers.contains_key(ORIGIN),
+    }
+}
+
+/// Takes the same time wherever the first difference is.
+fn same_secret(one: &str, other: &str) -> bool {
+    let pairs = one.bytes().zip(other.bytes());
+    one.len() == other.len() && pairs.fold(0, |differs, (left, right)| differs | (left ^ right)) == 0
+}

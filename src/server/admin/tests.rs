@@ -1,0 +1,286 @@
+//! The pages as a client sees them: bytes in, bytes out, over a connection of the world.
+
+use super::*;
+use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1, NodeV1};
+use quorate_core::cluster::health::Health;
+use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, StartEpoch, StartId};
+use quorate_core::model::Term;
+use quorate_core::txn::Stamp;
+use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
+use quorate_world::net;
+use quorate_world::runtime::run_test;
+use quorate_world::task::spawn;
+use quorate_world::time::{Duration, Instant, timeout};
+use std::sync::Mutex;
+
+fn node(number: u64) -> NodeStartedV1 {
+    let at = |port: u64| format!("10.0.0.{number}:{port}");
+    NodeStartedV1 {
+        node: NodeId(number),
+        disk: DiskId([number as u8; 16]),
+        epoch: StartEpoch(1),
+        start: StartId([number as u8; 16]),
+        addresses: Addresses { advertised: at(8091), peer: at(9091), admin: at(7091) },
+    }
+}
+
+fn apply(meta: &mut Meta, command: MetaCommand) {
+    meta.apply(&MetaBatch { stamp: Stamp { clock_ms: 1, wall_ms: 1 }, commands: vec![command] });
+}
+
+fn founded() -> Meta {
+    let mut meta = Meta::new();
+    let group = GroupV1 { group: GroupId(1), label: "orders".to_owned(), replicas: vec![NodeId(2), NodeId(1)] };
+    let founding = FoundClusterV1 {
+        cluster: ClusterId([0xab; 16]),
+        birth_ms: 1_800_000_000_000,
+        nodes: (1..=3).map(node).collect(),
+        groups: vec![group],
+        slots: vec![GroupId(1); 4096],
+    };
+    apply(&mut meta, MetaCommand::FoundCluster(founding));
+    meta
+}
+
+/// A node with an HTTP port.
+struct Served {
+    address: SocketAddr,
+    routing: watch::Sender<Routing>,
+    ready: watch::Sender<bool>,
+    moved: Arc<Mutex<Vec<(GroupId, NodeId)>>>,
+}
+
+async fn serve(meta: &Meta, token: Option<&str>) -> Served {
+    let (routing, routing_seen) = watch::channel(meta.routing().clone());
+    let (ready, ready_seen) = watch::channel(false);
+    let moved = Arc::new(Mutex::new(Vec::new()));
+    let moves = moved.clone();
+    let admin = Admin::new(AdminContext {
+        presenter: Presenter {
+            seata: "10.0.0.1:8091".to_owned(),
+            admin: "10.0.0.1:7091".to_owned(),
+            group: "default".to_owned(),
+        },
+        token: token.map(str::to_owned),
+        routing: routing_seen,
+        ready: ready_seen,
+        groups: Box::new(|| {
+            let leader = Some((Term(4), NodeId(2)));
+            vec![GroupStatus { group: GroupId(1), leader, health: Health::FollowerDown, committed: 9, applied: 8 }]
+        }),
+        metrics: vec![Box::new(|page| page.gauge("quorate_test_seconds", "For this test").value(7))],
+        move_leader: Box::new(move |group, node| {
+            moves.lock().expect("nobody panicked").push((group, node));
+            Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
+        }),
+    });
+    let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    spawn(async move {
+        while let Ok((stream, peer)) = listener.accept().await {
+            let admin = admin.clone();
+            spawn(async move { admin.serve(stream, peer, Bytes::new()).await });
+        }
+    });
+    Served { address, routing, ready, moved }
+}
+
+/// Status line and body of the answer, its headers in between.
+async fn ask(address: SocketAddr, request: &str) -> (String, String, String) {
+    let mut stream = net::connect(address).await.expect("somebody listens");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    timeout(Duration::from_secs(40), stream.read_to_end(&mut answer)).await.expect("it answers").expect("and closes");
+    let answer = String::from_utf8(answer).expect("text");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let (status, headers) = head.split_once("\r\n").unwrap_or((head, ""));
+    (status.to_owned(), headers.to_lowercase(), body.to_owned())
+}
+
+async fn get(address: SocketAddr, path: &str) -> (String, String, String) {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n")).await
+}
+
+async fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> (String, String, String) {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n{headers}content-length: {length}");
+    ask(address, &format!("{head}\r\n\r\n{body}")).await
+}
+
+#[test]
+fn metadata_has_exactly_what_old_clients_know() {
+    run_test(async {
+        let mut meta = founded();
+        apply(&mut meta, MetaCommand::NodeSilent(NodeV1 { node: NodeId(3), epoch: StartEpoch(1) }));
+        let picture = meta.routing().picture();
+        let served = serve(&meta, None).await;
+        let (status, headers, body) = get(served.address, "/metadata/v1/cluster?group=").await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(headers.contains("content-type: application/json"), "{headers}");
+        assert!(!headers.contains("date:"), "{headers}");
+        let expected = concat!(
+            r#"{"nodes":[{"control":{"host":"10.0.0.1","port":7091},"transaction":{"host":"10.0.0.1","port":8091},"#,
+            r#""group":"default","role":"LEADER","metadata":{}},"#,
+            r#"{"control":{"host":"10.0.0.2","port":7091},"transaction":{"host":"10.0.0.2","port":8091},"#,
+            r#""group":"default","role":"FOLLOWER","metadata":{}}],"storeMode":"raft","term":"#
+        );
+        assert_eq!(body, format!("{expected}{picture}}}"));
+    });
+}
+
+#[test]
+fn before_the_founding_a_node_shows_itself() {
+    run_test(async {
+        let served = serve(&Meta::new(), None).await;
+        let (_, _, body) = get(served.address, "/metadata/v1/cluster").await;
+        assert!(body.contains(r#""role":"LEADER""#) && body.ends_with(r#""storeMode":"raft","term":0}"#), "{body}");
+    });
+}
+
+#[test]
+fn a_watch_answers_at_once_if_the_picture_is_newer() {
+    run_test(async {
+        let meta = founded();
+        let served = serve(&meta, None).await;
+        let older = meta.routing().picture() - 1;
+        let (status, headers, body) = post(served.address, "/metadata/v1/watch", "", &format!("default={older}")).await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", ""));
+        assert!(headers.contains("content-length: 0"), "{headers}");
+    });
+}
+
+#[test]
+fn a_watch_wakes_on_a_newer_picture() {
+    run_test(async {
+        let mut meta = founded();
+        let served = serve(&meta, None).await;
+        let form = format!("default={}", meta.routing().picture());
+        let address = served.address;
+        let waiting = spawn(async move { post(address, "/metadata/v1/watch", "", &form).await.0 });
+        while served.routing.receivers() < 2 {
+            quorate_world::task::yield_now().await;
+        }
+        // The same picture again wakes nobody.
+        served.routing.send(meta.routing().clone());
+        apply(&mut meta, MetaCommand::NodeSilent(NodeV1 { node: NodeId(3), epoch: StartEpoch(1) }));
+        served.routing.send(meta.routing().clone());
+        assert_eq!(waiting.await.expect("not aborted"), "HTTP/1.1 200 OK");
+    });
+}
+
+#[test]
+fn a_watch_ends_with_304() {
+    run_test(async {
+        let meta = founded();
+        let served = serve(&meta, None).await;
+        let seen = meta.routing().picture();
+        let before = Instant::now();
+        let body = format!("default={seen}&timeout=60");
+        let (status, _, body) = post(served.address, "/metadata/v1/watch", "", &body).await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 304 Not Modified", ""));
+        assert!(before.elapsed() >= Duration::from_millis(60));
+        let query = format!("/metadata/v1/watch?default={seen}&timeout=1");
+        assert_eq!(post(served.address, &query, "", "").await.0, "HTTP/1.1 304 Not Modified");
+        let (status, _, body) = post(served.address, "/metadata/v1/watch", "", "default=new").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 400 Bad Request", "default must be a whole number\n"));
+    });
+}
+
+#[test]
+fn a_login_succeeds_and_opens_nothing() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        let user = r#"{"username":"seata","password":"seata"}"#;
+        let (status, headers, body) = post(served.address, "/api/v1/auth/login", "", user).await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(headers.contains("authorization: bearer opens-nothing"), "{headers}");
+        assert_eq!(body, r#"{"code":"200","message":"success","data":"Bearer opens-nothing","success":true}"#);
+        assert_eq!(post(served.address, "/api/v1/auth/login", "", "user").await.0, "HTTP/1.1 400 Bad Request");
+    });
+}
+
+#[test]
+fn health_follows_readiness() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        let (status, _, body) = get(served.address, "/health").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 503 Service Unavailable", "not_ok"));
+        served.ready.send(true);
+        let (status, _, body) = get(served.address, "/health").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "ok"));
+    });
+}
+
+#[test]
+fn metrics_and_status() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        let (_, headers, body) = get(served.address, "/metrics").await;
+        assert!(headers.contains("content-type: text/plain; version=0.0.4"), "{headers}");
+        assert!(body.ends_with("quorate_test_seconds 7\n"), "{body}");
+        let (_, _, body) = get(served.address, "/quorate/v1/status").await;
+        let status: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!(status["node"], 1);
+        assert_eq!(status["cluster"], "ab".repeat(16));
+        assert_eq!(status["nodes"][1]["seata"], "10.0.0.2:8091");
+        let group = serde_json::json!({
+            "group": 1, "label": "orders", "health": "FOLLOWER_DOWN", "leader": 2, "term": 4,
+            "replicas": [2, 1], "slots": 4096, "committed": 9, "applied": 8,
+        });
+        assert_eq!(status["groups"], serde_json::json!([group]));
+    });
+}
+
+#[test]
+fn a_leader_is_moved_from_loopback() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        let path = "/quorate/v1/groups/1/leader";
+        assert_eq!(post(served.address, path, "", "node=3").await.0, "HTTP/1.1 200 OK");
+        assert_eq!(*served.moved.lock().expect("nobody panicked"), [(GroupId(1), NodeId(3))]);
+        assert_eq!(post(served.address, path, "", "node=9").await.2, "no such node\n");
+        assert_eq!(post(served.address, path, "", "nod=3").await.0, "HTTP/1.1 400 Bad Request");
+        let from_a_browser = "origin: http://evil.example\r\n";
+        assert_eq!(post(served.address, path, from_a_browser, "node=3").await.0, "HTTP/1.1 403 Forbidden");
+        assert_eq!(get(served.address, path).await.0, "HTTP/1.1 405 Method Not Allowed");
+    });
+}
+
+#[test]
+fn others_need_the_token() {
+    let context = |token: Option<&str>| AdminContext {
+        presenter: Presenter { seata: String::new(), admin: String::new(), group: String::new() },
+        token: token.map(str::to_owned),
+        routing: watch::channel(Routing::empty()).1,
+        ready: watch::channel(true).1,
+        groups: Box::new(Vec::new),
+        metrics: Vec::new(),
+        move_leader: Box::new(|_, _| Box::pin(async { Ok(()) })),
+    };
+    let allowed = |token: Option<&str>, peer: &str, shown: Option<&'static str>| {
+        let mut headers = hyper::HeaderMap::new();
+        headers
+            .extend(shown.map(|shown| (hyper::header::AUTHORIZATION, hyper::header::HeaderValue::from_static(shown))));
+        route::may_change(&context(token), peer.parse().expect("an address"), &headers)
+    };
+    assert!(allowed(None, "127.0.0.1:1", None) && allowed(None, "[::ffff:127.0.0.1]:1", None));
+    assert!(!allowed(None, "10.0.0.7:1", None) && !allowed(None, "10.0.0.7:1", Some("Bearer ")));
+    assert!(allowed(Some("sesame"), "10.0.0.7:1", Some("Bearer sesame")));
+    assert!(!allowed(Some("sesame"), "10.0.0.7:1", Some("Bearer sesamo")));
+    assert!(!allowed(Some("sesame"), "10.0.0.7:1", Some("sesame")));
+    assert!(allowed(Some("sesame"), "127.0.0.1:1", None));
+}
+
+#[test]
+fn bounds_and_strangers() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        assert_eq!(get(served.address, "/nothing").await.0, "HTTP/1.1 404 Not Found");
+        assert_eq!(post(served.address, "/health", "", "").await.0, "HTTP/1.1 405 Method Not Allowed");
+        let large = "x".repeat(BODY_BYTES_MAX + 1);
+        assert_eq!(post(served.address, "/metadata/v1/watch", "", &large).await.0, "HTTP/1.1 413 Payload Too Large");
+        let many = "a: b\r\n".repeat(HEADERS_MAX + 1);
+        let (status, _, _) = post(served.address, "/metadata/v1/watch", &many, "").await;
+        assert_eq!(status, "HTTP/1.1 431 Request Header Fields Too Large");
+    });
+}

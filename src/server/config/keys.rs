@@ -1,0 +1,101 @@
+//! The table of all keys. Flags, environment, file, `--help` and the test of `docs/OPERATING.md` all read it.
+
+/// What a key is worth when nobody sets it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unset {
+    /// This text, read like any other value.
+    Is(&'static str),
+    /// It follows from other keys, in these words.
+    Follows(&'static str),
+}
+
+impl Unset {
+    /// For a table or a help text.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Unset::Is(text) | Unset::Follows(text) => text,
+        }
+    }
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// In the file; in capitals, behind `QUORATE_` and with `__` for the dot, in the environment.
+    pub name: &'static str,
+    /// Whether `quorate server` has a flag of this name too.
+    pub flag: bool,
+    /// Its default.
+    pub unset: Unset,
+    /// One line of help.
+    pub meaning: &'static str,
+}
+
+/// Keys that begin with this are names of groups: `groups_at.orders`.
+pub const GROUPS_AT: &str = "groups_at.";
+
+const fn flag(name: &'static str, unset: Unset, meaning: &'static str) -> Key {
+    Key { name, flag: true, unset, meaning }
+}
+
+const fn key(name: &'static str, unset: Unset, meaning: &'static str) -> Key {
+    Key { name, flag: false, unset, meaning }
+}
+
+use Unset::{Follows, Is};
+
+/// All keys but those under [`GROUPS_AT`].
+#[rustfmt::skip] // a table: one key, one line or two
+pub const KEYS: &[Key] = &[
+    flag("node_id", Follows("1 alone; required with peers; given by the cluster with join"), "Number of this node, 1 to 4294967295"),
+    flag("listen", Is("0.0.0.0:8091"), "Where Seata clients connect; HTTP is answered there too"),
+    flag("admin_listen", Is("0.0.0.0:7091"), "HTTP: discovery, health, metrics, status"),
+    flag("peer_listen", Follows("0.0.0.0:9091; 127.0.0.1:9091 without peers and join"), "Where the other nodes connect"),
+    flag("advertise", Follows("listen, if that is one address; else the first non-loopback IPv4 with the port of listen"),
+        "HOST:PORT that goes into XIDs and discovery"),
+    flag("peers", Follows("none: a cluster of one"), "All founders, this node too: ID=HOST:PEER_PORT,.."),
+    flag("join", Follows("none"), "HOST:PEER_PORT of any member of a running cluster; excludes peers"),
+    flag("data_dir", Is("./data"), "Folder for all that this node keeps"),
+    flag("groups", Is("8"), "Data groups, 1 to 1024; read when the cluster is founded"),
+    flag("replicas", Follows("3; 1 with fewer than three founders"), "Replicas of each group: 1, 3 or 5; read when the cluster is founded"),
+    flag("log", Is("info"), "What is logged to stderr: error, warn, info, debug, trace, or TARGET=LEVEL,.."),
+    flag("log_format", Is("text"), "text or json"),
+    key("cluster.name", Is("default"), "Name of the one group that discovery shows to Seata clients"),
+    key("admin.token", Follows("none: changes only from loopback"), "Bearer token that allows changes over HTTP from elsewhere"),
+    key("raft.heartbeat_ms", Is("150"), "A leader's heartbeat"),
+    key("raft.election_timeout_ms", Is("500"), "An election starts after this to twice this; at least 3 heartbeats"),
+    key("raft.snapshot_interval_s", Is("0"), "A snapshot also after so long, if anything was applied; 0: by size only"),
+    key("raft.batch_commands_max", Is("512"), "Commands in one proposed entry"),
+    key("raft.batch_bytes_max", Is("256KiB"), "Bytes of one proposed entry; a larger command goes alone"),
+    key("raft.batches_in_flight_max", Is("4"), "Entries proposed and not yet applied, per group"),
+    key("memory.budget_bytes", Is("1GiB"), "Transactions, locks, queues; at the budget begins are refused"),
+    key("storage.segment_bytes", Is("64MiB"), "Size of one file of the log"),
+    key("storage.wal_bytes_target", Is("1GiB"), "The log is kept below this by snapshots"),
+    key("sharding.strategy", Is("consistent-hash"), "consistent-hash, modulo or explicit; read when the cluster is founded"),
+    key("sharding.table", Follows("none; required with explicit"), "Slot ranges of explicit: 0-1023=1,1024-4095=2"),
+];
+
+/// The key of this name.
+pub fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// `--node-id` of `node_id`.
+pub fn flag_name(key: &str) -> String {
+    key.replace(['_', '.'], "-")
+}
+
+/// `QUORATE_RAFT__HEARTBEAT_MS` of `raft.heartbeat_ms`.
+pub fn variable_name(key: &str) -> String {
+    format!("QUORATE_{}", key.replace('.', "__").to_uppercase())
+}
+
+/// `raft.heartbeat_ms` of `QUORATE_RAFT__HEARTBEAT_MS`; nothing of a variable that is not ours.
+pub fn key_of_variable(variable: &str) -> Option<String> {
+    variable.strip_prefix("QUORATE_").map(|rest| rest.to_lowercase().replace("__", "."))
+}
+
+/// Whether a key of this name exists.
+pub fn exists(name: &str) -> bool {
+    find(name).is_some() || name.strip_prefix(GROUPS_AT).is_some_and(|group| !group.is_empty())
+}

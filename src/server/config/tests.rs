@@ -1,0 +1,253 @@
+//! Precedence, error texts, what must hold together, and that `docs/OPERATING.md` lists what the code knows.
+
+use super::advertise::Bound;
+use super::*;
+use core::net::SocketAddr;
+
+fn sources(flags: &[(&str, &str)], environment: &[(&str, &str)], file: &str) -> Sources {
+    let owned = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    Sources { flags: owned(flags), environment: owned(environment), file: Some(("q.toml".to_owned(), file.to_owned())) }
+}
+
+fn load(flags: &[(&str, &str)], environment: &[(&str, &str)], file: &str) -> Result<Config, String> {
+    Config::load(&sources(flags, environment, file)).map_err(|error| error.to_string())
+}
+
+fn file(text: &str) -> Result<Config, String> {
+    load(&[], &[], text)
+}
+
+fn refusal(result: Result<Config, String>) -> String {
+    result.expect_err("this configuration is wrong")
+}
+
+const PEERS: &str = "peers = '1=a:9091,2=b:9091,3=c:9091'\n";
+
+#[test]
+fn nothing_set_is_a_cluster_of_one() {
+    let config = file("").expect("defaults");
+    assert_eq!(config.node_id, Some(NodeId(1)));
+    assert_eq!(config.listen.to_string(), "0.0.0.0:8091");
+    assert_eq!(config.admin_listen.to_string(), "0.0.0.0:7091");
+    assert_eq!(config.peer_listen.to_string(), "127.0.0.1:9091");
+    assert_eq!((config.groups, config.replicas), (8, 1));
+    assert_eq!((config.raft.heartbeat_ms, config.raft.election_timeout_ms), (150, 500));
+    assert_eq!(config.memory_budget_bytes, 1 << 30);
+    assert_eq!((config.storage.segment_bytes, config.storage.wal_bytes_target), (64 << 20, 1 << 30));
+    assert_eq!(config.raft.batch_bytes_max, 256 << 10);
+    assert_eq!(config.sharding, Sharding::ConsistentHash);
+}
+
+#[test]
+fn flags_win_over_the_environment_over_the_file() {
+    let text = "groups = 2\n[raft]\nheartbeat_ms = 20\n[storage]\nsegment_bytes = '8MiB'";
+    assert_eq!(file(text).map(|c| (c.groups, c.raft.heartbeat_ms, c.storage.segment_bytes)), Ok((2, 20, 8 << 20)));
+    let environment = [("QUORATE_GROUPS", "3"), ("QUORATE_RAFT__HEARTBEAT_MS", "30"), ("PATH", "/bin")];
+    assert_eq!(load(&[], &environment, text).map(|c| (c.groups, c.raft.heartbeat_ms)), Ok((3, 30)));
+    assert_eq!(load(&[("groups", "4")], &environment, text).map(|c| (c.groups, c.raft.heartbeat_ms)), Ok((4, 30)));
+}
+
+#[test]
+fn founders_and_joiners() {
+    let config = load(&[("node_id", "2")], &[], PEERS).expect("three founders");
+    assert_eq!((config.node_id, config.replicas), (Some(NodeId(2)), 3));
+    assert_eq!(config.peer_listen.to_string(), "0.0.0.0:9091");
+    let config = file("join = 'a:9091'").expect("a joiner");
+    assert_eq!(config.node_id, None);
+    assert_eq!(config.peer_listen.to_string(), "0.0.0.0:9091");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest_right_one() {
+    assert_eq!(
+        refusal(file("[raft]\nhartbeat_ms = 1")),
+        "unknown key `raft.hartbeat_ms` in q.toml; did you mean `raft.heartbeat_ms`?"
+    );
+    assert_eq!(
+        refusal(load(&[], &[("QUORATE_DATADIR", "x")], "")),
+        "unknown key QUORATE_DATADIR; did you mean QUORATE_DATA_DIR?"
+    );
+    assert_eq!(
+        refusal(file("[seata.raft]\napply-btch = 1")),
+        "unknown key `seata.raft.apply-btch` in q.toml; did you mean `seata.raft.apply-batch`?"
+    );
+    assert_eq!(refusal(file("[seata]\nport = 1")), "unknown key `seata.port` in q.toml");
+    assert!(refusal(file("groups = ")).starts_with("q.toml: not TOML: "));
+}
+
+#[test]
+fn bad_values_name_the_key_and_what_would_be_right() {
+    for (text, expected) in [
+        ("groups = 0", "`groups` in q.toml = `0`: too small; the nearest right value is 1"),
+        ("groups = 2000", "`groups` in q.toml = `2000`: too large; the nearest right value is 1024"),
+        ("groups = 'many'", "`groups` in q.toml = `many`: not a whole number; 1 to 1024"),
+        (
+            "groups = 1.5",
+            "`groups` in q.toml = `1.5`: a number with a point is no value of any key; write a text, a whole number, true or false",
+        ),
+        ("log_format = 'jsn'", "`log_format` in q.toml = `jsn`: not one of text, json; did you mean json?"),
+        ("replicas = 4", "`replicas` in q.toml = `4`: not one of 1, 3, 5"),
+        ("listen = 'localhost:80'", "`listen` in q.toml = `localhost:80`: not IP:PORT; write it like 127.0.0.1:80"),
+        ("advertise = 'here'", "`advertise` in q.toml = `here`: no port; write here:PORT"),
+        (
+            "[memory]\nbudget_bytes = '64MB'",
+            "`memory.budget_bytes` in q.toml = `64MB`: `MB` is no unit of size; write 64MiB",
+        ),
+        ("peers = 'a:1'", "`peers` in q.toml = `a:1`: `a:1`: write it ID=a:1"),
+        ("peers = '1=a:1,1=b:1'", "`peers` in q.toml = `1=a:1,1=b:1`: node 1 stands there twice"),
+        ("data_dir = ''", "`data_dir` in q.toml = ``: empty; leave the key out for its default"),
+    ] {
+        assert_eq!(refusal(file(text)), expected);
+    }
+    let refused = refusal(load(&[("node_id", "0")], &[], ""));
+    assert_eq!(refused, "--node-id = `0`: too small; the nearest right value is 1");
+    let long = format!("advertise = '{}:8091'", "h".repeat(40));
+    assert!(refusal(file(&long)).ends_with("45 bytes; an XID has room for 44; use an IP address"));
+}
+
+#[test]
+fn what_is_wrong_only_together() {
+    let peers = |text: &str| refusal(file(&format!("{PEERS}{text}")));
+    assert_eq!(peers(""), "node_id is missing: with `peers` in q.toml a node must know which of them it is");
+    assert_eq!(peers("node_id = 4"), "`node_id` in q.toml = 4 is not among the peers; their numbers are 1, 2, 3");
+    assert!(peers("join = 'a:9091'").contains("exclude each other"));
+    assert!(refusal(file("join = 'a:9091'\nnode_id = 4")).contains("the cluster gives the number"));
+    assert_eq!(
+        peers("node_id = 1\nreplicas = 5"),
+        "`replicas` in q.toml = 5 with 3 founders; the nearest right value is 3"
+    );
+    assert!(refusal(file("node_id = 1\npeers = '1=a:1,65=b:1'")).contains("nodes 1 and 65 are equal modulo 64"));
+    assert_eq!(
+        refusal(load(&[], &[("QUORATE_RAFT__HEARTBEAT_MS", "200")], "")),
+        "raft.election_timeout_ms = 500 is below 3 heartbeats (QUORATE_RAFT__HEARTBEAT_MS = 200); the nearest right value is 600"
+    );
+    assert_eq!(
+        refusal(file("[storage]\nsegment_bytes = '1MiB'\n[raft]\nbatch_bytes_max = '1MiB'")),
+        "`raft.batch_bytes_max` in q.toml is above a quarter of `storage.segment_bytes` in q.toml; the nearest right value is 256KiB"
+    );
+}
+
+#[test]
+fn explicit_sharding() {
+    let table = "groups = 2\n[sharding]\nstrategy = 'explicit'\n[sharding.table]\n0-1023 = 1\n1024-4095 = 2";
+    let Ok(Config { sharding: Sharding::Explicit(owners), .. }) = file(table) else { panic!("a whole table") };
+    assert_eq!((owners.len(), owners[1023], owners[1024]), (4096, GroupId(1), GroupId(2)));
+    let environment = [("QUORATE_SHARDING__TABLE", "0-4095=1"), ("QUORATE_SHARDING__STRATEGY", "explicit")];
+    assert!(load(&[("groups", "1")], &environment, "").is_ok());
+    let table = |ranges: &str| refusal(file(&format!("[sharding]\nstrategy = 'explicit'\ntable = '{ranges}'")));
+    assert!(table("0-9=1").ends_with("slot 10 has no group; all of 0-4095 need one"));
+    assert!(table("0-9=1,9=1").ends_with("`9=1`: slot 9 stands there twice"));
+    assert!(table("0-4095=9").ends_with("group 9, but there are 8 groups"));
+    assert!(table("0-4095=1").ends_with("group 2 gets no slot"));
+    assert!(refusal(file("[sharding]\nstrategy = 'explicit'")).contains("needs sharding.table"));
+    assert!(refusal(file("[sharding]\ntable = '0-4095=1'")).contains("explicit only"));
+}
+
+#[test]
+fn seata_names_are_ours() {
+    let text = "[seata.raft]\nmulti-raft-enabled = true\nsnapshot-interval = 600\napply-batch = 32\n\
+                max-append-buffer-size = 262144\nmax-replicator-inflight-msgs = 8\nelection-timeout-ms = 2000\n\
+                serialization = 'bincode'\n[seata.raft.sharding]\nstrategy = 'modulo'\ngroup-count = 3\n";
+    let config = file(text).expect("Seata's names");
+    assert_eq!((config.groups, config.sharding), (3, Sharding::Modulo));
+    assert_eq!((config.raft.snapshot_interval_s, config.raft.batch_commands_max), (600, 32));
+    assert_eq!((config.raft.batch_bytes_max, config.raft.batches_in_flight_max), (262_144, 8));
+    assert_eq!(config.raft.election_timeout_ms, 2000);
+}
+
+#[test]
+fn seata_groups_have_places() {
+    let at = |name: &str, nodes: &str| format!("[seata.raft.groups.{name}]\ndata-dir = 'd'\nserver-addr = '{nodes}'\n");
+    let both = format!("node_id = 1\n{PEERS}{}{}", at("stock", "b:9091,a:9091,c:9091"), at("order", "c:9091"));
+    let config = file(&both).expect("two groups");
+    let named: Vec<(&str, Vec<u64>)> =
+        config.groups_at.iter().map(|at| (at.name.as_str(), at.replicas.iter().map(|n| n.0).collect())).collect();
+    assert_eq!(named, [("order", vec![3]), ("stock", vec![2, 1, 3])]);
+    assert_eq!((config.groups, config.data_dir.as_str()), (2, "d"));
+    let different = both.replacen("data-dir = 'd'", "data-dir = 'e'", 1);
+    assert!(refusal(file(&different)).contains("all groups of a node share one folder"));
+    let stranger = both.replace("server-addr = 'c:9091'", "server-addr = 'z:9091'");
+    assert!(refusal(file(&stranger)).contains("z:9091 is not among the peers"));
+    assert!(refusal(file(&format!("groups = 3\n{both}"))).contains("2 groups have names"));
+}
+
+#[test]
+fn seata_names_and_ours_do_not_mix() {
+    assert_eq!(
+        refusal(file("groups = 2\n[seata.raft]\nsharding.group-count = 2")),
+        "`groups` in q.toml and `seata.raft.sharding.group-count` in q.toml set the same thing; give one of them"
+    );
+    assert!(refusal(file("[seata.raft]\nserialization = 'jackson'")).contains("only bincode is possible here"));
+    assert!(refusal(file("groups = 2\n[seata.raft]\nmulti-raft-enabled = false")).contains("allows one data group"));
+    assert_eq!(file("[seata.raft]\nmulti-raft-enabled = false").map(|c| c.groups), Ok(1));
+    assert!(refusal(file("[seata.raft]\nmulti-raft-enabled = 1")).contains("only true or false"));
+}
+
+fn advertised(text: &str, bound: [&str; 3], machine: Option<&str>) -> [String; 3] {
+    let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+    let bound = Bound { seata: address(bound[0]), admin: address(bound[1]), peer: address(bound[2]) };
+    let machine = machine.map(|text| text.parse().expect("an ip"));
+    let told = file(text).expect("right").advertised(bound, machine).expect("short enough");
+    [told.seata, told.admin, told.peer]
+}
+
+#[test]
+fn what_others_are_told() {
+    let any = ["0.0.0.0:8091", "0.0.0.0:7091", "127.0.0.1:9091"];
+    assert_eq!(advertised("", any, Some("10.1.2.3")), ["10.1.2.3:8091", "10.1.2.3:7091", "127.0.0.1:9091"]);
+    assert_eq!(advertised("", any, None), ["127.0.0.1:8091", "127.0.0.1:7091", "127.0.0.1:9091"]);
+    let one = ["10.9.9.9:8091", "0.0.0.0:7091", "0.0.0.0:9091"];
+    assert_eq!(advertised("", one, Some("10.1.2.3")), ["10.9.9.9:8091", "10.9.9.9:7091", "10.9.9.9:9091"]);
+    assert_eq!(advertised("advertise = 'tc.shop:80'", any, None), ["tc.shop:80", "tc.shop:7091", "127.0.0.1:9091"]);
+    let six = ["[::1]:8091", "[::]:7091", "[::]:9091"];
+    assert_eq!(advertised("", six, None), ["::1:8091", "[::1]:7091", "[::1]:9091"]);
+    assert_eq!(advertised(&format!("node_id = 3\n{PEERS}"), any, None)[2], "c:9091");
+}
+
+#[test]
+fn long_addresses_are_warned_about() {
+    assert!(file("advertise = '10.0.0.1:8091'").expect("right").warnings().is_empty());
+    let long = file("advertise = 'coordinator.shop.example:8091'").expect("right");
+    assert_eq!(long.warnings().len(), 1);
+}
+
+#[test]
+fn what_is_shown_reads_back_as_the_same() {
+    let explicit = "groups = 2\nadvertise = '10.0.0.1:1'\nlog_format = 'json'\n[sharding]\nstrategy = 'explicit'\n\
+                    table = '0-9=1,10-4095=2'\n[storage]\nwal_bytes_target = 300000001";
+    let places = format!("node_id = 2\n{PEERS}replicas = 1\ngroups_at.one = 'c:9091'\ndata_dir = 'a \\ \"b\"'");
+    for text in ["", explicit, &places, "join = 'a:9091'\n[sharding]\nstrategy = 'modulo'"] {
+        let config = file(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(file(&config.to_toml()), Ok(config.clone()), "{}", config.to_toml());
+    }
+    let secret = file("admin.token = 'sesame'").expect("right");
+    assert!(!secret.to_toml().contains("sesame"));
+}
+
+/// `docs/OPERATING.md` has one row `` | `key` | default | meaning | `` per key.
+#[test]
+fn the_manual_lists_every_key() {
+    let manual = include_str!("../../../docs/OPERATING.md");
+    let mut rows = BTreeMap::new();
+    for line in manual.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        if let [key, default, meaning] = cells[..] {
+            rows.insert(key.trim_matches('`'), (default.trim_matches('`'), meaning));
+        }
+    }
+    for key in keys::KEYS {
+        let row = rows.remove(key.name).unwrap_or_else(|| panic!("OPERATING.md has no row for {}", key.name));
+        assert_eq!(row, (key.unset.text(), key.meaning), "the row of {}", key.name);
+    }
+    rows.remove("groups_at.<name>").expect("a row for groups_at");
+    assert!(rows.is_empty(), "OPERATING.md has rows for keys that do not exist: {rows:?}");
+}
+
+#[test]
+fn the_manual_lists_every_exit_code() {
+    let manual = include_str!("../../../docs/OPERATING.md");
+    for code in crate::exit::ExitCode::ALL {
+        let row = format!("| {} | ", code.number());
+        assert!(manual.contains(&row), "OPERATING.md has no row for exit code {}", code.number());
+    }
+}

@@ -1,0 +1,91 @@
+//! What raft tells the models that run beside the simulation. Nothing of it exists in production (`world::tap`).
+
+use quorate_core::model::{GroupId, LogId, NodeId, Term};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A replica has applied an entry. Two replicas of a group that applied the same index must agree on all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// xxh3-64 of the entry's bytes.
+    pub entry_hash: u64,
+    /// The group clock after it.
+    pub clock_ms: u64,
+}
+
+/// A node has begun to lead. At most one per group and term.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaderElected {
+    /// Who.
+    pub node: NodeId,
+    /// Which group.
+    pub group: GroupId,
+    /// In which term.
+    pub term: Term,
+}
+
+/// A node leads no longer, as far as it knows itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LeaderLost {
+    /// Who.
+    pub node: NodeId,
+    /// Which group.
+    pub group: GroupId,
+    /// The term it led in.
+    pub term: Term,
+}
+
+/// The commands of an entry have been answered to those who proposed them: the entry must never be lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// The proposing node.
+    pub node: NodeId,
+    /// The group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// How many commands it had.
+    pub commands: usize,
+}
+
+/// A read was told that this node led when it was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Confirmed {
+    /// Who.
+    pub node: NodeId,
+    /// Which group.
+    pub group: GroupId,
+    /// Reads that shared this round.
+    pub reads: usize,
+}
+
+/// A replica has written a snapshot of its state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotBuilt {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The last entry in it.
+    pub last: Option<LogId>,
+}
+
+/// A replica has replaced its state by a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SnapshotInstalled {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The last entry in it.
+    pub last: Option<LogId>,
+}
+
+pub(crate) fn hash(entry: &[u8]) -> u64 {
+    xxh3_64(entry)
+}

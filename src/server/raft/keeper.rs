@@ -1,0 +1,121 @@
+//! Two watchers of a replica, both asleep unless something happens: one follows who leads, one has snapshots made.
+//!
+//! openraft stops a group whose storage failed or whose core broke, and would leave the node voting in the others. A
+//! replica that stopped by itself is a bug or a broken disk, so the watcher of leadership stops the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::metrics::RaftServerMetrics;
+use quorate_core::model::{GroupId, NodeId, Term};
+use quorate_world::select::{Either2, select2};
+use quorate_world::sync::Semaphore;
+use quorate_world::time::{Duration, sleep};
+use quorate_world::{process, tap, watch};
+
+use crate::clock::GroupClock;
+use crate::events;
+use crate::replica::Leadership;
+use crate::state_machine::Growth;
+use crate::types::{Consensus, Raft};
+
+/// The exit code of a replica that stopped by itself.
+const EXIT_STOPPED: i32 = 70;
+
+/// How long a build may take before the next group's turn, should openraft have declined to begin it.
+const BUILD_MAX: Duration = Duration::from_secs(600);
+
+pub(crate) fn leadership_of(node: NodeId, metrics: &RaftServerMetrics<Consensus>) -> Leadership {
+    let leader = metrics.current_leader.map(NodeId);
+    Leadership {
+        term: Term(metrics.vote.leader_id.term),
+        leader,
+        leading: metrics.state == ServerState::Leader && leader == Some(node),
+    }
+}
+
+/// Follows who leads a group: starts and stops its clock, and tells those who watch.
+pub(crate) struct LeadershipKeeper {
+    pub node: NodeId,
+    pub group: GroupId,
+    pub raft: Raft,
+    pub clock: Arc<GroupClock>,
+    pub told: watch::Sender<Leadership>,
+    /// Somebody stopped the replica on purpose.
+    pub stopping: Arc<AtomicBool>,
+}
+
+impl LeadershipKeeper {
+    /// Runs until the replica stops.
+    pub async fn run(self) {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let now = leadership_of(self.node, &metrics.borrow_watched());
+            self.note(now);
+            if metrics.changed().await.is_err() {
+                break;
+            }
+        }
+        if !self.stopping.load(Ordering::Acquire) {
+            let reason = self.raft.metrics().borrow_watched().running_state.clone();
+            tracing::error!(group = %self.group, ?reason, "a replica stopped by itself; the process stops");
+            process::exit(EXIT_STOPPED);
+        }
+        self.note(Leadership::default());
+    }
+
+    fn note(&self, now: Leadership) {
+        let before = *self.told.borrow();
+        if before == now {
+            return;
+        }
+        let led = before.leading.then_some(before.term);
+        let leads = now.leading.then_some(now.term);
+        if led != leads {
+            if let Some(term) = led {
+                tap!(events::LeaderLost { node: self.node, group: self.group, term });
+                self.clock.stop();
+            }
+            if let Some(term) = leads {
+                tap!(events::LeaderElected { node: self.node, group: self.group, term });
+                self.clock.start(term);
+            }
+        }
+        tracing::info!(group = %self.group, term = %now.term, leader = ?now.leader, leading = now.leading, "leadership");
+        // After the clock: who hears of it may propose at once.
+        self.told.send(now);
+    }
+}
+
+/// Has a snapshot made when the log has grown, one group of the node at a time.
+pub(crate) struct SnapshotKeeper {
+    pub group: GroupId,
+    pub raft: Raft,
+    pub growth: Arc<Growth>,
+    pub turn: Arc<Semaphore>,
+    pub interval: Option<Duration>,
+}
+
+impl SnapshotKeeper {
+    /// Runs until it is aborted.
+    pub async fn run(self) {
+        loop {
+            match self.interval {
+                Some(interval) => match select2(self.growth.due.notified(), sleep(interval)).await {
+                    Either2::First(()) => {}
+                    Either2::Second(()) if self.growth.any() => {}
+                    Either2::Second(()) => continue,
+                },
+                None => self.growth.due.notified().await,
+            }
+            let Ok(_turn) = self.turn.acquire().await else { return };
+            if let Err(fatal) = self.raft.trigger().snapshot().await {
+                tracing::warn!(group = %self.group, %fatal, "raft has stopped");
+                return;
+            }
+            select2(self.growth.built.notified(), sleep(BUILD_MAX)).await;
+        }
+    }
+}

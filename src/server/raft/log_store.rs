@@ -1,0 +1,177 @@
+//! openraft's log store over a group's part of the shared log.
+//!
+//! What openraft demands of each call and how `quorate-storage` gives it is the table of storage, section 7. An error of
+//! the log never reaches openraft as something to live with: storage stops the process first.
+//!
+//! Not here: files, batches, caching (`quorate-storage`).
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, Range, RangeBounds, RangeInclusive};
+
+use futures_util::Stream;
+use futures_util::stream;
+use openraft::entry::RaftEntry;
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use quorate_core::model::LogIndex;
+use crate::storage_stub::{GroupLog, LogRecord};
+
+use crate::message;
+use crate::types::{self, Consensus, Entry, LogId, Vote};
+
+/// One read for a follower, and one piece of a replay. The first entry comes whatever its size.
+const READ_BYTES_MAX: usize = 1 << 20;
+
+/// A group's log, as openraft wants it.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    log: GroupLog,
+}
+
+impl LogStore {
+    pub fn new(log: GroupLog) -> LogStore {
+        LogStore { log }
+    }
+
+    async fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let records =
+            self.log.read(LogIndex(range.start)..LogIndex(range.end), bytes_max).await.map_err(io::Error::other)?;
+        records.into_iter().map(|record| message::entry_from(record.log_id, record.payload)).collect()
+    }
+}
+
+fn indexes(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(first) => *first,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
+impl RaftLogReader<Consensus> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, io::Error> {
+        self.read(indexes(&range), usize::MAX).await
+    }
+
+    /// In pieces, so that a replica far behind does not hold its whole backlog in memory.
+    async fn entries_stream<RB>(&mut self, range: RB) -> impl Stream<Item = Result<Entry, io::Error>> + OptionalSend
+    where
+        RB: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let pieces = Pieces { store: self.clone(), left: indexes(&range), read: Vec::new().into_iter() };
+        Box::pin(stream::try_unfold(pieces, Pieces::next))
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<Entry>, io::Error> {
+        self.read(start..end, READ_BYTES_MAX).await
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        Ok(self.log.state().vote.map(types::vote))
+    }
+
+    async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> Result<Vec<LogId>, io::Error> {
+        let (first, last) = (*range.start(), *range.end());
+        let firsts = self.log.key_log_ids().into_iter().map(|key| types::log_id(key));
+        let mut keys = vec![first];
+        // The first of the range stands for its term, even if the term began before it.
+        keys.extend(firsts.filter(|key| key.leader_id > first.leader_id && key.index > first.index && key.index < last.index));
+        if last > first {
+            keys.push(last);
+        }
+        Ok(keys)
+    }
+}
+
+/// A read of a long range, piece by piece.
+struct Pieces {
+    store: LogStore,
+    left: Range<u64>,
+    read: std::vec::IntoIter<Entry>,
+}
+
+impl Pieces {
+    async fn next(mut self) -> Result<Option<(Entry, Pieces)>, io::Error> {
+        loop {
+            if let Some(entry) = self.read.next() {
+                self.left.start = entry.index() + 1;
+                return Ok(Some((entry, self)));
+            }
+            let piece = self.store.read(self.left.clone(), READ_BYTES_MAX).await?;
+            if piece.is_empty() {
+                return Ok(None);
+            }
+            self.read = piece.into_iter();
+        }
+    }
+}
+
+impl RaftLogStorage<Consensus> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<Consensus>, io::Error> {
+        let state = self.log.state();
+        Ok(LogState {
+            last_purged_log_id: state.purged.map(types::log_id),
+            last_log_id: state.last.or(state.purged).map(types::log_id),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        self.log.save_vote(types::our_vote(vote)).await;
+        Ok(())
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        if let Some(committed) = committed {
+            self.log.save_committed(types::our_log_id(&committed));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        Ok(self.log.state().committed.map(types::log_id))
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Consensus>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let record = |entry: Entry| LogRecord {
+            log_id: types::our_log_id(&entry.log_id),
+            payload: message::entry_bytes(&entry.payload),
+        };
+        let records = entries.into_iter().map(record).collect();
+        self.log.append(records, Box::new(move || flushed.io_completed(Ok(())))).await;
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        let first_removed = last.map_or(0, |last| last.index + 1);
+        self.log.truncate_from(LogIndex(first_removed)).await;
+        Ok(())
+    }
+
+    async fn purge(&mut self, up_to: LogId) -> Result<(), io::Error> {
+        self.log.purge(types::our_log_id(&up_to));
+        Ok(())
+    }
+}

@@ -1,0 +1,53 @@
+//! The cluster's own state, group 0, as a [`Machine`].
+
+use quorate_core::cluster::{Meta, MetaBatch, MetaCommand, MetaOutcome};
+use quorate_core::txn::Stamp;
+
+use super::{COMMAND_FIXED_BYTES, Machine};
+
+impl Machine for Meta {
+    type Command = MetaCommand;
+    type Outcome = MetaOutcome;
+    type Batch = MetaBatch;
+
+    fn new() -> Self {
+        Meta::new()
+    }
+
+    fn batch(stamp: Stamp, commands: Vec<MetaCommand>) -> MetaBatch {
+        MetaBatch { stamp, commands }
+    }
+
+    fn apply(&mut self, batch: &MetaBatch) -> Vec<MetaOutcome> {
+        Meta::apply(self, batch)
+    }
+
+    fn clock_ms(&self) -> u64 {
+        Meta::clock_ms(self)
+    }
+
+    fn command_bytes(command: &MetaCommand) -> usize {
+        /// Node, disk, start, epoch and three addresses.
+        const NODE_BYTES: usize = 256;
+        /// A group with its label and replicas.
+        const GROUP_BYTES: usize = 128;
+        match command {
+            MetaCommand::FoundCluster(found) => {
+                COMMAND_FIXED_BYTES
+                    + found.nodes.len() * NODE_BYTES
+                    + found.groups.len() * GROUP_BYTES
+                    + found.slots.len() * 5
+            }
+            MetaCommand::NodeStarted(_) => NODE_BYTES,
+            MetaCommand::NodeSilent(_) | MetaCommand::NodeReturned(_) => COMMAND_FIXED_BYTES,
+        }
+    }
+
+    fn tables(&self) -> impl Iterator<Item = (u16, Vec<u8>)> + Send {
+        Meta::tables(self)
+    }
+
+    fn load(records: Vec<(u16, Vec<u8>)>) -> Result<Self, String> {
+        Meta::load(records).map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,334 @@
+//! From commands to log entries: one proposer per group takes everything that waits and makes one entry of it.
+//!
+//! There is no timer and no artificial delay: a batch is what arrived while the last ones were on their way. At most a
+//! few entries are in flight, so that the queue, not raft, is where commands meet. Nothing is spawned per command or per
+//! batch: the outcomes go from where the entry is applied straight to those who wait.
+//!
+//! An expired lease is not a lost leadership: the entry was not written, nobody else leads yet, so it is tried again here.
+//!
+//! Not here: order between commands whose callers do not wait for each other. It is the order of the queue, except that
+//! a batch refused for an expired lease may be overtaken by the next one.
+
+use std::any::Any;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
+use openraft::raft::ClientWriteResult;
+use quorate_core::model::{GroupId, NodeId};
+use quorate_world::select::{Either3, select3};
+use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use quorate_world::time::{Duration, Instant, sleep};
+use quorate_world::{tap, watch};
+
+use crate::clock::GroupClock;
+use crate::entry;
+use crate::events;
+use crate::machine::Machine;
+use crate::options::RaftOptions;
+use crate::replica::{Leadership, ProposeError};
+use crate::types::{self, Answer, Consensus, Payload, Raft};
+
+/// A command in the queue and whom to tell.
+struct Waiting<M: Machine> {
+    command: M::Command,
+    bytes: usize,
+    caller: Caller<M>,
+}
+
+type Caller<M> = oneshot::Sender<Result<<M as Machine>::Outcome, ProposeError>>;
+
+/// An entry ready to be proposed. Its place among those in flight is free again when it is gone.
+struct Batch<M: Machine> {
+    entry: Bytes,
+    callers: Vec<Caller<M>>,
+    first_tried: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The outcome of a command that waits for its turn or is on its way.
+pub struct Pending<O>(oneshot::Receiver<Result<O, ProposeError>>);
+
+impl<O> Future for Pending<O> {
+    type Output = Result<O, ProposeError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // Dropped unheard: raft has stopped, with or without the command in its log.
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.unwrap_or(Err(ProposeError::Unknown)))
+    }
+}
+
+/// The callers' end of a group's queue.
+pub(crate) struct Proposals<M: Machine> {
+    queue: mpsc::Sender<Waiting<M>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    waiting_bytes_max: usize,
+}
+
+impl<M: Machine> Proposals<M> {
+    /// Puts a command into the queue.
+    pub fn submit(&self, command: M::Command) -> Result<Pending<M::Outcome>, ProposeError> {
+        let bytes = M::command_bytes(&command);
+        let before = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        // One command always fits, however large.
+        let refused = if before > 0 && before + bytes > self.waiting_bytes_max {
+            Some(ProposeError::Full)
+        } else {
+            let (caller, answer) = oneshot::channel();
+            match self.queue.try_send(Waiting { command, bytes, caller }) {
+                Ok(()) => return Ok(Pending(answer)),
+                Err(mpsc::error::TrySendError::Full(_)) => Some(ProposeError::Full),
+                Err(mpsc::error::TrySendError::Closed(_)) => Some(ProposeError::Stopped),
+            }
+        };
+        self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        Err(refused.unwrap_or(ProposeError::Stopped))
+    }
+
+    /// How many commands wait for their turn.
+    pub fn waiting(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}
+
+/// The other end: the task that makes entries.
+pub(crate) struct Proposer<M: Machine> {
+    node: NodeId,
+    group: GroupId,
+    raft: Raft,
+    clock: Arc<GroupClock>,
+    leadership: watch::Receiver<Leadership>,
+    options: RaftOptions,
+    queue: mpsc::Receiver<Waiting<M>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    /// Taken from the queue, and too large for the batch of that moment.
+    left_over: Option<Waiting<M>>,
+    /// Places among the entries in flight.
+    places: Arc<Semaphore>,
+    /// Batches that a lease did not cover come back here.
+    again: (mpsc::Sender<Batch<M>>, mpsc::Receiver<Batch<M>>),
+}
+
+/// What a proposer needs to know of its replica.
+pub(crate) struct ProposerContext {
+    pub node: NodeId,
+    pub group: GroupId,
+    pub raft: Raft,
+    pub clock: Arc<GroupClock>,
+    pub leadership: watch::Receiver<Leadership>,
+    pub options: RaftOptions,
+}
+
+/// Makes a group's queue: the callers' end and the task.
+pub(crate) fn queue<M: Machine>(context: ProposerContext) -> (Proposals<M>, Proposer<M>) {
+    let ProposerContext { node, group, raft, clock, leadership, options } = context;
+    let (sender, queue) = mpsc::channel(options.proposals_waiting_max);
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
+    let proposals = Proposals {
+        queue: sender,
+        waiting_bytes: waiting_bytes.clone(),
+        waiting_bytes_max: options.proposals_waiting_bytes_max,
+    };
+    let proposer = Proposer {
+        node,
+        group,
+        raft,
+        clock,
+        leadership,
+        queue,
+        waiting_bytes,
+        left_over: None,
+        places: Arc::new(Semaphore::new(options.batches_in_flight_max)),
+        again: mpsc::channel(options.batches_in_flight_max),
+        options,
+    };
+    (proposals, proposer)
+}
+
+impl<M: Machine> Proposer<M> {
+    /// Runs until the callers' end is gone.
+    pub async fn run(mut self) {
+        loop {
+            let leadership = *self.leadership.borrow_and_update();
+            if !leadership.leading {
+                self.refuse_waiting(leadership.leader);
+            }
+            let ready = ready(&self.places, &mut self.queue, self.left_over.is_some(), leadership.leading);
+            match select3(self.again.1.recv(), self.leadership.changed(), ready).await {
+                Either3::First(Some(batch)) => self.try_again(batch).await,
+                Either3::First(None) => unreachable!("this task holds a sender"),
+                Either3::Second(Ok(())) => {}
+                Either3::Second(Err(watch::Closed)) | Either3::Third(Ready::Closed) => return,
+                Either3::Third(Ready::Refuse(waiting)) => self.refuse(waiting, leadership.leader),
+                Either3::Third(Ready::Batch(place, first)) => self.propose_waiting(place, first).await,
+            }
+        }
+    }
+
+    async fn propose_waiting(&mut self, place: OwnedSemaphorePermit, first: Option<Waiting<M>>) {
+        let Some(first) = first.or_else(|| self.left_over.take()) else { return };
+        let (commands, callers) = self.gather(first);
+        let Some(stamp) = self.clock.stamp() else {
+            let leader = self.leadership.borrow().leader;
+            answer_all::<M>(callers, &ProposeError::NotLeader { leader });
+            return;
+        };
+        match entry::commands(&M::batch(stamp, commands)) {
+            Ok(entry) => self.propose(Batch { entry, callers, first_tried: Instant::now(), _place: place }).await,
+            // Several commands fit by their estimate, so this is one that nobody should have let in.
+            Err(error) => {
+                tracing::error!(group = %self.group, %error, "a command does not fit into an entry");
+                answer_all::<M>(callers, &ProposeError::TooLarge);
+            }
+        }
+    }
+
+    /// `first` and all that waits behind it and fits.
+    fn gather(&mut self, first: Waiting<M>) -> (Vec<M::Command>, Vec<Caller<M>>) {
+        let ahead = self.queue.len().min(self.options.batch_commands_max);
+        let (mut commands, mut callers) = (Vec::with_capacity(ahead + 1), Vec::with_capacity(ahead + 1));
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(waiting) = next.take() {
+            if bytes > 0 && bytes + waiting.bytes > self.options.batch_bytes_max {
+                self.left_over = Some(waiting);
+                break;
+            }
+            bytes += waiting.bytes;
+            commands.push(waiting.command);
+            callers.push(waiting.caller);
+            if commands.len() < self.options.batch_commands_max {
+                next = self.queue.try_recv().ok();
+            }
+        }
+        self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        (commands, callers)
+    }
+
+    async fn propose(&mut self, batch: Batch<M>) {
+        let (node, group, again) = (self.node, self.group, self.again.0.clone());
+        let payload = Payload(batch.entry.clone());
+        let answer = Answer(Box::new(move |result| finish(node, group, batch, result, &again)));
+        // On an error the answer was dropped, and with it the callers' channels: they read `Unknown`.
+        if let Err(fatal) = self.raft.client_write_ff(payload, Some(answer)).await {
+            tracing::warn!(group = %self.group, %fatal, "raft has stopped");
+        }
+    }
+
+    /// The lease had run out. A heartbeat renews it if a quorum is there; if none is for as long as an election takes at
+    /// most, this leader cannot serve.
+    async fn try_again(&mut self, batch: Batch<M>) {
+        let leadership = *self.leadership.borrow();
+        let patience = 2 * self.options.election_timeout_max();
+        if !leadership.leading || batch.first_tried.elapsed() > patience {
+            let leader = leadership.leader.filter(|leader| *leader != self.node);
+            return answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
+        }
+        if let Err(fatal) = self.raft.trigger().heartbeat().await {
+            tracing::warn!(group = %self.group, %fatal, "raft has stopped");
+        }
+        sleep(Duration::from_millis(self.options.heartbeat_ms.div_ceil(8))).await;
+        self.propose(batch).await;
+    }
+
+    fn refuse_waiting(&mut self, leader: Option<NodeId>) {
+        while let Some(waiting) = self.left_over.take().or_else(|| self.queue.try_recv().ok()) {
+            self.refuse(waiting, leader);
+        }
+    }
+
+    fn refuse(&self, waiting: Waiting<M>, leader: Option<NodeId>) {
+        self.waiting_bytes.fetch_sub(waiting.bytes, Ordering::AcqRel);
+        answer::<M>(waiting.caller, Err(ProposeError::NotLeader { leader }));
+    }
+}
+
+enum Ready<M: Machine> {
+    /// A place is free; the first command, unless one is left over.
+    Batch(OwnedSemaphorePermit, Option<Waiting<M>>),
+    /// A command for a node that does not lead: no entry, so no place is needed.
+    Refuse(Waiting<M>),
+    Closed,
+}
+
+/// Waits for something to propose and a place for it. Dropping it loses nothing: a command leaves the queue at the end only.
+async fn ready<M: Machine>(
+    places: &Arc<Semaphore>,
+    queue: &mut mpsc::Receiver<Waiting<M>>,
+    left_over: bool,
+    leading: bool,
+) -> Ready<M> {
+    if !leading {
+        return queue.recv().await.map_or(Ready::Closed, Ready::Refuse);
+    }
+    let Ok(place) = places.clone().acquire_owned().await else { return Ready::Closed };
+    if left_over {
+        return Ready::Batch(place, None);
+    }
+    match queue.recv().await {
+        Some(first) => Ready::Batch(place, Some(first)),
+        None => Ready::Closed,
+    }
+}
+
+/// Tells the callers of a batch what became of it. Runs where the entry was applied or refused.
+fn finish<M: Machine>(
+    node: NodeId,
+    group: GroupId,
+    batch: Batch<M>,
+    result: ClientWriteResult<Consensus>,
+    again: &mpsc::Sender<Batch<M>>,
+) {
+    match result {
+        Ok(written) => {
+            let commands = batch.callers.len();
+            tap!(events::Answered { node, group, log_id: types::our_log_id(&written.log_id), commands });
+            let outcomes: Box<dyn Any> = written.data.0.expect("an entry with commands has outcomes");
+            let outcomes = outcomes.downcast::<Vec<M::Outcome>>().expect("this group's machine gave them");
+            assert_eq!(outcomes.len(), commands, "an outcome for each command");
+            for (caller, outcome) in batch.callers.into_iter().zip(*outcomes) {
+                answer::<M>(caller, Ok(outcome));
+            }
+        }
+        Err(ClientWriteError::ForwardToLeader(forward)) => refused(node, batch, forward, again),
+        // It was in our log and is no longer: another leader may have it, and commit it.
+        Err(ClientWriteError::LogEntryDiscarded(_)) => answer_all::<M>(batch.callers, &ProposeError::Unknown),
+        Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
+            unreachable!("a batch of commands changes no members and has no precondition: {error}")
+        }
+    }
+}
+
+/// The entry was not written.
+fn refused<M: Machine>(
+    node: NodeId,
+    batch: Batch<M>,
+    forward: ForwardToLeader<Consensus>,
+    again: &mpsc::Sender<Batch<M>>,
+) {
+    match forward.reason {
+        ForwardReason::LeaseExpired => {
+            // There is room for all that can be in flight; if the proposer is gone, the callers read `Unknown`.
+            drop(again.try_send(batch));
+        }
+        ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => {
+            let leader = forward.leader_id.map(NodeId).filter(|leader| *leader != node);
+            answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
+        }
+    }
+}
+
+fn answer_all<M: Machine>(callers: Vec<Caller<M>>, error: &ProposeError) {
+    for caller in callers {
+        answer::<M>(caller, Err(error.clone()));
+    }
+}
+
+/// A caller that waits no longer is not a fault.
+fn answer<M: Machine>(caller: Caller<M>, result: Result<M::Outcome, ProposeError>) {
+    drop(caller.send(result));
+}

@@ -1,0 +1,253 @@
+//! All replicas of a node: opening them, and giving each what other nodes send to it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver;
+use quorate_core::codec::{self, CodecError, Persisted};
+use quorate_core::model::{GroupId, NodeId};
+use quorate_world::sync::Semaphore;
+use quorate_world::{task, watch};
+
+use crate::clock::GroupClock;
+use crate::keeper::{self, LeadershipKeeper, SnapshotKeeper};
+use crate::log_store::LogStore;
+use crate::machine::Machine;
+use crate::message::{
+    AppendAnswerV1, AppendV1, AskVoteV1, HeartbeatAnswersV1, HeartbeatV1, HeartbeatsV1, SnapshotChunkV1,
+    TransferAnswerV1, TransferV1, VoteAnswerV1,
+};
+use crate::network::Network;
+use crate::options::RaftOptions;
+use crate::proposer::{self, ProposerContext};
+use crate::reads;
+use crate::replica::Replica;
+use crate::snapshot::Receiving;
+use crate::state_machine::{AnyMachine, Growth, Held, StateMachine};
+use crate::storage_stub::Storage;
+use crate::transport::{RaftRpc, Transport};
+use crate::types::Raft;
+
+/// Why a group could not be opened.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It is open.
+    #[error("group {0} is open already")]
+    Open(GroupId),
+    /// What is stored of it makes no sense, or could not be read.
+    #[error("group {group} cannot be recovered: {reason}")]
+    Broken {
+        /// Which.
+        group: GroupId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why a request of another node has no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Not here, or not open yet.
+    #[error("group {0} is not open here")]
+    NoSuchGroup(GroupId),
+    /// The body is not what its kind says.
+    #[error("malformed: {0}")]
+    Malformed(String),
+    /// The replica has stopped.
+    #[error("the replica has stopped")]
+    Stopped,
+    /// A chunk of a snapshot could not be stored; the sender begins anew.
+    #[error("snapshot: {0}")]
+    Snapshot(String),
+}
+
+impl From<CodecError> for ServeError {
+    fn from(error: CodecError) -> Self {
+        ServeError::Malformed(error.to_string())
+    }
+}
+
+/// The replicas of this node.
+pub struct Replicas {
+    node: NodeId,
+    options: RaftOptions,
+    storage: Storage,
+    transport: Arc<dyn Transport>,
+    serving: RwLock<BTreeMap<GroupId, Arc<Serving>>>,
+    /// Loading and replaying, some groups at a time.
+    opening: Semaphore,
+    /// Building a snapshot, one group at a time.
+    building: Arc<Semaphore>,
+}
+
+/// What other nodes reach of a replica.
+struct Serving {
+    raft: Raft,
+    receiving: Receiving,
+}
+
+impl Replicas {
+    /// None is open yet.
+    pub fn start(node: NodeId, options: RaftOptions, storage: Storage, transport: Arc<dyn Transport>) -> Arc<Replicas> {
+        let opening = Semaphore::new(options.groups_opening_max);
+        let building = Arc::new(Semaphore::new(1));
+        Arc::new(Replicas { node, options, storage, transport, serving: RwLock::default(), opening, building })
+    }
+
+    /// Loads a group's state, replays its log, and takes part in it from now on. A new group does nothing until it is
+    /// initialised, here or elsewhere.
+    pub async fn open<M: Machine>(&self, group: GroupId) -> Result<Arc<Replica<M>>, OpenError> {
+        let broken = |reason: String| OpenError::Broken { group, reason };
+        let _turn = self.opening.acquire().await.map_err(|_| broken("the node stops".into()))?;
+        if self.serving(group).is_some() {
+            return Err(OpenError::Open(group));
+        }
+        let held = Arc::new(Held::<M>::new());
+        let clock = Arc::new(GroupClock::default());
+        let growth = Arc::new(Growth::new(&self.options));
+        let raft = self.raft(group, held.clone(), &clock, &growth).await.map_err(broken)?;
+        let serving = Serving { raft: raft.clone(), receiving: Receiving::new(raft.clone(), self.storage.snapshots(group)) };
+        self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, Arc::new(serving));
+        Ok(Arc::new(self.replica(group, raft, held, clock, growth)))
+    }
+
+    async fn raft(
+        &self,
+        group: GroupId,
+        machine: Arc<dyn AnyMachine>,
+        clock: &Arc<GroupClock>,
+        growth: &Arc<Growth>,
+    ) -> Result<Raft, String> {
+        let network = Network {
+            node: self.node,
+            group,
+            transport: self.transport.clone(),
+            options: self.options.clone(),
+        };
+        let log = LogStore::new(self.storage.group(group));
+        let snapshots = self.storage.snapshots(group);
+        let state = StateMachine::new((self.node, group), machine, clock.clone(), growth.clone(), snapshots);
+        let config = (*self.options.openraft(group)).clone().validate().map_err(|error| error.to_string())?;
+        Raft::new(self.node.0, Arc::new(config), network, log, state).await.map_err(|fatal| fatal.to_string())
+    }
+
+    fn replica<M: Machine>(
+        &self,
+        group: GroupId,
+        raft: Raft,
+        held: Arc<Held<M>>,
+        clock: Arc<GroupClock>,
+        growth: Arc<Growth>,
+    ) -> Replica<M> {
+        let node = self.node;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let now = keeper::leadership_of(node, &raft.server_metrics().borrow_watched());
+        // The keeper says it again if this node leads already: it has to start the clock first.
+        let (told, leadership) = watch::channel(crate::Leadership { leading: false, ..now });
+        let context = ProposerContext {
+            node,
+            group,
+            raft: raft.clone(),
+            clock: clock.clone(),
+            leadership: leadership.clone(),
+            options: self.options.clone(),
+        };
+        let (proposals, proposer) = proposer::queue(context);
+        let (confirmations, confirmer) = reads::queue(node, group, raft.clone());
+        let leaders = LeadershipKeeper {
+            node,
+            group,
+            raft: raft.clone(),
+            clock: clock.clone(),
+            told,
+            stopping: stopping.clone(),
+        };
+        let snapshots = SnapshotKeeper {
+            group,
+            raft: raft.clone(),
+            growth,
+            turn: self.building.clone(),
+            interval: self.options.snapshot_interval,
+        };
+        let tasks = vec![
+            task::spawn(leaders.run()),
+            task::spawn(snapshots.run()),
+            task::spawn(proposer.run()),
+            task::spawn(confirmer.run()),
+        ];
+        Replica { node, group, raft, held, clock, proposals, confirmations, leadership, stopping, tasks }
+    }
+
+    /// Stops serving a group and stops its replica.
+    pub async fn close<M: Machine>(&self, replica: &Replica<M>) {
+        self.serving.write().unwrap_or_else(PoisonError::into_inner).remove(&replica.group());
+        replica.shutdown().await;
+    }
+
+    /// Answers a request of another node. `group` is the one named beside the body.
+    pub async fn serve(&self, from: NodeId, group: GroupId, rpc: RaftRpc, body: Bytes) -> Result<Bytes, ServeError> {
+        tracing::trace!(%from, %group, ?rpc, bytes = body.len(), "raft request");
+        if rpc == RaftRpc::Heartbeat {
+            return self.heartbeats(codec::decode(&body)?).await;
+        }
+        let serving = self.serving(group).ok_or(ServeError::NoSuchGroup(group))?;
+        serving.serve(rpc, &body).await
+    }
+
+    async fn heartbeats(&self, beats: HeartbeatsV1) -> Result<Bytes, ServeError> {
+        let mut answers = Vec::with_capacity(beats.beats.len());
+        for beat in beats.beats {
+            answers.push(self.heartbeat(beat).await);
+        }
+        encoded(&HeartbeatAnswersV1 { answers })
+    }
+
+    async fn heartbeat(&self, beat: HeartbeatV1) -> Option<AppendAnswerV1> {
+        let serving = self.serving(beat.group)?;
+        let answer = serving.raft.append_entries(beat.theirs()).await.ok()?;
+        Some(AppendAnswerV1::of(answer))
+    }
+
+    fn serving(&self, group: GroupId) -> Option<Arc<Serving>> {
+        self.serving.read().unwrap_or_else(PoisonError::into_inner).get(&group).cloned()
+    }
+}
+
+impl Serving {
+    async fn serve(&self, rpc: RaftRpc, body: &[u8]) -> Result<Bytes, ServeError> {
+        match rpc {
+            RaftRpc::Append | RaftRpc::Heartbeat => {
+                let request = codec::decode::<AppendV1>(body)?.theirs();
+                let request = request.map_err(|error| ServeError::Malformed(error.to_string()))?;
+                let answer = self.raft.append_entries(request).await.map_err(|_| ServeError::Stopped)?;
+                encoded(&AppendAnswerV1::of(answer))
+            }
+            RaftRpc::Vote => {
+                let request = codec::decode::<AskVoteV1>(body)?.theirs();
+                let answer = self.raft.vote(request).await.map_err(|_| ServeError::Stopped)?;
+                encoded(&VoteAnswerV1::of(answer))
+            }
+            RaftRpc::PreVote => {
+                let request = codec::decode::<AskVoteV1>(body)?.theirs();
+                let answer = self.raft.pre_vote(request).await.map_err(|_| ServeError::Stopped)?;
+                encoded(&VoteAnswerV1::of(answer))
+            }
+            RaftRpc::Transfer => {
+                let request = codec::decode::<TransferV1>(body)?.theirs();
+                let answer = self.raft.handle_transfer_leader(request).await.map_err(|_| ServeError::Stopped)?;
+                encoded(&TransferAnswerV1::of(answer))
+            }
+            RaftRpc::Snapshot => {
+                let chunk = codec::decode::<SnapshotChunkV1>(body)?;
+                let answer = self.receiving.take(chunk).await;
+                encoded(&answer.map_err(|error| ServeError::Snapshot(error.to_string()))?)
+            }
+        }
+    }
+}
+
+fn encoded<A: Persisted>(answer: &A) -> Result<Bytes, ServeError> {
+    Ok(Bytes::from(codec::encode(answer)?))
+}

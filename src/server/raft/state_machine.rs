@@ -1,0 +1,281 @@
+//! openraft's state machine over a group's [`Machine`], type-erased, in memory behind a lock.
+//!
+//! The lock is held while one entry is applied or one reader looks, never across an await. Snapshots are built from a clone
+//! beside apply. A replica that cannot apply an entry stops the process, with group, index and reason: it must not go on
+//! voting for what it cannot follow.
+
+use std::any::Any;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use quorate_core::codec::{self, CodecError};
+use quorate_core::model::{self, GroupId, NodeId};
+use quorate_world::sync::Notify;
+use quorate_world::{process, tap};
+
+use crate::clock::GroupClock;
+use crate::entry::{self, EntryBody};
+use crate::events;
+use crate::machine::Machine;
+use crate::options::RaftOptions;
+use crate::snapshot::{self, Snapshot, SnapshotBuilder, SnapshotData};
+use crate::storage_stub::SnapshotStore;
+use crate::types::{self, Consensus, Entry, LogId, Reply, SnapshotMeta, StoredMembership};
+
+/// The exit code of a replica that cannot apply: a bug, or a log written by a newer binary.
+const EXIT_CANNOT_APPLY: i32 = 70;
+
+/// The applied state of a group.
+pub(crate) struct Held<M> {
+    machine: RwLock<M>,
+}
+
+/// [`Held`] without its type, so that openraft is compiled once for all machines.
+pub(crate) trait AnyMachine: Send + Sync + 'static {
+    /// Applies a batch. The outcomes are given back if somebody waits for them.
+    fn apply(&self, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
+    /// The state as it is, for a snapshot.
+    fn frozen(&self) -> Box<dyn Frozen>;
+    /// Replaces the state.
+    fn load(&self, records: Vec<(u16, Vec<u8>)>) -> Result<(), String>;
+    /// The group clock of the applied state.
+    fn clock_ms(&self) -> u64;
+}
+
+/// A state that changes no more.
+pub(crate) trait Frozen: Send + Sync {
+    /// Its records.
+    fn tables(&self) -> Box<dyn Iterator<Item = (u16, Vec<u8>)> + Send + '_>;
+}
+
+impl<M: Machine> Frozen for M {
+    fn tables(&self) -> Box<dyn Iterator<Item = (u16, Vec<u8>)> + Send + '_> {
+        Box::new(Machine::tables(self))
+    }
+}
+
+impl<M: Machine> Held<M> {
+    pub fn new() -> Held<M> {
+        Held { machine: RwLock::new(M::new()) }
+    }
+
+    /// Looks at the applied state.
+    pub fn read<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        look(&self.machine.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<M: Machine> AnyMachine for Held<M> {
+    fn apply(&self, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
+        let batch = codec::decode::<M::Batch>(commands)?;
+        let outcomes = self.machine.write().unwrap_or_else(PoisonError::into_inner).apply(&batch);
+        Ok(Reply(wanted.then(|| Box::new(outcomes) as Box<dyn Any + Send + Sync>)))
+    }
+
+    fn frozen(&self) -> Box<dyn Frozen> {
+        Box::new(self.read(M::clone))
+    }
+
+    fn load(&self, records: Vec<(u16, Vec<u8>)>) -> Result<(), String> {
+        let loaded = M::load(records)?;
+        *self.machine.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+        Ok(())
+    }
+
+    fn clock_ms(&self) -> u64 {
+        self.read(M::clock_ms)
+    }
+}
+
+/// How much log lies between the newest snapshot and the applied state.
+pub(crate) struct Growth {
+    entries: AtomicU64,
+    log_bytes: AtomicU64,
+    snapshot_bytes: AtomicU64,
+    asked: AtomicBool,
+    entries_max: u64,
+    log_bytes_max: u64,
+    /// A snapshot is due.
+    pub due: Notify,
+    /// A build is over.
+    pub built: Notify,
+}
+
+impl Growth {
+    pub fn new(options: &RaftOptions) -> Growth {
+        Growth {
+            entries: AtomicU64::new(0),
+            log_bytes: AtomicU64::new(0),
+            snapshot_bytes: AtomicU64::new(0),
+            asked: AtomicBool::new(false),
+            entries_max: options.snapshot_entries,
+            log_bytes_max: options.snapshot_log_bytes,
+            due: Notify::new(),
+            built: Notify::new(),
+        }
+    }
+
+    /// Whether anything was applied since the last snapshot.
+    pub fn any(&self) -> bool {
+        self.entries.load(Ordering::Relaxed) > 0
+    }
+
+    fn add(&self, bytes: usize) {
+        let entries = self.entries.fetch_add(1, Ordering::Relaxed) + 1;
+        let log_bytes = self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        // Never more often than the snapshot is large, so that snapshots at most double what is written.
+        let log_bytes_max = self.log_bytes_max.max(self.snapshot_bytes.load(Ordering::Relaxed));
+        if (entries >= self.entries_max || log_bytes >= log_bytes_max) && !self.asked.swap(true, Ordering::Relaxed) {
+            self.due.notify_one();
+        }
+    }
+
+    /// A snapshot of the state as it is begins, or has replaced it.
+    pub fn begin_anew(&self) {
+        self.entries.store(0, Ordering::Relaxed);
+        self.log_bytes.store(0, Ordering::Relaxed);
+        self.asked.store(false, Ordering::Relaxed);
+    }
+
+    pub fn note_snapshot(&self, bytes: u64) {
+        self.snapshot_bytes.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Where the applied state stands in the log.
+#[derive(Clone, Default)]
+struct Position {
+    applied: Option<LogId>,
+    members: StoredMembership,
+}
+
+/// One group's state, as openraft wants it. A clone is a handle to the same state.
+#[derive(Clone)]
+pub(crate) struct StateMachine {
+    node: NodeId,
+    group: GroupId,
+    machine: Arc<dyn AnyMachine>,
+    clock: Arc<GroupClock>,
+    growth: Arc<Growth>,
+    snapshots: SnapshotStore,
+    position: Arc<Mutex<Position>>,
+}
+
+impl StateMachine {
+    pub fn new(
+        (node, group): (NodeId, GroupId),
+        machine: Arc<dyn AnyMachine>,
+        clock: Arc<GroupClock>,
+        growth: Arc<Growth>,
+        snapshots: SnapshotStore,
+    ) -> StateMachine {
+        StateMachine { node, group, machine, clock, growth, snapshots, position: Arc::default() }
+    }
+
+    fn position(&self) -> MutexGuard<'_, Position> {
+        self.position.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply_entry(&self, entry: Entry, wanted: bool) -> Reply {
+        let at = types::our_log_id(&entry.log_id);
+        let (reply, bytes) = match entry.payload {
+            EntryPayload::Blank => (Reply(None), entry::blank()),
+            EntryPayload::Normal(payload) => (self.apply_commands(at, &payload.0, wanted), payload.0),
+            EntryPayload::Membership(members) => {
+                self.position().members = StoredMembership::new(Some(entry.log_id), members);
+                (Reply(None), Bytes::new())
+            }
+        };
+        self.position().applied = Some(entry.log_id);
+        self.growth.add(bytes.len());
+        let clock_ms = self.machine.clock_ms();
+        self.clock.note_applied(clock_ms);
+        tap!(events::Applied {
+            node: self.node,
+            group: self.group,
+            log_id: at,
+            entry_hash: events::hash(&bytes),
+            clock_ms,
+        });
+        reply
+    }
+
+    fn apply_commands(&self, at: model::LogId, payload: &Bytes, wanted: bool) -> Reply {
+        let applied = match entry::read(payload) {
+            Ok(EntryBody::Commands(commands)) => {
+                self.machine.apply(&commands, wanted).map_err(|error| error.to_string())
+            }
+            Ok(EntryBody::Blank | EntryBody::Members(_)) => Err("not commands".to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        applied.unwrap_or_else(|reason| self.cannot_go_on(&format!("entry {} of term {}", at.index, at.term), &reason))
+    }
+
+    fn cannot_go_on(&self, what: &str, reason: &str) -> ! {
+        tracing::error!(group = %self.group, what, reason, "this replica cannot apply; the process stops");
+        process::exit(EXIT_CANNOT_APPLY)
+    }
+}
+
+impl RaftStateMachine<Consensus> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        let position = self.position().clone();
+        Ok((position.applied, position.members))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Consensus>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let reply = self.apply_entry(entry, responder.is_some());
+            if let Some(responder) = responder {
+                responder.send(reply);
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        let position = self.position().clone();
+        self.growth.begin_anew();
+        SnapshotBuilder {
+            node: self.node,
+            group: self.group,
+            meta: SnapshotMeta { last_log_id: position.applied, last_membership: position.members },
+            state: self.machine.frozen(),
+            snapshots: self.snapshots.clone(),
+            growth: self.growth.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> Result<(), io::Error> {
+        let file = snapshot::store(&self.snapshots, data).await?;
+        let records = file.records().await.map_err(io::Error::other)?;
+        if let Err(reason) = self.machine.load(records) {
+            self.cannot_go_on("a snapshot", &reason);
+        }
+        *self.position() = Position { applied: meta.last_log_id, members: meta.last_membership.clone() };
+        self.clock.note_applied(self.machine.clock_ms());
+        self.growth.begin_anew();
+        self.growth.note_snapshot(file.bytes());
+        tap!(events::SnapshotInstalled {
+            node: self.node,
+            group: self.group,
+            last: meta.last_log_id.as_ref().map(types::our_log_id),
+        });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        self.snapshots.current().map(snapshot::of_file).transpose()
+    }
+}

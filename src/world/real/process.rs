@@ -1,0 +1,68 @@
+//! Signals, standard output, the end.
+
+use crate::process::{EXIT_PANIC, Usage};
+use crate::select::select2;
+use std::io::Write;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub(crate) async fn stop_requested() {
+    let (terminate, interrupt) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            select2(terminate.recv(), interrupt.recv()).await;
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            // Without handlers the kernel's default stays: the signal ends the process, less politely.
+            tracing::warn!(%error, "cannot listen to signals");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+pub(crate) fn exit(code: i32) -> ! {
+    std::process::exit(code)
+}
+
+pub(crate) fn install_panic_hook() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(EXIT_PANIC);
+    }));
+}
+
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+    if let Err(error) = written {
+        tracing::debug!(%error, "standard output is closed");
+    }
+}
+
+/// Linux counts process times in hundredths of a second for user space (`USER_HZ`), whatever its own tick is.
+const TICK: std::time::Duration = std::time::Duration::from_millis(10);
+
+pub(crate) fn usage_of(pid: u32) -> std::io::Result<Usage> {
+    let odd = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, format!("no {what} in /proc/{pid}"));
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field is a name in parentheses that may hold anything; utime and stime are fields 14 and 15.
+    let (_, fields) = stat.rsplit_once(')').ok_or_else(|| odd("name"))?;
+    let ticks: Vec<u32> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    let [user, system] = ticks[..] else { return Err(odd("times")) };
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or_else(|| odd("VmHWM"))?;
+    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().map_err(|_| odd("VmHWM"))?;
+    Ok(Usage { cpu: TICK * user + TICK * system, resident_bytes_peak: kib * 1024 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::usage_of;
+
+    #[test]
+    fn a_process_can_look_at_itself() {
+        let usage = usage_of(std::process::id()).expect("this process runs");
+        assert!(usage.resident_bytes_peak > 100_000, "{usage:?}");
+        assert!(usage_of(u32::MAX).is_err());
+    }
+}

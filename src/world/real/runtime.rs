@@ -1,0 +1,20 @@
+//! Tokio's executor on several threads.
+
+use crate::runtime::RuntimeOptions;
+use std::future::Future;
+
+pub(crate) fn block_on_main<F: Future>(options: RuntimeOptions, main: F) -> F::Output {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = options.workers {
+        builder.worker_threads(workers.max(1));
+    }
+    let runtime = builder.enable_all().thread_name("worker").build().expect("the kernel gives threads and an epoll");
+    let output = runtime.block_on(main);
+    // Not waiting for blocking calls that hang in the kernel: the process is over.
+    runtime.shutdown_background();
+    output
+}
+
+pub(crate) fn run_test<F: Future>(test: F) -> F::Output {
+    block_on_main(RuntimeOptions { workers: Some(2) }, test)
+}
