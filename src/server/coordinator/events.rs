@@ -65,12 +65,8 @@ pub struct BranchGivenUp {
 /// A phase-two request is about to leave for an RM.
 #[derive(Debug)]
 pub struct PhaseTwoSent {
-    /// The node that drives it.
+    /// The node that has the channel.
     pub node: NodeId,
-    /// Its group.
-    pub group: GroupId,
-    /// Its tenure.
-    pub tenure: Term,
     /// The transaction.
     pub transaction: TransactionId,
     /// The branch.
@@ -79,7 +75,7 @@ pub struct PhaseTwoSent {
     pub way: Way,
 }
 
-/// An RM has answered a phase-two request.
+/// The node that drives a transaction has the answer of an RM.
 #[derive(Debug)]
 pub struct PhaseTwoAnswered {
     /// The node that drives it.

@@ -11,7 +11,7 @@ use quorate_world::time::{Instant, timeout};
 
 use super::begin::unreachable_outcome;
 use super::context::{Coordinator, Leader};
-use super::message::{AcquireV1, Query, RefusedV1, Response};
+use super::message::{Query, RefusedV1, Response};
 use super::nodes;
 use super::route::Pause;
 use super::tenure::{Lost, Tenure};
@@ -38,17 +38,16 @@ impl Coordinator {
                 Leader::Here(tenure) => self.acquire_at(&tenure, locks).await.ok(),
                 Leader::There(node, group) => {
                     let patience = until.saturating_duration_since(Instant::now());
-                    let patience_ms = patience.as_millis() as u32;
-                    let query = Query::Acquire(AcquireV1 { locks: locks.clone(), patience_ms });
+                    let query = Query::Acquire(locks.clone());
                     match nodes::ask(&*self.nodes, node, group, &query, patience).await {
-                        Some(Response::Acquired) => Some(Locks::Acquired),
-                        Some(Response::Refused(refused)) => Some(Locks::Refused(refused)),
-                        Some(Response::Unable(why)) => Some(Locks::Unable(why)),
-                        Some(Response::Elsewhere(leader)) => {
+                        Ok(Response::Acquired) => Some(Locks::Acquired),
+                        Ok(Response::Refused(refused)) => Some(Locks::Refused(refused)),
+                        Ok(Response::Unable(why)) => Some(Locks::Unable(why)),
+                        Ok(Response::Elsewhere(leader)) => {
                             self.led.hint(group, leader);
                             None
                         }
-                        Some(_) | None => None,
+                        Ok(_) | Err(_) => None,
                     }
                 }
                 Leader::Nobody => None,

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};
-use quorate_core::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, NodeId, TransactionId};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, NodeId, TransactionId, Xid};
+use quorate_core::wire::Message;
 use quorate_core::txn::Conflict;
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub enum Query {
     /// Serve this request of a client; never passed on a second time.
     Forward(ForwardV1),
     /// Take row locks (rules 4 and 5).
-    Acquire(AcquireV1),
+    Acquire(AcquireLocksV1),
     /// Let row locks go (rule 12).
     Release(ReleaseLocksV1),
     /// Are these holds orphans (rule 14)?
@@ -72,15 +73,6 @@ pub struct ForwardV1 {
     pub patience_ms: u32,
 }
 
-/// See [`Query::Acquire`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct AcquireV1 {
-    /// Whose locks, and which.
-    pub locks: AcquireLocksV1,
-    /// For how long the asker will wait.
-    pub patience_ms: u32,
-}
-
 /// See [`Response::Refused`].
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RefusedV1 {
@@ -113,8 +105,10 @@ pub enum Way {
 pub struct RelayV1 {
     /// Commit or rollback.
     pub way: Way,
-    /// The whole XID.
-    pub xid: String,
+    /// Whose branch.
+    pub transaction: TransactionId,
+    /// `address:port` of its XID.
+    pub address: String,
     /// The branch.
     pub branch: BranchId,
     /// AT, TCC, ..
@@ -180,6 +174,24 @@ impl Persisted for Query {
 
 impl Persisted for Response {
     const BYTES_MAX: usize = BYTES_MAX;
+}
+
+impl RelayV1 {
+    /// Only AT branches may go to another application that has the resource (protocol, section 5.3).
+    pub fn any_application(&self) -> bool {
+        self.kind == BranchType::AT
+    }
+
+    /// As the RM gets it.
+    pub fn message(&self) -> Message {
+        let xid = Xid { address: self.address.clone(), transaction: self.transaction }.to_string();
+        let RelayV1 { branch: branch_id, kind: branch_type, .. } = *self;
+        let (resource_id, application_data) = (self.resource.clone(), self.application_data.clone());
+        match self.way {
+            Way::Commit => Message::BranchCommit { xid, branch_id, branch_type, resource_id, application_data },
+            Way::Rollback => Message::BranchRollback { xid, branch_id, branch_type, resource_id, application_data },
+        }
+    }
 }
 
 impl Query {

@@ -22,11 +22,17 @@ pub trait Nodes: Send + Sync + 'static {
     fn cast(&self, to: NodeId, group: GroupId, body: Bytes);
 }
 
-/// Asks a node; nothing: no answer that we understand, and what was asked may have been done.
-pub async fn ask(nodes: &dyn Nodes, to: NodeId, group: GroupId, query: &Query, timeout: Duration) -> Option<Response> {
-    let body = query.to_bytes().ok()?;
-    let answer = nodes.call(to, group, body, timeout).await.ok()?;
-    codec::decode_canonical(&answer).ok()
+/// Asks a node. After an error, what was asked may have been done all the same.
+pub async fn ask(
+    nodes: &dyn Nodes,
+    to: NodeId,
+    group: GroupId,
+    query: &Query,
+    timeout: Duration,
+) -> Result<Response, CallError> {
+    let malformed = |error: codec::CodecError| CallError::Refused(error.to_string());
+    let answer = nodes.call(to, group, query.to_bytes().map_err(malformed)?, timeout).await?;
+    codec::decode_canonical(&answer).map_err(malformed)
 }
 
 /// Tells a node something that needs no answer.

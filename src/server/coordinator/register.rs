@@ -87,7 +87,7 @@ impl Coordinator {
         branch: BranchId,
         fence: Fence,
     ) -> Result<Option<Reply>, Lost> {
-        let half = register_half(tenure, command(ask, branch, fence, ask.locks)).await.inspect_err(|_| {
+        let half = register_half(tenure, branch, command(ask, branch, fence, ask.locks)).await.inspect_err(|_| {
             // Never in the queue, or the leadership is gone and pending with it; a busy queue is asked again.
             tenure.give_up(branch);
         })?;
@@ -133,10 +133,10 @@ impl Coordinator {
                 tenure.forget(branch);
                 return Ok(reply);
             }
-            let half = register_half(tenure, register).await.inspect_err(|_| self.abandon(tenure, ask, branch))?;
+            let half = register_half(tenure, branch, register).await.inspect_err(|_| self.abandon(tenure, ask, branch))?;
             return self.both(tenure, ask, branch, half, acquired).await;
         }
-        let half = pin!(register_half(tenure, register));
+        let half = pin!(register_half(tenure, branch, register));
         let mut half = half;
         let mut acquire = pin!(self.acquire(&locks, until));
         let (half, acquired) = match select2(half.as_mut(), acquire.as_mut()).await {
@@ -310,8 +310,9 @@ fn look(tenure: &Tenure, ask: &RegisterAsk) -> Result<Look, Lost> {
 }
 
 /// Puts the branch into the list. `Lost`: it may get there later, or was not proposed at all.
-async fn register_half(tenure: &Tenure, command: Command) -> Result<Half, Lost> {
-    let refusal = match tenure.propose(command).await? {
+async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> Result<Half, Lost> {
+    let submitted = tenure.submit(command).inspect_err(|_| tenure.forget(branch))?;
+    let refusal = match submitted.outcome().await? {
         Outcome::Registered => return Ok(Half::Registered),
         Outcome::Refused(refusal) => refusal,
         outcome => unreachable_outcome("RegisterBranch", &outcome),
@@ -351,9 +352,9 @@ fn not_active(status: GlobalStatus) -> Failure {
 
 fn unsupported(kind: BranchType) -> Option<Failure> {
     match kind {
-        BranchType::AT | BranchType::TCC | BranchType::XA => None,
-        BranchType::SAGA | BranchType::SAGA_ANNOTATION => {
-            let text = "SAGA branches are not supported by this version";
+        BranchType::AT | BranchType::TCC => None,
+        BranchType::SAGA | BranchType::XA | BranchType::SAGA_ANNOTATION => {
+            let text = format!("{kind} branches are not supported by this version");
             Some(Failure::new(ExceptionCode::FailedToAddBranch, text))
         }
     }

@@ -50,12 +50,12 @@ impl Coordinator {
             Leader::There(node, group) => {
                 let query = Query::Release(release.clone());
                 match nodes::ask(&*self.nodes, node, group, &query, ANSWER_PATIENCE).await {
-                    Some(Response::Released) => Ok(()),
-                    Some(Response::Elsewhere(leader)) => {
+                    Ok(Response::Released) => Ok(()),
+                    Ok(Response::Elsewhere(leader)) => {
                         self.led.hint(group, leader);
                         Err(Lost)
                     }
-                    Some(_) | None => Err(Lost),
+                    Ok(_) | Err(_) => Err(Lost),
                 }
             }
             Leader::Nobody => Err(Lost),

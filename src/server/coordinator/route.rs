@@ -90,12 +90,12 @@ impl Coordinator {
         let query = Query::Forward(ForwardV1 { ask: ask.clone(), patience_ms: patience.as_millis() as u32 });
         self.counters.forwarded.one();
         match nodes::ask(&*self.nodes, node, group, &query, patience).await {
-            Some(Response::Reply(reply)) => Some(reply),
-            Some(Response::Elsewhere(leader)) => {
+            Ok(Response::Reply(reply)) => Some(reply),
+            Ok(Response::Elsewhere(leader)) => {
                 self.led.hint(group, leader);
                 None
             }
-            Some(_) | None => {
+            Ok(_) | Err(_) => {
                 self.led.hint(group, None);
                 None
             }
