@@ -1,1 +1,21 @@
-//! What to send next in phase two, to which channel, and when to try again: pure policy.
+//! What to send next in phase two, to which channel, and when to try again: pure policy over a session.
+//!
+//! Everything durable is in the session; what the driving leader knows beside it is a [`Run`], lost with the leader. A
+//! new leader starts with an empty one and asks again, which RMs have to bear. So there is one way through phase two,
+//! not one for the first pass and one for recovery.
+//!
+//! The driver's loop: [`plan`] says the next [`Step`]; after each answer, each back-off that has passed and each applied
+//! command it is asked again. Not here: channels, timers, and the releases owed to lock slots (`txn`, lock protocol 13).
+
+pub mod back_off;
+pub mod channel;
+mod plan;
+mod run;
+mod verdict;
+
+pub use plan::{Step, is_skipped, plan};
+pub use run::Run;
+pub use verdict::{Reply, Verdict, judge};
+
+#[cfg(test)]
+mod tests;

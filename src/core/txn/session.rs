@@ -68,6 +68,31 @@ pub struct Branch {
 }
 
 impl Session {
+    /// One begun at 0 with a time-out of 60 s.
+    #[cfg(test)]
+    pub(crate) fn for_tests(
+        transaction: TransactionId,
+        status: GlobalStatus,
+        branches: impl Iterator<Item = Branch>,
+    ) -> Session {
+        let mut session = Session {
+            transaction,
+            address: "10.0.0.1:8091".into(),
+            application: "shop".into(),
+            service_group: "default_tx_group".into(),
+            name: "buy".into(),
+            timeout_ms: 60_000,
+            begun_clock_ms: 0,
+            begun_wall_ms: 0,
+            status,
+            branches: BTreeMap::new(),
+            rows: 0,
+            branch_bytes: 0,
+        };
+        branches.for_each(|branch| session.add(branch));
+        session
+    }
+
     /// When its time is up, by the group clock. A time-out of zero or less is due at once.
     pub fn due_ms(&self) -> u64 {
         self.begun_clock_ms.saturating_add(u64::try_from(self.timeout_ms).unwrap_or(0))

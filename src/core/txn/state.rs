@@ -182,11 +182,13 @@ impl Transactions {
             return Ok(false); // minted later than I lead: not mine to judge
         }
         let Some(session) = state.session(transaction) else { return Ok(true) };
-        match session.direction() {
-            Some(Direction::Commit) => Ok(true),
-            Some(Direction::Rollback) => Ok(!session.branches.contains_key(&branch)),
-            None => Ok(!session.branches.contains_key(&branch) && !(fence == own && is_pending)),
-        }
+        let is_listed = session.branches.contains_key(&branch);
+        Ok(match session.direction() {
+            Some(Direction::Commit) => true,
+            Some(Direction::Rollback) => !is_listed,
+            None if fence == own => !is_listed && !is_pending,
+            None => !is_listed,
+        })
     }
 
     /// How much there is.

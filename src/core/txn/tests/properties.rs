@@ -73,11 +73,11 @@ impl Ghost {
             0..3 => begin(i32::from(wish.number) * 40 - 200),
             3..15 => {
                 self.dealt += 1;
-                let kind = if wish.number % 3 == 0 { BranchType::TCC } else { BranchType::AT };
+                let kind = if wish.number.is_multiple_of(3) { BranchType::TCC } else { BranchType::AT };
                 let mut command = register(transaction, FIRST_SEQUENCE + self.dealt, kind, resource, &rows);
                 command.fence = fence;
-                command.with_locks &= wish.number % 4 != 0;
-                if wish.stale && wish.number % 2 == 0 {
+                command.with_locks &= !wish.number.is_multiple_of(4);
+                if wish.stale && wish.number.is_multiple_of(2) {
                     command.branch = known; // a doubled proposal, or an id used twice
                 }
                 Command::RegisterBranch(command)
@@ -249,16 +249,16 @@ proptest! {
 
 /// One of each command, with ids, fences and texts from nowhere.
 fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
-    let transaction = if bytes[0] % 2 == 0 { known } else { TransactionId(bytes[0] as i64) };
+    let transaction = if bytes[0].is_multiple_of(2) { known } else { TransactionId(bytes[0] as i64) };
     let branch = BranchId(bytes[1] as i64);
     let fence = Fence { epoch: Epoch(bytes[2] % 3), tenure: Term(bytes[3] % 3) };
     let name = TransactionV1 { transaction };
     let text = |n: usize| texts[n % texts.len()].clone();
     let mut register =
         register(transaction, FIRST_SEQUENCE, BranchType::ALL[bytes[4] as usize % 5], &text(0), &text(1));
-    register.branch = if bytes[5] % 2 == 0 { branch } else { register.branch };
+    register.branch = if bytes[5].is_multiple_of(2) { branch } else { register.branch };
     register.fence = fence;
-    register.with_locks = bytes[6] % 2 == 0;
+    register.with_locks = bytes[6].is_multiple_of(2);
     let found = FoundV1 {
         slots: vec![Slot(bytes[0] as u16), Slot(bytes[1] as u16)],
         epoch: Epoch(bytes[2]),

@@ -1,0 +1,286 @@
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::back_off::{FIRST_MS, LONGEST_MS, back_off_ms};
+use super::channel::{Client, Preference, best};
+use super::*;
+use crate::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, TransactionId};
+use crate::txn::{Branch, Command, Direction, Session};
+use BranchStatus::*;
+use BranchType::{AT, TCC};
+use GlobalStatus::*;
+
+fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> Session {
+    let branches = branches.iter().zip(1..).map(|((kind, resource), id)| Branch {
+        branch: BranchId(id),
+        kind: *kind,
+        resource: (*resource).into(),
+        lock_keys: "".into(),
+        rows: 0,
+        application_data: "".into(),
+        client: "shop:10.0.0.2:5000".into(),
+        fence: Fence::default(),
+        status: Registered,
+    });
+    Session::for_tests(TransactionId(4096), status, branches)
+}
+
+fn ids(ids: &[i64]) -> Vec<BranchId> {
+    ids.iter().map(|id| BranchId(*id)).collect()
+}
+
+/// Asks what the plan says and answers each with `reply`.
+fn round(session: &Session, run: &mut Run, reply: BranchStatus) -> Vec<BranchId> {
+    let Step::Ask(asked) = plan(session, run) else { return Vec::new() };
+    for branch in &asked {
+        run.asked(*branch);
+        run.answered(session, *branch, Reply::Status(reply), 0);
+    }
+    asked
+}
+
+#[test]
+fn rollback_goes_backwards_one_at_a_time() {
+    let session = session(Rollbacking, &[(AT, "a"), (TCC, "b"), (AT, "a")]);
+    let mut run = Run::default();
+    assert_eq!(plan(&session, &run), Step::Ask(ids(&[3])));
+    run.asked(BranchId(3));
+    assert_eq!(plan(&session, &run), Step::Wait);
+    for expected in [3, 2, 1] {
+        run.answered(&session, BranchId(expected), Reply::Status(PhaseTwo_Rollbacked), 0);
+        let next = if expected > 1 { Step::Ask(ids(&[expected - 1])) } else { Step::Done };
+        assert_eq!(plan(&session, &run), next);
+        run.asked(BranchId(expected - 1));
+    }
+}
+
+#[test]
+fn a_branch_that_fails_holds_up_a_rollback() {
+    let mut session = session(Rollbacking, &[(AT, "a"), (AT, "b")]);
+    let mut run = Run::default();
+    assert_eq!(round(&session, &mut run, PhaseTwo_RollbackFailed_Retryable), ids(&[2]));
+    assert_eq!(plan(&session, &run), Step::RetryLater);
+    session.status = RollbackRetrying;
+    assert_eq!(plan(&session, &run), Step::Wait);
+    assert_eq!(run.waiting().collect::<Vec<_>>(), ids(&[2]));
+    run.wake(BranchId(2));
+    assert_eq!((plan(&session, &run), run.attempts(BranchId(2))), (Step::Ask(ids(&[2])), 1));
+}
+
+#[test]
+fn a_timeout_shows_no_retry() {
+    let session = session(TimeoutRollbacking, &[(AT, "a")]);
+    let mut run = Run::default();
+    round(&session, &mut run, PhaseTwo_RollbackFailed_Retryable);
+    assert_eq!(plan(&session, &run), Step::Wait);
+}
+
+#[test]
+fn a_commit_asks_those_a_tm_waits_for_first_and_then_detaches() {
+    let mut session = session(Committing, &[(AT, "a"), (TCC, "pay"), (AT, "a"), (AT, "b"), (TCC, "pay")]);
+    let mut run = Run::default();
+    assert_eq!(round(&session, &mut run, PhaseTwo_Committed), ids(&[2]));
+    assert_eq!(round(&session, &mut run, PhaseTwo_Committed), ids(&[5]));
+    assert_eq!(plan(&session, &run), Step::Detach);
+    session.status = AsyncCommitting;
+    // Resources beside each other, one branch of each at a time.
+    assert_eq!(plan(&session, &run), Step::Ask(ids(&[1, 4])));
+    run.asked(BranchId(1));
+    run.asked(BranchId(4));
+    assert_eq!(plan(&session, &run), Step::Wait);
+    run.answered(&session, BranchId(1), Reply::Nothing, 0);
+    assert_eq!(plan(&session, &run), Step::Ask(ids(&[3])), "one that failed lets the next go ahead");
+    // A new leader knows that the TCC branches are done.
+    assert_eq!(plan(&session, &Run::default()), Step::Ask(ids(&[1, 4])));
+}
+
+#[test]
+fn while_retrying_a_commit_an_absent_rm_holds_up_nobody() {
+    let mut session = session(Committing, &[(TCC, "a"), (TCC, "b")]);
+    let mut run = Run::default();
+    run.asked(BranchId(1));
+    run.answered(&session, BranchId(1), Reply::Nothing, 0);
+    assert_eq!(plan(&session, &run), Step::RetryLater);
+    session.status = CommitRetrying;
+    assert_eq!(plan(&session, &run), Step::Ask(ids(&[2])));
+    run.asked(BranchId(2));
+    run.answered(&session, BranchId(2), Reply::Status(PhaseTwo_Committed), 0);
+    assert_eq!(plan(&session, &run), Step::Wait);
+    run.wake(BranchId(1));
+    assert_eq!(round(&session, &mut run, PhaseTwo_CommitFailed_Retryable), ids(&[1]));
+    assert_eq!((plan(&session, &run), run.attempts(BranchId(1))), (Step::Wait, 2));
+}
+
+#[test]
+fn a_final_failure_ends_it() {
+    for (status, refusal) in
+        [(Committing, PhaseTwo_CommitFailed_Unretryable), (Rollbacking, PhaseTwo_RollbackFailed_Unretryable)]
+    {
+        let mut session = session(status, &[(TCC, "a"), (TCC, "a"), (TCC, "a")]);
+        let mut run = Run::default();
+        let asked = round(&session, &mut run, refusal);
+        let step = plan(&session, &run);
+        assert_eq!(step, Step::FailForGood { branch: asked[0], status: refusal });
+        assert!(matches!(step.command(&session), Some(Command::Fail(fail)) if fail.branch == asked[0]));
+        session.status = CommitFailed;
+        assert_eq!(plan(&session, &run), Step::Nothing);
+    }
+}
+
+#[test]
+fn nobody_is_told_of_a_branch_that_came_to_nothing() {
+    for (status, direction) in [(AsyncCommitting, Direction::Commit), (TimeoutRollbacking, Direction::Rollback)] {
+        let mut session = session(status, &[(AT, "a"), (AT, "b"), (TCC, "c")]);
+        for (id, failed) in [(1, PhaseOne_Failed), (3, PhaseOne_PrepareFailed)] {
+            session.branches.get_mut(&BranchId(id)).expect("listed").status = failed;
+        }
+        assert_eq!(plan(&session, &Run::default()), Step::Ask(ids(&[2])), "{direction:?}");
+    }
+    let mut session = session(Committing, &[(BranchType::XA, "a")]);
+    session.branches.get_mut(&BranchId(1)).expect("listed").status = PhaseOne_RDONLY;
+    assert_eq!(plan(&session, &Run::default()), Step::Done);
+}
+
+#[test]
+fn an_empty_transaction_is_done_at_once_and_an_open_one_has_no_phase_two() {
+    for status in [AsyncCommitting, Rollbacking, TimeoutRollbacking] {
+        assert_eq!(plan(&session(status, &[]), &Run::default()), Step::Done);
+    }
+    for status in [Begin, CommitFailed, RollbackFailed, TimeoutRollbackFailed] {
+        assert_eq!(plan(&session(status, &[(AT, "a")]), &Run::default()), Step::Nothing);
+    }
+}
+
+#[test]
+fn what_a_branch_answers() {
+    let session = session(Committing, &[(TCC, "a")]); // begun at 0, time-out 60 s
+    let commit = |status, clock_ms| judge(&session, Direction::Commit, Reply::Status(status), clock_ms);
+    let rollback = |status, clock_ms| judge(&session, Direction::Rollback, Reply::Status(status), clock_ms);
+    for &status in BranchStatus::ALL {
+        let expected = match status {
+            PhaseTwo_Committed => Verdict::Done,
+            PhaseTwo_CommitFailed_Unretryable => Verdict::FailForGood(status),
+            _ => Verdict::RetryLater,
+        };
+        assert_eq!(commit(status, 0), expected, "{status}");
+        let expected = match status {
+            PhaseTwo_Rollbacked => Verdict::Done,
+            PhaseTwo_RollbackFailed_Unretryable => Verdict::FailForGood(status),
+            _ => Verdict::RetryLater,
+        };
+        assert_eq!(rollback(status, 0), expected, "{status}");
+    }
+    for (clock_ms, expected) in [(120_000, Verdict::RetryLater), (120_001, Verdict::Done)] {
+        assert_eq!(commit(PhaseTwo_CommitFailed_XAER_NOTA_Retryable, clock_ms), expected);
+        assert_eq!(rollback(PhaseTwo_RollbackFailed_XAER_NOTA_Retryable, clock_ms), expected);
+        assert_eq!(rollback(PhaseTwo_CommitFailed_XAER_NOTA_Retryable, clock_ms), Verdict::RetryLater);
+    }
+    assert_eq!(judge(&session, Direction::Commit, Reply::Nothing, 999_999), Verdict::RetryLater);
+}
+
+#[test]
+fn channels_in_the_order_of_seata() {
+    let channels = ["bank:10.0.0.9:1", "shop:10.0.0.3:5", "shop:10.0.0.2:7", "shop:10.0.0.2:5"];
+    let pick = |kind, client, count: usize| {
+        let parsed = channels[..count].iter().map(|text| (Client::parse(text).expect("valid"), *text));
+        best(kind, client, parsed)
+    };
+    let client = "shop:10.0.0.2:5";
+    assert_eq!(pick(TCC, client, 4), Some((Preference::SameClient, channels[3])));
+    assert_eq!(pick(TCC, client, 3), Some((Preference::SameHost, channels[2])));
+    assert_eq!(pick(TCC, client, 2), Some((Preference::SameApplication, channels[1])));
+    assert_eq!(pick(TCC, client, 1), None);
+    assert_eq!(pick(AT, client, 1), Some((Preference::OtherApplication, channels[0])));
+    assert_eq!(pick(AT, "no client id", 4), Some((Preference::OtherApplication, channels[0])));
+    assert_eq!(pick(AT, client, 0), None);
+    let ipv6 = Client { application: "shop", ip: "fe80::1", port: 80 };
+    assert_eq!(Client::parse("shop:fe80::1:80"), Some(ipv6));
+    assert_eq!(Client::parse("shop:10.0.0.2:port"), None);
+}
+
+#[test]
+fn back_off_grows_to_its_bound_and_never_vanishes() {
+    for attempts in 0..40 {
+        let (shortest, longest) = (back_off_ms(attempts, LONGEST_MS / 2), back_off_ms(attempts, 0));
+        assert!(longest <= LONGEST_MS && longest >= FIRST_MS, "{attempts}");
+        assert!(back_off_ms(attempts, u64::MAX) >= longest / 2 && shortest <= longest);
+        assert!(back_off_ms(attempts + 1, 0) >= longest);
+    }
+    assert_eq!((back_off_ms(1, 0), back_off_ms(2, 0), back_off_ms(u32::MAX, 0)), (500, 1_000, 30_000));
+}
+
+/// One branch and what it answers in turn; after that what was decided.
+fn scripts() -> impl Strategy<Value = Vec<(bool, u8, Vec<u8>)>> {
+    proptest::collection::vec((any::<bool>(), 0u8..3, proptest::collection::vec(0u8..4, 0..4)), 0..7)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever RMs answer, phase two ends: each branch done once, in order, or failed for good with none asked after.
+    #[test]
+    fn it_always_ends(scripts in scripts(), is_commit: bool, crash_at in 0usize..20) {
+        let kinds: Vec<(BranchType, &str)> = scripts
+            .iter()
+            .map(|(is_at, resource, _)| (if *is_at { AT } else { TCC }, ["a", "b", "c"][usize::from(*resource)]))
+            .collect();
+        let decided = match is_commit {
+            true if kinds.iter().all(|(kind, _)| *kind == AT) => AsyncCommitting,
+            true => Committing,
+            false => Rollbacking,
+        };
+        let mut session = session(decided, &kinds);
+        let direction = session.direction().expect("decided");
+        let (done, retry) = match direction {
+            Direction::Commit => (PhaseTwo_Committed, PhaseTwo_CommitFailed_Retryable),
+            Direction::Rollback => (PhaseTwo_Rollbacked, PhaseTwo_RollbackFailed_Retryable),
+        };
+        let mut asked_times: BTreeMap<BranchId, usize> = BTreeMap::new();
+        let mut committed = BTreeSet::new();
+        let mut run = Run::default();
+        for turn in 0..200 {
+            if turn == crash_at {
+                run = Run::default(); // a new leader
+            }
+            let step = plan(&session, &run);
+            match step {
+                Step::Ask(branches) => {
+                    prop_assert!(direction == Direction::Commit || branches.len() == 1);
+                    for branch in branches {
+                        let turn = asked_times.entry(branch).or_default();
+                        let script = &scripts[branch.0 as usize - 1].2;
+                        let reply = match script.get(*turn) {
+                            Some(0) => Reply::Nothing,
+                            Some(1) => Reply::Status(retry),
+                            Some(_) | None => Reply::Status(done),
+                        };
+                        *turn += 1;
+                        run.asked(branch);
+                        if run.answered(&session, branch, reply, 0) == Verdict::Done {
+                            if direction == Direction::Rollback {
+                                let later = session.branches.keys().filter(|other| **other > branch);
+                                prop_assert!(later.clone().all(|other| committed.contains(other)), "out of order");
+                            }
+                            committed.insert(branch);
+                        }
+                    }
+                }
+                Step::Wait => {
+                    let waiting: Vec<_> = run.waiting().collect();
+                    prop_assert!(!waiting.is_empty(), "waits for nothing");
+                    waiting.into_iter().for_each(|branch| run.wake(branch));
+                }
+                Step::RetryLater => session.status = crate::txn::status::retrying(session.status).expect("running"),
+                Step::Detach => session.status = AsyncCommitting,
+                Step::FailForGood { .. } | Step::Nothing => prop_assert!(false, "nobody refused"),
+                Step::Done => {
+                    prop_assert_eq!(committed, session.branches.keys().copied().collect::<BTreeSet<_>>());
+                    return Ok(());
+                }
+            }
+        }
+        prop_assert!(false, "no end");
+    }
+}
