@@ -32,6 +32,7 @@ struct Waiting {
     lengths: VecDeque<usize>,
     apart: bool,
     closed: bool,
+    overrun: bool,
 }
 
 impl Outbox {
@@ -58,6 +59,7 @@ impl Outbox {
             }
             if waiting.bytes.len() > OUTBOX_BYTES_MAX {
                 waiting.closed = true;
+                waiting.overrun = true;
                 waiting.bytes.clear();
                 waiting.lengths.clear();
             }
@@ -100,6 +102,18 @@ impl Outbox {
     pub fn close(&self) {
         locked(&self.waiting).closed = true;
         self.wake.notify_one();
+    }
+
+    /// Waits until the bound was passed: what has not been taken is lost, and what is being written is not worth it.
+    pub async fn overrun(&self) {
+        while !self.is_overrun() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Was the bound passed?
+    pub fn is_overrun(&self) -> bool {
+        locked(&self.waiting).overrun
     }
 
     /// Has somebody closed it?

@@ -42,7 +42,7 @@ impl Coordinator {
     /// A frame has come in. Never waits.
     pub fn receive(self: &Arc<Self>, channel: &Arc<Channel>, decoded: Decoded) {
         match decoded {
-            Decoded::Ping(head) => _ = channel.pong(&head),
+            Decoded::Heartbeat(head) => _ = channel.pong(&head),
             Decoded::Message(head, message) => self.message(channel, head, message),
             // The frame is lost, the registration stays (semantics, W31).
             Decoded::Opaque(..) => self.counters.undecodable.one(),

@@ -21,13 +21,14 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 impl Coordinator {
-    /// Releases, for as long as it takes. Only called for what is owed (rule 12).
-    pub(super) async fn release(&self, release: ReleaseLocksV1) {
+    /// Releases, for as long as it takes and the tenure of the transaction's group lasts. Only called for what is owed
+    /// (rule 12).
+    pub(super) async fn release(&self, owing: &Tenure, release: ReleaseLocksV1) {
         if quorate_world::bug!("lock_kept_at_end") {
             return;
         }
         let mut pause = PAUSE_MIN;
-        loop {
+        while !owing.is_over() {
             let changed = self.changed.notified();
             if self.try_release(&release).await.is_ok() {
                 return;

@@ -28,6 +28,8 @@ const REFUSALS_MAX: usize = 65_536;
 const ROLLING_BACK_MAX: usize = 65_536;
 /// Life of such a hint. The driver repeats it with each attempt.
 const ROLLING_BACK: Duration = Duration::from_secs(120);
+/// Its locks are looked at once in this time at most.
+const SUSPECTED: Duration = Duration::from_secs(1);
 /// Before the log is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -49,6 +51,7 @@ pub struct Tenure {
     memory: Mutex<Memory>,
     reserved: Notify,
     decided: Notify,
+    suspicion: Notify,
     over: watch::Sender<bool>,
 }
 
@@ -61,6 +64,8 @@ struct Memory {
     deciding: BTreeSet<TransactionId>,
     refused: Recent,
     rolling_back: Recent,
+    suspects: BTreeSet<TransactionId>,
+    suspected: Recent,
     drives: BTreeMap<TransactionId, JoinHandle<()>>,
     over: bool,
 }
@@ -120,6 +125,7 @@ impl Tenure {
             memory: Mutex::new(memory),
             reserved: Notify::new(),
             decided: Notify::new(),
+            suspicion: Notify::new(),
             over: watch::channel(false).0,
         }
     }
@@ -272,6 +278,29 @@ impl Tenure {
         locked(&self.memory).rolling_back.has(transaction, ROLLING_BACK)
     }
 
+    /// A lock of this transaction stands in somebody's way.
+    pub fn suspect(&self, transaction: TransactionId) {
+        let mut memory = locked(&self.memory);
+        // At most once a second per transaction (rule 14).
+        if memory.suspected.has(transaction, SUSPECTED) {
+            return;
+        }
+        memory.suspected.note(transaction, SUSPECTED, REFUSALS_MAX);
+        memory.suspects.insert(transaction);
+        drop(memory);
+        self.suspicion.notify_one();
+    }
+
+    /// Waits for a suspicion.
+    pub async fn suspected(&self) {
+        self.suspicion.notified().await;
+    }
+
+    /// All suspects since the last time.
+    pub fn take_suspects(&self) -> Vec<TransactionId> {
+        std::mem::take(&mut locked(&self.memory).suspects).into_iter().collect()
+    }
+
     /// A session with this deadline has begun.
     pub fn note_deadline(&self, due_ms: u64) {
         if due_ms < self.next_due_ms.load(Ordering::Acquire) {
@@ -331,6 +360,7 @@ impl Tenure {
         self.reserved.notify_waiters();
         self.decided.notify_waiters();
         self.deadlines.notify_one();
+        self.suspicion.notify_one();
     }
 }
 

@@ -93,7 +93,7 @@ impl Coordinator {
         // A new leader goes on with all that is unfinished, at once (semantics, W19).
         let unfinished: Vec<TransactionId> = replica.read(|transactions| transactions.unfinished().collect());
         for transaction in unfinished {
-            self.drive(&tenure, transaction);
+            self.drive(&tenure, transaction, None);
         }
     }
 

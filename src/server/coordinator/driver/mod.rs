@@ -1,31 +1,29 @@
 //! The phase-two driver: carries a decision out, until every branch is done and every owed release acknowledged.
 //!
-//! One task per decided transaction, at the leader of its group, from replicated state alone: a new leader starts the same
-//! task and has no second path. Who was told already is known to the task only; RMs are asked again after a change of
-//! leader, which they stand (design, section 5).
+//! One task per decided transaction, at the leader of its group. What to do next says [`plan`], from the replicated session
+//! and a [`Run`]; the task does it, and asks again after each answer. So a new leader starts the same task with an empty run
+//! and has no second path: RMs are asked again, which they stand (design, section 5).
 //!
 //! What holds a transaction up holds up no other: a task that waits for a silent RM, for one that is away, or for a lock
 //! home costs its memory. What an RM gets at a time is bounded per channel (`channel`).
+//!
+//! Read on in `step` (the commands and the end), `send` (one request to an RM) and `rest` (the pause after a failure).
 
 mod asked;
-mod commit;
 mod rest;
-mod rollback;
 mod send;
+mod step;
 mod view;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot, TransactionId};
-use quorate_core::txn::command::{FailV1, ReleaseLocksV1, TransactionV1};
-use quorate_core::txn::status::Direction;
-use quorate_core::txn::{Command, Outcome, Refusal, ReleaseScope};
-use quorate_world::sync::oneshot;
+use quorate_core::model::{BranchId, GlobalStatus, TransactionId};
+use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
+use quorate_core::txn::Direction;
+use quorate_world::sync::{mpsc, oneshot};
 use quorate_world::task::{self, JoinHandle};
-use quorate_world::time::{Duration, timeout};
 
-use super::begin::unreachable_outcome;
 use super::context::Coordinator;
 use super::events;
 use super::message::{Untold, Way};
@@ -33,36 +31,31 @@ use super::tenure::{Lost, Tenure};
 
 pub use asked::Asked;
 
-/// For so long a lock home is waited for before anything else goes on.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
-
 /// One decided transaction and what its task remembers.
 struct Drive {
     coordinator: Arc<Coordinator>,
     tenure: Arc<Tenure>,
     transaction: TransactionId,
+    way: Way,
     /// The TM's request, as long as it waits.
     waiter: Option<oneshot::Sender<()>>,
-    /// Branches that are done.
-    done: BTreeSet<BranchId>,
+    run: Run,
+    /// Branches whose last attempt met nobody.
+    alone: BTreeSet<BranchId>,
+    /// Branches that are being asked, or rest, in tasks of their own.
+    busy: BTreeSet<BranchId>,
+    /// News from those tasks; made with the first of them.
+    news: Option<(mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>)>,
     /// Releases that were not acknowledged at once and go on by themselves.
     releases: Vec<JoinHandle<()>>,
-    /// Failed passes so far.
-    attempts: u32,
 }
 
-/// What an RM was brought to say.
-enum Told {
-    /// The branch is done.
-    Done,
-    /// It never will be.
-    Never(BranchStatus),
-    /// Not now.
-    Again,
-    /// Nothing: it was asked and was silent.
-    Silent,
-    /// Nothing: nobody is there to be asked.
-    Nobody,
+/// What happened to a branch.
+enum News {
+    /// It was asked.
+    Told(BranchId, Result<Reply, Untold>),
+    /// It has rested enough.
+    Rested(BranchId),
 }
 
 impl Coordinator {
@@ -79,10 +72,13 @@ impl Coordinator {
                 coordinator: self.clone(),
                 tenure: tenure.clone(),
                 transaction,
+                way: Way::Commit,
                 waiter,
-                done: BTreeSet::new(),
+                run: Run::default(),
+                alone: BTreeSet::new(),
+                busy: BTreeSet::new(),
+                news: None,
                 releases: Vec::new(),
-                attempts: 0,
             };
             task::spawn(drive.run())
         });
@@ -100,21 +96,47 @@ impl Coordinator {
 
 impl Drive {
     async fn run(mut self) {
-        let status = self.status();
-        let carried_out = match status.and_then(quorate_core::txn::status::direction) {
-            Some(Direction::Commit) => self.commit().await,
-            Some(Direction::Rollback) => self.rollback().await,
-            None => Ok(()),
-        };
-        if carried_out == Err(Lost) {
+        if self.carry_out().await == Err(Lost) {
             tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone");
         }
         self.tenure.driven(self.transaction);
     }
 
-    /// Where the transaction stands in the applied state, as long as it is a session.
-    fn status(&self) -> Option<GlobalStatus> {
-        self.tenure.replica.read(|state| state.session(self.transaction).map(|session| session.status))
+    async fn carry_out(&mut self) -> Result<(), Lost> {
+        let session = self.tenure.replica.read(|state| {
+            state.session(self.transaction).map(|session| (session.direction(), session.status))
+        });
+        match session {
+            Some((Some(Direction::Commit), status)) => {
+                self.way = Way::Commit;
+                self.release_for_commit().await;
+                if status == GlobalStatus::AsyncCommitting {
+                    self.answer();
+                }
+            }
+            Some((Some(Direction::Rollback), _)) => {
+                self.way = Way::Rollback;
+                self.mark_rolling_back();
+                self.release_skipped().await;
+            }
+            Some((None, _)) | None => return Ok(()),
+        }
+        while !self.tenure.is_over() {
+            let next = self.tenure.replica.read(|state| {
+                state.session(self.transaction).map(|session| plan(session, &self.run))
+            });
+            match next {
+                Some(Step::Ask(branches)) => self.ask(branches).await,
+                Some(Step::Wait) => self.wait().await,
+                Some(Step::RetryLater) => self.retry_later().await?,
+                Some(Step::Detach) => self.detach().await?,
+                Some(Step::FailForGood { branch, status }) => return self.fail(branch, status).await,
+                Some(Step::Done) => return self.end().await,
+                // An operator was here, or it ended.
+                Some(Step::Nothing) | None => return Ok(()),
+            }
+        }
+        Err(Lost)
     }
 
     /// The TM may be answered now.
@@ -125,105 +147,90 @@ impl Drive {
         }
     }
 
-    /// Asks an RM to commit or roll back one branch.
-    async fn ask(&self, way: Way, branch: BranchId) -> Told {
-        let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch, way));
-        let Some(request) = request else { return Told::Done };
-        if self.attempts > 0 {
-            self.coordinator.counters.phase_two_repeated.one();
-        }
-        match self.coordinator.reach_rm(&request).await {
-            Ok(status) => {
-                quorate_world::tap!(events::PhaseTwoAnswered {
-                    node: self.coordinator.node,
-                    transaction: self.transaction,
-                    branch,
-                    status,
-                });
-                view::meaning(way, status)
+    /// Asks branches. The usual single one is asked right here, without a task.
+    async fn ask(&mut self, branches: Vec<BranchId>) {
+        let alone = branches.len() == 1 && self.busy.is_empty() && self.run.waiting().next().is_none();
+        for branch in branches {
+            self.run.asked(branch);
+            let repeated = self.run.attempts(branch) > 0;
+            let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch, self.way));
+            let Some(request) = request else { continue };
+            if repeated {
+                self.coordinator.counters.phase_two_repeated.one();
             }
-            Err(Untold::Silent) => Told::Silent,
-            Err(Untold::NoChannel) => Told::Nobody,
+            let coordinator = self.coordinator.clone();
+            let told = async move { coordinator.reach_rm(&request).await.map(Reply::Status) };
+            if alone {
+                let told = told.await;
+                return self.take(News::Told(branch, told)).await;
+            }
+            let news = self.news();
+            self.busy.insert(branch);
+            // The driver may be gone when the answer comes.
+            task::spawn(async move { _ = news.send(News::Told(branch, told.await)) });
         }
     }
 
-    /// Releases locks in these slots, side by side. What is not acknowledged within the patience goes on by itself.
-    async fn release(&mut self, slots: impl IntoIterator<Item = Slot>, scope: &ReleaseScope) {
-        let started: Vec<JoinHandle<()>> = slots
-            .into_iter()
-            .map(|slot| {
-                let (coordinator, tenure) = (self.coordinator.clone(), self.tenure.clone());
-                let release = ReleaseLocksV1 { transaction: self.transaction, slot, scope: scope.clone() };
-                task::spawn(async move { coordinator.release(&tenure, release).await })
-            })
-            .collect();
-        let first = self.releases.len();
-        self.releases.extend(started);
-        _ = timeout(RELEASE_PATIENCE, async {
-            while self.releases.len() > first {
-                if let Some(last) = self.releases.last_mut() {
-                    _ = last.await;
-                }
-                self.releases.pop();
-            }
-        })
-        .await;
+    /// Waits until something happens to a branch. A single one that rests does so right here.
+    async fn wait(&mut self) {
+        let resting: Vec<BranchId> = self.run.waiting().filter(|branch| !self.busy.contains(branch)).collect();
+        if let ([branch], true) = (resting.as_slice(), self.busy.is_empty()) {
+            self.rest(*branch).await;
+            return self.take(News::Rested(*branch)).await;
+        }
+        for branch in resting {
+            let (rest, news) = (self.rest(branch), self.news());
+            self.busy.insert(branch);
+            task::spawn(async move {
+                rest.await;
+                _ = news.send(News::Rested(branch));
+            });
+        }
+        let next = match &mut self.news {
+            Some((_, news)) => news.recv().await,
+            None => None,
+        };
+        match next {
+            Some(news) => self.take(news).await,
+            // Nothing is on its way: a plan that waits for nothing is a bug of the policy.
+            None => panic!("transaction {} waits for nothing", self.transaction),
+        }
     }
 
-    /// The transaction ends: everything is done, and here is waited for all releases (rule 13).
-    async fn end(&mut self) -> Result<(), Lost> {
-        for release in std::mem::take(&mut self.releases) {
-            _ = release.await;
-        }
-        if self.tenure.is_over() {
-            return Err(Lost);
-        }
-        let (node, group, transaction) = (self.coordinator.node, self.tenure.group, self.transaction);
-        quorate_world::tap!(events::Ending { node, group, transaction });
-        match self.tenure.insist(Command::End(TransactionV1 { transaction })).await? {
-            Outcome::Now(_) => self.coordinator.counters.ended.one(),
-            Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
-            Outcome::Refused(refusal) => tracing::error!(transaction = transaction.0, %refusal, "no end"),
-            outcome => unreachable_outcome("End", &outcome),
-        }
-        self.answer();
-        Ok(())
+    fn news(&mut self) -> mpsc::UnboundedSender<News> {
+        self.news.get_or_insert_with(mpsc::unbounded_channel).0.clone()
     }
 
-    /// Phase two has failed for good: the session stays for an operator. Releases that are owed still go out.
-    async fn fail(&mut self, branch: BranchId, status: BranchStatus) -> Result<(), Lost> {
-        let transaction = self.transaction;
-        match self.tenure.insist(Command::Fail(FailV1 { transaction, branch, status })).await? {
-            Outcome::Now(status) => {
-                tracing::error!(transaction = transaction.0, branch = branch.0, %status, "phase two failed for good");
+    async fn take(&mut self, news: News) {
+        let (branch, told) = match news {
+            News::Rested(branch) => {
+                self.busy.remove(&branch);
+                return self.run.wake(branch);
             }
-            Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
-            Outcome::Refused(refusal) => tracing::error!(transaction = transaction.0, %refusal, "no failure"),
-            outcome => unreachable_outcome("Fail", &outcome),
+            News::Told(branch, told) => (branch, told),
+        };
+        self.busy.remove(&branch);
+        match told {
+            Err(Untold::NoChannel) => _ = self.alone.insert(branch),
+            Ok(_) | Err(Untold::Silent) => _ = self.alone.remove(&branch),
         }
-        self.answer();
-        for release in std::mem::take(&mut self.releases) {
-            _ = release.await;
+        let reply = told.unwrap_or(Reply::Nothing);
+        if let Reply::Status(status) = reply {
+            quorate_world::tap!(events::PhaseTwoAnswered {
+                node: self.coordinator.node,
+                transaction: self.transaction,
+                branch,
+                status,
+            });
         }
-        Ok(())
-    }
-
-    /// The first pass has failed and the rest will be repeated: the status says so before the TM is answered.
-    async fn retry_later(&mut self) -> Result<(), Lost> {
-        let status = self.status();
-        if matches!(status, Some(GlobalStatus::Committing | GlobalStatus::Rollbacking)) {
-            let retry = Command::Retry(TransactionV1 { transaction: self.transaction });
-            match self.tenure.insist(retry).await? {
-                Outcome::Now(_) => {}
-                Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
-                Outcome::Refused(refusal) => {
-                    tracing::error!(transaction = self.transaction.0, %refusal, "no retrying status");
-                }
-                outcome => unreachable_outcome("Retry", &outcome),
-            }
+        let clock_ms = self.tenure.clock_ms().unwrap_or(0);
+        let verdict = self.tenure.replica.read(|state| {
+            state.session(self.transaction).map(|session| self.run.answered(session, branch, reply, clock_ms))
+        });
+        match verdict {
+            Some(Verdict::Done) if self.way == Way::Rollback => self.release_undone(branch).await,
+            Some(Verdict::RetryLater) if self.way == Way::Rollback => self.mark_rolling_back(),
+            Some(Verdict::Done | Verdict::RetryLater | Verdict::FailForGood(_)) | None => {}
         }
-        self.attempts = self.attempts.saturating_add(1);
-        self.answer();
-        Ok(())
     }
 }
