@@ -261,8 +261,7 @@ impl Index {
     }
 
     fn best_here(&self, resource: &str, client: &str, any_application: bool) -> Option<Arc<Channel>> {
-        self.steps(resource, client, any_application)
-            .find_map(|mut ends| ends.find_map(|holders| holders.here.clone()))
+        self.steps(resource, client, any_application).find_map(|mut ends| ends.find_map(|holders| holders.here.clone()))
     }
 
     fn exact(&self, resource: &str, client: &str) -> Option<Arc<Channel>> {

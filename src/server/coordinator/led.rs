@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use quorate_core::model::{GroupId, NodeId};
-use quorate_raft::Replica;
 use quorate_core::txn::Transactions;
+use quorate_raft::Replica;
 
 use super::guard::locked;
 use super::tenure::Tenure;

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, NodeId, TransactionId, Xid};
-use quorate_core::wire::Message;
 use quorate_core::txn::Conflict;
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
+use quorate_core::wire::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Reply};

@@ -6,7 +6,7 @@ use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::Duration;
 
 use super::message::{Query, Response};
-use crate::peer::{BoxFuture, CallError};
+use crate::peer::{BoxFuture, CallError, Kind, Peers};
 
 /// Carries bodies of kind 64 to other nodes. The peer port in production; in tests, the neighbour in the same process.
 pub trait Nodes: Send + Sync + 'static {
@@ -20,6 +20,23 @@ pub trait Nodes: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Bytes, CallError>>;
     /// Tells `to` and waits for nothing. May be lost.
     fn cast(&self, to: NodeId, group: GroupId, body: Bytes);
+}
+
+impl Nodes for Peers {
+    fn call(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        body: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(Peers::call(self, to, Kind::Coordinator, group, body, timeout))
+    }
+
+    fn cast(&self, to: NodeId, group: GroupId, body: Bytes) {
+        // Only hints are cast; a lost one costs nobody anything but time.
+        _ = Peers::cast(self, to, Kind::Coordinator, group, body);
+    }
 }
 
 /// Asks a node. After an error, what was asked may have been done all the same.

@@ -81,7 +81,7 @@ impl Coordinator {
 
     /// One command: no locks at all, or their home is here (rule 6). Nothing: begin again.
     async fn register_whole(
-        &self,
+        self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         ask: &RegisterAsk,
         branch: BranchId,
@@ -133,7 +133,8 @@ impl Coordinator {
                 tenure.forget(branch);
                 return Ok(reply);
             }
-            let half = register_half(tenure, branch, register).await.inspect_err(|_| self.abandon(tenure, ask, branch))?;
+            let half =
+                register_half(tenure, branch, register).await.inspect_err(|_| self.abandon(tenure, ask, branch))?;
             return self.both(tenure, ask, branch, half, acquired).await;
         }
         let half = pin!(register_half(tenure, branch, register));
@@ -180,7 +181,7 @@ impl Coordinator {
     }
 
     /// Success, if the transaction is still undecided at this moment (rule 8).
-    fn acknowledge(&self, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
+    fn acknowledge(self: &Arc<Self>, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
         let standing = tenure.replica.read(|transactions| transactions.standing(ask.transaction));
         if standing != Some(GlobalStatus::Begin) {
             // The branch stays in the list, as one that nobody works on (rule 10).
@@ -374,7 +375,14 @@ mod tests {
     #[test]
     fn auto_commit_is_what_the_data_says() {
         assert!(!auto_commit(r#"{"autoCommit":false}"#));
-        for data in ["", "not json", "[]", r#"{"autoCommit":true}"#, r#"{"autoCommit":"false"}"#, r#"{"x":{"autoCommit":false}}"#] {
+        for data in [
+            "",
+            "not json",
+            "[]",
+            r#"{"autoCommit":true}"#,
+            r#"{"autoCommit":"false"}"#,
+            r#"{"x":{"autoCommit":false}}"#,
+        ] {
             assert!(auto_commit(data), "{data}");
         }
     }

@@ -47,11 +47,9 @@ fn standing(question: Question, result: ResultPart, status: GlobalStatus) -> Mes
         Question::Rollback => Message::GlobalRollbackResult { result, status },
         Question::Report => Message::GlobalReportResult { result, status },
         // The others ask for no status; a status result is what any client at least understands.
-        Question::Status
-        | Question::Begin
-        | Question::Register
-        | Question::ReportBranch
-        | Question::LockQuery => Message::GlobalStatusResult { result, status },
+        Question::Status | Question::Begin | Question::Register | Question::ReportBranch | Question::LockQuery => {
+            Message::GlobalStatusResult { result, status }
+        }
     }
 }
 
@@ -76,8 +74,7 @@ mod tests {
     #[test]
     fn a_failed_commit_never_looks_like_success() {
         let reply = Reply::Failed(Failure::runtime("the xid is empty"));
-        let Message::GlobalCommitResult { result, status } =
-            write(Question::Commit, reply, "h:1", ClientVersion::V2_4)
+        let Message::GlobalCommitResult { result, status } = write(Question::Commit, reply, "h:1", ClientVersion::V2_4)
         else {
             panic!("another message")
         };

@@ -40,9 +40,9 @@ pub fn read(message: Message, identity: &Identity, advertise: &str) -> Request {
             };
             register(&xid, ask)
         }
-        Message::BranchReport { xid, branch_id, status, application_data, .. } => {
-            report_branch(&xid, |transaction| ReportBranchAsk { transaction, branch: branch_id, status, application_data })
-        }
+        Message::BranchReport { xid, branch_id, status, application_data, .. } => report_branch(&xid, |transaction| {
+            ReportBranchAsk { transaction, branch: branch_id, status, application_data }
+        }),
         Message::LockQuery { xid, branch_type, resource_id, lock_keys, .. } => {
             lock_query(&xid, branch_type, resource_id, lock_keys)
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quorate_core::model::{BranchId, Fence, GroupId, Slot, Term, TransactionId, limits};
+use quorate_core::model::{BranchId, GroupId, Term, TransactionId, limits};
 use quorate_core::txn::command::LeadV1;
 use quorate_core::txn::{Command, IdBlock, Outcome, Refusal, Transactions};
 use quorate_raft::{ProposeError, Replica};
@@ -168,12 +168,6 @@ impl Tenure {
     /// Makes sure that this node leads and has applied everything that was ever answered.
     pub async fn confirm(&self) -> Result<(), Lost> {
         self.replica.confirm().await.map_err(|_| Lost)
-    }
-
-    /// The fence of branches minted here for a slot (lock protocol, section 1); nothing: it is not owned.
-    pub fn fence(&self, slot: Slot) -> Option<Fence> {
-        let epoch = self.replica.read(|transactions| transactions.owns(slot))?;
-        Some(Fence { epoch, tenure: self.term })
     }
 
     /// Deals a branch id and enters it into pending, in one step (rule 5), but not while a transaction without branches is

@@ -34,6 +34,11 @@ impl Coordinator {
         self.led.tenures().iter().map(|tenure| (tenure.group, tenure.term)).collect()
     }
 
+    /// Transactions in phase two that are driven from here.
+    pub fn drives(&self) -> usize {
+        self.led.tenures().iter().map(|tenure| tenure.drives()).sum()
+    }
+
     async fn follow(self: Arc<Self>, group: GroupId, replica: Arc<Replica<Transactions>>) {
         let mut leadership = replica.leadership();
         loop {

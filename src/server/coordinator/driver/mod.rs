@@ -103,9 +103,10 @@ impl Drive {
     }
 
     async fn carry_out(&mut self) -> Result<(), Lost> {
-        let session = self.tenure.replica.read(|state| {
-            state.session(self.transaction).map(|session| (session.direction(), session.status))
-        });
+        let session = self
+            .tenure
+            .replica
+            .read(|state| state.session(self.transaction).map(|session| (session.direction(), session.status)));
         match session {
             Some((Some(Direction::Commit), status)) => {
                 self.way = Way::Commit;
@@ -122,9 +123,10 @@ impl Drive {
             Some((None, _)) | None => return Ok(()),
         }
         while !self.tenure.is_over() {
-            let next = self.tenure.replica.read(|state| {
-                state.session(self.transaction).map(|session| plan(session, &self.run))
-            });
+            let next = self
+                .tenure
+                .replica
+                .read(|state| state.session(self.transaction).map(|session| plan(session, &self.run)));
             match next {
                 Some(Step::Ask(branches)) => self.ask(branches).await,
                 Some(Step::Wait) => self.wait().await,

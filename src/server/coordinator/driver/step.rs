@@ -78,9 +78,10 @@ impl Drive {
 
     /// Whoever waits for its rows with a local transaction open is told not to (semantics, section 3.3).
     pub(super) fn mark_rolling_back(&self) {
-        let homes = self.tenure.replica.read(|state| {
-            state.session(self.transaction).map(|session| session.lock_slots()).unwrap_or_default()
-        });
+        let homes = self
+            .tenure
+            .replica
+            .read(|state| state.session(self.transaction).map(|session| session.lock_slots()).unwrap_or_default());
         self.coordinator.mark_rolling_back(self.transaction, homes);
     }
 
