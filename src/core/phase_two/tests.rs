@@ -1,3 +1,5 @@
+//! Phase two as small stories and as properties over arbitrary answers.
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 

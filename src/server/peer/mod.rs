@@ -1,65 +1,44 @@
 //! The one port between nodes.
 //!
+//! For every ordered pair of nodes up to three connections, one for each [`Class`], opened by the one who asks; the
+//! answers come back on the same. So a snapshot holds up no heartbeat, and a flood of requests no append. Read in this
+//! order: `kind`, `frame` (bytes), `hello` and `shake` (who may speak), `outgoing` (what waits to be written), `pending` (who
+//! waits for an answer), `link` (a connection we open), `serve` (one we accept), `peer` (one other node), `peers` (what can
+//! be asked).
+//!
+//! Every question has a deadline at the asker. What waits for a node is bounded in bytes, and at the bound the asker
+//! is told at once. A node that has sent nothing for two election timeouts is silent: everything pending on it is
+//! answered.
+//!
 //! Not here: what the bodies say. Raft, the coordinator and the founding each have their own messages.
 
-use core::future::Future;
-use core::pin::Pin;
+use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
-use quorate_core::cluster::{Addresses, ClusterId, DiskId, StartEpoch, StartId};
 use quorate_core::model::{GroupId, NodeId};
+
+pub mod frame;
+pub mod hello;
+pub mod kind;
+mod link;
+mod outgoing;
+mod peer;
+mod peers;
+mod pending;
+mod refused;
+mod serve;
+mod shake;
+#[cfg(test)]
+mod tests;
+
+pub use hello::{HelloRefusal, HelloV1, Own};
+pub use kind::{Class, Kind};
+pub use peer::Contact;
+pub use peers::{Counters, PeerOptions, Peers};
 
 /// A future that may be sent to another thread.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a frame is about; its number stands in the head and never changes (`docs/WIRE.md`).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[repr(u8)]
-pub enum Kind {
-    /// First frame both ways.
-    Hello = 1,
-    /// Entries or a heartbeat of one group.
-    RaftAppend = 16,
-    /// A vote or a pre-vote is asked for.
-    RaftVote = 17,
-    /// The leader hands over.
-    RaftTransfer = 18,
-    /// A part of a snapshot. Travels on the bulk connection.
-    RaftSnapshot = 32,
-    /// Forwarded requests, lock commands, phase-two relays, channel lists: the coordinator's own messages.
-    Coordinator = 64,
-    /// Words to the leader of the meta group.
-    Meta = 80,
-}
-
-/// Which of the three connections of a pair a frame travels on.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-#[repr(u8)]
-pub enum Class {
-    /// Appends, votes, heartbeats of all groups.
-    Raft = 1,
-    /// Snapshots and migration: must not hold up the others.
-    Bulk = 2,
-    /// Everything else.
-    Request = 3,
-}
-
-/// Who this node is, as it says in each hello.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Own {
-    /// None before the cluster is founded or joined.
-    pub cluster: Option<ClusterId>,
-    /// Its id.
-    pub node: NodeId,
-    /// Its disk.
-    pub disk: DiskId,
-    /// The number of this start.
-    pub epoch: StartEpoch,
-    /// The random id of this start.
-    pub start: StartId,
-    /// Where it is reached.
-    pub addresses: Addresses,
-}
 
 /// How a call to another node fails. A call that reached the network may have been done there, except after
 /// [`CallError::Full`] and [`CallError::Refused`].
@@ -71,8 +50,8 @@ pub enum CallError {
     /// No answer within the deadline.
     #[error("no answer in time")]
     TimedOut,
-    /// The queue to that node is at its bound; nothing was sent.
-    #[error("the queue to the node is full")]
+    /// The queue to that node is at its bound; nothing was done.
+    #[error("too much is waiting for that node")]
     Full,
     /// The node answered with an error.
     #[error("{0}")]
@@ -81,6 +60,6 @@ pub enum CallError {
 
 /// Serves what other nodes ask.
 pub trait Handler: Send + Sync + 'static {
-    /// Answers one request. For a cast the result is dropped.
+    /// Answers one request. Where none is wanted the answer is dropped.
     fn handle(&self, from: NodeId, kind: Kind, group: GroupId, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>>;
 }

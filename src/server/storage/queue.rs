@@ -1,0 +1,214 @@
+//! What waits for the disk: records of all groups, gathered into the batches that will carry them.
+//!
+//! `put` encodes straight into the stream of the last waiting batch, so nothing is copied or allocated per entry later.
+//! First in, first out over all groups: a durable record implies all that were queued before it. While one batch is
+//! being written, the next ones gather; there is no delay on purpose.
+//!
+//! Records that wake nobody: the newest `Committed` of a group is kept aside and travels with the next batch; a `Purge`
+//! keeps its place in the queue. Neither starts a batch for half a second, so an idle group costs no syncs.
+
+use crate::batch;
+use crate::group::Group;
+use crate::limits::{BATCH_BYTES, LAZY_MS, QUEUE_BYTES_MAX};
+use crate::record::{RECORD_HEAD_BYTES, Record};
+use quorate_core::model::{GroupId, LogId, LogIndex};
+use quorate_world::select::select2;
+use quorate_world::sync::{Notify, Semaphore, oneshot};
+use quorate_world::time::{Duration, Instant, sleep_until};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What happens when an operation is durable.
+pub(crate) enum Then {
+    /// Nothing.
+    Nothing,
+    /// Runs on the writer's thread: short, and never waits.
+    Call(Box<dyn FnOnce() + Send>),
+    /// Wakes whoever waits.
+    Tell(oneshot::Sender<()>),
+}
+
+/// Records of one group that belong together.
+pub(crate) struct Operation {
+    pub group: Arc<Group>,
+    /// How many records of the batch are its own.
+    pub records: u32,
+    /// Bytes of the queue that it holds until it is durable.
+    pub room_bytes: usize,
+    /// The last entry it writes, if any: until there the cache may drop it later.
+    pub last: Option<LogIndex>,
+    pub then: Then,
+}
+
+/// A batch that waits.
+pub(crate) struct Gathered {
+    pub stream: Vec<u8>,
+    pub records: u32,
+    pub operations: Vec<Operation>,
+    urgent: bool,
+}
+
+impl Gathered {
+    fn new(mut stream: Vec<u8>) -> Gathered {
+        batch::begin(&mut stream);
+        Gathered { stream, records: 0, operations: Vec::new(), urgent: false }
+    }
+}
+
+#[derive(Default)]
+struct Waiting {
+    batches: VecDeque<Gathered>,
+    committed: BTreeMap<GroupId, (Arc<Group>, LogId)>,
+    /// When what wakes nobody gets a batch of its own.
+    lazy_due: Option<Instant>,
+    /// Streams for reuse.
+    streams: Vec<Vec<u8>>,
+    /// A batch was taken and is not yet durable.
+    in_flight: bool,
+    closed: bool,
+}
+
+/// The queue of the node.
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    /// Bytes that may still be queued.
+    pub room: Semaphore,
+    /// A batch closes when its records reach this.
+    pub batch_bytes: usize,
+}
+
+impl Queue {
+    pub fn new(batch_bytes: usize) -> Queue {
+        Queue {
+            batch_bytes,
+            waiting: Mutex::new(Waiting::default()),
+            wake: Notify::new(),
+            room: Semaphore::new(QUEUE_BYTES_MAX),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues records, encoded by `encode`; an urgent operation starts a batch.
+    pub fn put(&self, operation: Operation, bytes: usize, urgent: bool, encode: impl FnOnce(&mut Vec<u8>)) {
+        let mut waiting = self.waiting();
+        let full =
+            waiting.batches.back().is_none_or(|last| last.records > 0 && last.stream.len() + bytes > self.batch_bytes);
+        if full {
+            let stream = waiting.streams.pop().unwrap_or_default();
+            waiting.batches.push_back(Gathered::new(stream));
+        }
+        let last = waiting.batches.back_mut().expect("one was just made sure of");
+        encode(&mut last.stream);
+        last.records += operation.records;
+        last.operations.push(operation);
+        let woken = last.urgent;
+        last.urgent |= urgent;
+        if !urgent {
+            Queue::set_lazy(&mut waiting);
+        }
+        drop(waiting);
+        if !woken {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The newest committed entry of a group, for the next batch.
+    pub fn put_committed(&self, group: &Arc<Group>, log_id: LogId) {
+        let mut waiting = self.waiting();
+        waiting.committed.insert(group.id, (group.clone(), log_id));
+        let first = waiting.lazy_due.is_none();
+        Queue::set_lazy(&mut waiting);
+        drop(waiting);
+        if first {
+            self.wake.notify_one();
+        }
+    }
+
+    /// A group that goes takes what was kept aside for it along.
+    pub fn forget_committed(&self, group: GroupId) {
+        self.waiting().committed.remove(&group);
+    }
+
+    fn set_lazy(waiting: &mut Waiting) {
+        if waiting.lazy_due.is_none() {
+            waiting.lazy_due = Some(Instant::now() + Duration::from_millis(LAZY_MS));
+        }
+    }
+
+    /// Waits for the next batch; nothing once the queue is closed and empty.
+    pub async fn take(&self) -> Option<Gathered> {
+        loop {
+            let due = {
+                let mut waiting = self.waiting();
+                waiting.in_flight = false;
+                let due = waiting.lazy_due;
+                let urgent = waiting.batches.iter().any(|batch| batch.urgent);
+                if urgent || waiting.closed || due.is_some_and(|due| due <= Instant::now()) {
+                    return Queue::next(&mut waiting);
+                }
+                due
+            };
+            match due {
+                Some(due) => {
+                    select2(self.wake.notified(), sleep_until(due)).await;
+                }
+                None => self.wake.notified().await,
+            }
+        }
+    }
+
+    fn next(waiting: &mut Waiting) -> Option<Gathered> {
+        if waiting.batches.is_empty() && !waiting.committed.is_empty() {
+            let stream = waiting.streams.pop().unwrap_or_default();
+            waiting.batches.push_back(Gathered::new(stream));
+        }
+        let mut batch = waiting.batches.pop_front();
+        if let Some(batch) = &mut batch {
+            waiting.in_flight = true;
+            for (_, (group, log_id)) in core::mem::take(&mut waiting.committed) {
+                Record::Committed(log_id).encode(group.id, &mut batch.stream);
+                batch.records += 1;
+                batch.operations.push(Operation { group, records: 1, room_bytes: 0, last: None, then: Then::Nothing });
+            }
+        }
+        // A purge may stand in a later batch; then half a second more.
+        waiting.lazy_due = None;
+        if !waiting.batches.is_empty() {
+            Queue::set_lazy(waiting);
+        }
+        batch
+    }
+
+    /// Takes a stream back for reuse.
+    pub fn recycle(&self, stream: Vec<u8>) {
+        if stream.capacity() <= 2 * BATCH_BYTES {
+            let mut waiting = self.waiting();
+            if waiting.streams.len() < 4 {
+                waiting.streams.push(stream);
+            }
+        }
+    }
+
+    /// Whether everything that was put is durable.
+    pub fn is_idle(&self) -> bool {
+        let waiting = self.waiting();
+        waiting.batches.is_empty() && !waiting.in_flight
+    }
+
+    /// What is queued is still written; then `take` ends.
+    pub fn close(&self) {
+        self.waiting().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Bytes that wait for the disk.
+    pub fn bytes(&self) -> usize {
+        QUEUE_BYTES_MAX - self.room.available_permits().min(QUEUE_BYTES_MAX)
+    }
+}
+
+const _: () = assert!(RECORD_HEAD_BYTES * 2048 < BATCH_BYTES, "the marks of all groups fit a batch");

@@ -1,0 +1,258 @@
+//! A start: from the files of a crash to the state that everybody was told of.
+//!
+//! A stop and a crash take the same path. The newest checkpoint names the segments that count; they are scanned in
+//! order; the verdict decides about the end. Then the last batch is written again, same bytes, and synced: after a
+//! failed sync and after a mere process crash the page cache shows what the disk may not have. Old segments are never
+//! written again otherwise; the writer goes on in a new one.
+
+use crate::error::{Damage, StorageError, Tried};
+use crate::index::{GroupIndex, Live};
+use crate::scan::{self, Opened, Replay, Scanned};
+use crate::sector::{BLOCK_BYTES, BatchNumber};
+use crate::segment::{self, FIRST_BATCH_SECTOR, Name, SegmentNumber};
+use crate::verdict::Verdict;
+use bytes::Bytes;
+use core::fmt;
+use quorate_core::model::GroupId;
+use quorate_world::disk::{Disk, DiskFile, NodeDisk, OpenHow};
+use quorate_world::time::{Duration, Instant};
+use std::collections::BTreeMap;
+
+const PROGRESS_EVERY: Duration = Duration::from_secs(2);
+
+/// What stood at the end of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tail {
+    /// A whole batch.
+    Clean,
+    /// Parts of a batch whose sync never finished; it was dropped.
+    Torn {
+        /// Its number.
+        batch: u64,
+        /// Where it starts in the newest segment, in bytes.
+        offset: u64,
+        /// Sectors of it that were there.
+        found: u32,
+        /// Sectors it should have had, if its head was there.
+        expected: Option<u32>,
+    },
+}
+
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Tail::Clean => write!(f, "tail=clean"),
+            Tail::Torn { batch, offset, found, expected } => {
+                write!(f, "tail=torn dropped_batch={batch} offset={offset} sectors={found}/")?;
+                match expected {
+                    Some(expected) => write!(f, "{expected}"),
+                    None => write!(f, "?"),
+                }
+            }
+        }
+    }
+}
+
+/// What a start found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recovered {
+    /// Segments that counted.
+    pub segments: usize,
+    /// Entries that were read, dead ones too.
+    pub entries: u64,
+    /// Groups found.
+    pub groups: usize,
+    /// The end of the log.
+    pub tail: Tail,
+    /// Number of this start.
+    pub epoch: u64,
+    /// How long it took.
+    pub elapsed_ms: u64,
+}
+
+/// Where a sealed segment's log ends, and how large its file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sealed {
+    pub end_bytes: u64,
+    pub file_bytes: u32,
+}
+
+/// The state of a data folder.
+pub(crate) struct Recovery {
+    pub groups: BTreeMap<GroupId, GroupIndex>,
+    pub live: Live,
+    pub sealed: BTreeMap<SegmentNumber, Sealed>,
+    pub newest: SegmentNumber,
+    /// The batch that would have followed; its number is not used again.
+    pub expected: BatchNumber,
+    /// The highest epoch found.
+    pub epoch: u64,
+    pub entries: u64,
+    pub tail: Tail,
+    /// Segments that no longer count.
+    pub dead: Vec<(SegmentNumber, u32)>,
+    pub spares: Vec<u64>,
+    /// Names that may go once a new checkpoint is durable.
+    pub rubbish: Vec<String>,
+}
+
+/// Reads the log; writes nothing but the last batch, again.
+pub(crate) async fn recover(disk: &NodeDisk, owner: &[u8; 16], segment_bytes: u32) -> Result<Recovery, StorageError> {
+    disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
+    let listing = Listing::read(disk, segment_bytes).await?;
+    let Some(newest) = listing.segments.last().copied() else {
+        return Err(StorageError::Refused("the data folder has an IDENTITY, but no segment of the log".to_owned()));
+    };
+    let mut recovery = read_log(disk, owner, newest, &listing.segments).await?;
+    for segment in listing.segments.iter().filter(|segment| !recovery.sealed.contains_key(segment)) {
+        let file = disk.open(&segment.path(), OpenHow::Read).await.tried("open a segment")?;
+        let bytes = file.len().await.tried("read a segment")?;
+        recovery.dead.push((*segment, u32::try_from(bytes).unwrap_or(0)));
+    }
+    (recovery.spares, recovery.rubbish) = (listing.spares, listing.rubbish);
+    Ok(recovery)
+}
+
+/// Reads the log only, for a start and for the offline tools; the last batch is written again by a start.
+async fn read_log(
+    disk: &NodeDisk,
+    owner: &[u8; 16],
+    newest: SegmentNumber,
+    present: &[SegmentNumber],
+) -> Result<Recovery, StorageError> {
+    let mut replay = Replay::default();
+    let mut sealed = BTreeMap::new();
+    let last = Opened::open(disk, newest, owner).await?;
+    let needed = last.base().await?;
+    let mut progress = Progress::new(needed.len() + 1);
+    let (mut epoch, mut previous) = (0, SegmentNumber(0));
+    for older in &needed {
+        if older.segment <= previous || older.segment >= newest {
+            return Err(
+                Damage::new(newest.path(), BLOCK_BYTES as u64, "the checkpoint lists segments out of order").into()
+            );
+        }
+        if !present.contains(&older.segment) {
+            return Err(Damage::new(older.segment.path(), 0, "the segment is missing").into());
+        }
+        previous = older.segment;
+        let opened = Opened::open(disk, older.segment, owner).await?;
+        progress.next_segment();
+        let scanned =
+            scan::scan(&opened, Some(older.end_bytes), &mut replay, &mut |bytes| progress.read(bytes)).await?;
+        epoch = epoch.max(scanned.epoch);
+        sealed.insert(older.segment, opened.seal(&scanned));
+    }
+    progress.next_segment();
+    let scanned = scan::scan(&last, None, &mut replay, &mut |bytes| progress.read(bytes)).await?;
+    sealed.insert(newest, last.seal(&scanned));
+    if let Some((group, index)) = replay.groups.iter().find_map(|(id, group)| Some((id, group.missing()?))) {
+        let what = format!("entry {index} of group {group} is in no segment");
+        return Err(Damage::new(newest.path(), BLOCK_BYTES as u64, what).into());
+    }
+    if !quorate_world::bug!("last_batch_not_rewritten") {
+        write_last_batch_again(&last, &scanned).await?;
+    }
+    let tail = match scanned.tail {
+        Verdict::Torn { found, expected } => {
+            Tail::Torn { batch: scanned.expected.0, offset: scanned.end_bytes, found, expected }
+        }
+        Verdict::Clean | Verdict::Damaged { .. } => Tail::Clean,
+    };
+    Ok(Recovery {
+        groups: replay.groups,
+        live: replay.live,
+        entries: replay.entries,
+        sealed,
+        newest,
+        expected: scanned.expected,
+        epoch: epoch.max(scanned.epoch),
+        tail,
+        dead: Vec::new(),
+        spares: Vec::new(),
+        rubbish: Vec::new(),
+    })
+}
+
+impl Opened {
+    fn seal(&self, scanned: &Scanned) -> Sealed {
+        Sealed { end_bytes: scanned.end_bytes, file_bytes: self.header.segment_bytes }
+    }
+}
+
+async fn write_last_batch_again(last: &Opened, scanned: &Scanned) -> Result<(), StorageError> {
+    let first = last_batch_is_the_first(scanned);
+    let from = if first { 0 } else { scanned.last_batch_at };
+    let bytes = vec![0; (scanned.end_bytes - from) as usize];
+    let bytes = last.file.read_at(from, bytes).await.tried("read the last batch")?;
+    last.file.write_at(from, Bytes::from(bytes)).await.tried("write the last batch again")?;
+    last.file.sync_data().await.tried("sync the last batch")
+}
+
+/// Then block 0 was written with it.
+fn last_batch_is_the_first(scanned: &Scanned) -> bool {
+    scanned.last_batch_at == u64::from(FIRST_BATCH_SECTOR) * crate::sector::SECTOR_BYTES as u64
+}
+
+/// The folder of segments.
+struct Listing {
+    segments: Vec<SegmentNumber>,
+    spares: Vec<u64>,
+    rubbish: Vec<String>,
+}
+
+impl Listing {
+    async fn read(disk: &NodeDisk, segment_bytes: u32) -> Result<Listing, StorageError> {
+        let mut listing = Listing { segments: Vec::new(), spares: Vec::new(), rubbish: Vec::new() };
+        for name in disk.list(segment::FOLDER).await.tried("list the wal folder")? {
+            let path = format!("{}/{name}", segment::FOLDER);
+            match Name::parse(&name) {
+                Name::Segment(number) => listing.segments.push(number),
+                Name::Spare(number) => {
+                    let file = disk.open(&path, OpenHow::Read).await.tried("open a spare")?;
+                    if file.len().await.tried("read a spare")? == u64::from(segment_bytes) {
+                        listing.spares.push(number);
+                    } else {
+                        listing.rubbish.push(path);
+                    }
+                }
+                Name::Unfinished => listing.rubbish.push(path),
+                Name::Foreign => tracing::warn!("storage: {path} is not ours, left alone"),
+            }
+        }
+        listing.segments.sort_unstable();
+        Ok(listing)
+    }
+}
+
+/// A line every two seconds, for logs that take long.
+struct Progress {
+    segments: usize,
+    segment: usize,
+    read_bytes: u64,
+    began: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    fn new(segments: usize) -> Progress {
+        let now = Instant::now();
+        Progress { segments, segment: 0, read_bytes: 0, began: now, said: now }
+    }
+
+    fn next_segment(&mut self) {
+        self.segment += 1;
+    }
+
+    fn read(&mut self, bytes: u64) {
+        self.read_bytes += bytes;
+        if self.said.elapsed() >= PROGRESS_EVERY {
+            self.said = Instant::now();
+            let (segment, segments, read_mb) = (self.segment, self.segments, self.read_bytes >> 20);
+            let elapsed_ms = self.began.elapsed().as_millis();
+            tracing::info!(
+                "storage: recovering segment={segment}/{segments} read_mb={read_mb} elapsed_ms={elapsed_ms}"
+            );
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Building a snapshot beside everything else: paced and synced as it grows, because that protects commit latency.
+
+use super::file::SnapshotFile;
+use super::format::{self, Checker, ChunkKind, Head, SnapshotMeta, TableBuilder};
+use super::store;
+use super::{FOLDER, SnapshotError};
+use crate::error::{StorageError, Tried, is_full, or_stop, stop};
+use crate::limits::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT_SYNC_BYTES};
+use crate::node::Node;
+use bytes::Bytes;
+use quorate_core::model::GroupId;
+use quorate_world::disk::{Disk, DiskFile, OpenHow, PooledFile};
+use quorate_world::sync::OwnedSemaphorePermit;
+use quorate_world::time::{Duration, Instant, sleep_until};
+use std::sync::Arc;
+
+/// A file under a name that a start removes, until it is finished.
+pub(crate) struct Unfinished {
+    node: Arc<Node>,
+    pub path: String,
+    file: PooledFile,
+    written_bytes: u64,
+    synced_bytes: u64,
+    began: Instant,
+    finished: bool,
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.node.abandon(core::mem::take(&mut self.path));
+        }
+    }
+}
+
+impl Unfinished {
+    pub async fn create(node: Arc<Node>, group: GroupId) -> Result<Unfinished, SnapshotError> {
+        for abandoned in node.take_abandoned() {
+            or_stop(node.pooled.remove(&abandoned).await.tried("remove an abandoned snapshot"));
+        }
+        let path = format!("{FOLDER}/g{:010}-{}.tmp", group.0, node.fresh_file_number());
+        let created = node.pooled.open(&path, OpenHow::CreateNew).await;
+        let file = survive_full(created.tried("create a snapshot"))?;
+        let began = Instant::now();
+        Ok(Unfinished { node, path, file, written_bytes: 0, synced_bytes: 0, began, finished: false })
+    }
+
+    /// Appends, syncs once a MiB has gathered, and keeps the pace.
+    pub async fn append(&mut self, bytes: Bytes) -> Result<(), SnapshotError> {
+        let more = bytes.len() as u64;
+        if self.written_bytes + more > SNAPSHOT_BYTES_MAX {
+            return Err(SnapshotError::TooLarge);
+        }
+        survive_full(self.file.write_at(self.written_bytes, bytes).await.tried("write a snapshot"))?;
+        self.written_bytes += more;
+        if self.written_bytes - self.synced_bytes >= SNAPSHOT_SYNC_BYTES {
+            survive_full(self.file.sync_data().await.tried("sync a snapshot"))?;
+            self.synced_bytes = self.written_bytes;
+            let due_us =
+                self.written_bytes.saturating_mul(1_000_000) / self.node.options.snapshot_pace_bytes_per_s.max(1);
+            sleep_until(self.began + Duration::from_micros(due_us)).await;
+        }
+        Ok(())
+    }
+
+    /// Everything is written: sync, and open what is there as a snapshot.
+    pub async fn finish(mut self, group: GroupId) -> Result<SnapshotFile, SnapshotError> {
+        survive_full(self.file.sync_all().await.tried("sync a snapshot"))?;
+        let cluster = self.node.identity().cluster;
+        let file = SnapshotFile::open(&self.node.pooled, self.path.clone(), cluster, group).await;
+        self.finished = true;
+        Ok(or_stop(file))
+    }
+}
+
+/// A full device is the one error that a snapshot survives.
+fn survive_full<T>(result: Result<T, StorageError>) -> Result<T, SnapshotError> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(StorageError::Io { source, .. }) if is_full(&source) => Err(SnapshotError::Full),
+        Err(error) => stop(&error),
+    }
+}
+
+/// Builds a snapshot from records. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
+pub struct SnapshotWriter {
+    node: Arc<Node>,
+    group: GroupId,
+    file: Unfinished,
+    checker: Checker,
+    table: TableBuilder,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl SnapshotWriter {
+    pub(crate) async fn begin(
+        node: Arc<Node>,
+        group: GroupId,
+        meta: SnapshotMeta,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<SnapshotWriter, SnapshotError> {
+        let cluster = node.identity().cluster;
+        let file = Unfinished::create(node.clone(), group).await?;
+        let checker = Checker::new(cluster, group);
+        let mut writer = SnapshotWriter { node, group, file, checker, table: TableBuilder::default(), _turn: turn };
+        writer.chunk(format::frame(0, ChunkKind::Head, &Head { cluster, group, meta }.encode())).await?;
+        Ok(writer)
+    }
+
+    /// Adds a record: the tables in order, the records of each in key order.
+    pub async fn record(&mut self, table: u16, record: &[u8]) -> Result<(), SnapshotError> {
+        assert!(record.len() <= PAYLOAD_BYTES_MAX, "a record above the limit");
+        if self.table.table().is_some_and(|open| open != table) {
+            self.flush().await?;
+        }
+        self.table.push(table, record);
+        if self.table.bytes() >= CHUNK_BYTES {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), SnapshotError> {
+        let chunk = format::frame(self.checker.next, ChunkKind::Table, self.table.take());
+        self.chunk(chunk).await
+    }
+
+    async fn chunk(&mut self, chunk: Bytes) -> Result<(), SnapshotError> {
+        self.checker.push(&chunk)?;
+        self.file.append(chunk).await
+    }
+
+    /// Ends with the foot and makes it the group's snapshot; durable on return. If a newer one was installed meanwhile,
+    /// that one is returned.
+    pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
+        if self.table.table().is_some() {
+            self.flush().await?;
+        }
+        let foot = format::frame(self.checker.next, ChunkKind::Foot, &self.checker.foot());
+        self.chunk(foot).await?;
+        let file = self.file.finish(self.group).await?;
+        Ok(or_stop(store::settle(&self.node, self.group, &file).await))
+    }
+}
