@@ -40,11 +40,6 @@ impl Instant {
         *self - earlier
     }
 
-    #[cfg(madsim)]
-    pub(crate) fn from_nanos(nanos: u64) -> Instant {
-        Instant { nanos }
-    }
-
     pub(crate) fn nanos(&self) -> u64 {
         self.nanos
     }

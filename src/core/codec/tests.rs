@@ -1,3 +1,5 @@
+//! The codec refuses whatever it would not have written itself.
+
 use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;

@@ -9,6 +9,7 @@
 mod adapter;
 mod discovery;
 mod exposition;
+pub mod metrics;
 mod route;
 mod status;
 #[cfg(test)]
@@ -45,6 +46,9 @@ pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Writes one part's metrics.
 pub type Gather = Box<dyn Fn(&mut Exposition) + Send + Sync>;
 
+/// Asks the leader of a group to hand over to a node.
+pub type MoveLeader = Box<dyn Fn(GroupId, NodeId) -> Work<Result<(), String>> + Send + Sync>;
+
 /// What the pages show, and what may be changed through them.
 pub struct AdminContext {
     /// Who this node is for clients.
@@ -60,7 +64,7 @@ pub struct AdminContext {
     /// Everybody's metrics, in the order of the page.
     pub metrics: Vec<Gather>,
     /// Hands the leadership of a group to a node; refused in words.
-    pub move_leader: Box<dyn Fn(GroupId, NodeId) -> Work<Result<(), String>> + Send + Sync>,
+    pub move_leader: MoveLeader,
 }
 
 /// The HTTP side of a node.

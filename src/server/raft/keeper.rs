@@ -18,6 +18,7 @@ use quorate_world::{process, tap, watch};
 use crate::clock::GroupClock;
 use crate::events;
 use crate::replica::Leadership;
+use crate::snapshot::Receiving;
 use crate::state_machine::Growth;
 use crate::types::{Consensus, Raft};
 
@@ -26,6 +27,9 @@ const EXIT_STOPPED: i32 = 70;
 
 /// How long a build may take before the next group's turn, should openraft have declined to begin it.
 const BUILD_MAX: Duration = Duration::from_secs(600);
+
+/// How long a process that ends takes at most to drop its tasks.
+const LAST_WORD: Duration = Duration::from_millis(200);
 
 pub(crate) fn leadership_of(node: NodeId, metrics: &RaftServerMetrics<Consensus>) -> Leadership {
     let leader = metrics.current_leader.map(NodeId);
@@ -43,6 +47,7 @@ pub(crate) struct LeadershipKeeper {
     pub raft: Raft,
     pub clock: Arc<GroupClock>,
     pub told: watch::Sender<Leadership>,
+    pub receiving: Arc<Receiving>,
     /// Somebody stopped the replica on purpose.
     pub stopping: Arc<AtomicBool>,
 }
@@ -53,23 +58,35 @@ impl LeadershipKeeper {
         let mut metrics = self.raft.server_metrics();
         loop {
             let now = leadership_of(self.node, &metrics.borrow_watched());
-            self.note(now);
+            if self.note(now) {
+                self.receiving.forget_before(now.term);
+            }
             if metrics.changed().await.is_err() {
                 break;
             }
         }
         if !self.stopping.load(Ordering::Acquire) {
-            let reason = self.raft.metrics().borrow_watched().running_state.clone();
-            tracing::error!(group = %self.group, ?reason, "a replica stopped by itself; the process stops");
-            process::exit(EXIT_STOPPED);
+            self.stopped_by_itself().await;
         }
         self.note(Leadership::default());
     }
 
-    fn note(&self, now: Leadership) {
+    async fn stopped_by_itself(&self) {
+        // A process that ends drops its tasks in any order, and this looks like a failure of the first; then this one
+        // is dropped here.
+        sleep(LAST_WORD).await;
+        let running = self.raft.metrics().borrow_watched().running_state.clone();
+        if let Err(reason) = running {
+            tracing::error!(group = %self.group, %reason, "a replica stopped by itself; the process stops");
+            process::exit(EXIT_STOPPED);
+        }
+    }
+
+    /// Whether anything is new.
+    fn note(&self, now: Leadership) -> bool {
         let before = *self.told.borrow();
         if before == now {
-            return;
+            return false;
         }
         let led = before.leading.then_some(before.term);
         let leads = now.leading.then_some(now.term);
@@ -86,6 +103,7 @@ impl LeadershipKeeper {
         tracing::info!(group = %self.group, term = %now.term, leader = ?now.leader, leading = now.leading, "leadership");
         // After the clock: who hears of it may propose at once.
         self.told.send(now);
+        true
     }
 }
 

@@ -30,9 +30,10 @@ mod proposer;
 mod reads;
 mod snapshot;
 mod state_machine;
-#[doc(hidden)]
-pub mod storage_stub;
 mod types;
+
+#[cfg(test)]
+mod tests;
 
 pub use machine::Machine;
 pub use options::RaftOptions;

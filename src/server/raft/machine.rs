@@ -8,7 +8,7 @@ use quorate_core::codec::Persisted;
 use quorate_core::txn::Stamp;
 
 mod meta;
-// mod transactions;
+mod transactions;
 
 /// The replicated state of one group.
 pub trait Machine: Clone + Send + Sync + Sized + 'static {

@@ -422,7 +422,7 @@ mod tests {
         scan.apply(1, &[entry(1, 4), entry(1, 5), entry(2, 6), entry(2, 7), Record::State(marks)]).expect("legal");
         assert_eq!((scan.range(), scan.index.missing()), ((3, 6), Some(LogIndex(3))));
         let moved = Record::Carried { log_id: id(1, 3), payload: b"x" };
-        scan.apply(2, &[moved.clone()]).expect("fills");
+        scan.apply(2, std::slice::from_ref(&moved)).expect("fills");
         assert_eq!(scan.index.missing(), None);
         assert_eq!(scan.index.term_starts().collect::<Vec<_>>(), [id(1, 3)]);
         assert_eq!(scan.live.share(SegmentNumber(1)).entries, 2);

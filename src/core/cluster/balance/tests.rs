@@ -1,3 +1,5 @@
+//! Leader balance: what moves, what stays, and that it ends.
+
 use super::super::meta::tests::{founded, started};
 use super::super::{Meta, MetaBatch, MetaCommand, command::NodeV1, member::StartEpoch};
 use super::*;

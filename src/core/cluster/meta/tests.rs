@@ -1,3 +1,5 @@
+//! The meta state machine: founding, starts, silence, refusals, and that replay gives equal bytes.
+
 use super::super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
 use super::super::routing::BIRTH_ZERO_MS;
 use super::*;

@@ -1,3 +1,5 @@
+//! The ring and its neighbours: golden vectors, evenness, and that a new group moves only its own share.
+
 use super::*;
 use alloc::string::String;
 use core::fmt::Write;

@@ -1,3 +1,5 @@
+//! The state machine by examples: one story per rule.
+
 use alloc::format;
 use alloc::string::ToString;
 

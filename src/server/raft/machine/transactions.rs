@@ -47,6 +47,8 @@ impl Machine for Transactions {
             | Command::Retry(_)
             | Command::Fail(_)
             | Command::End(_)
+            | Command::Detach(_)
+            | Command::Forget(_)
             | Command::Tick => 0,
         };
         COMMAND_FIXED_BYTES + texts

@@ -1,0 +1,103 @@
+# Everything a newcomer types. `check` and `test` write nothing but build outputs under target/.
+# Figures, folders and ports: docs/OPERATING.md. What the simulation targets print: docs/SIMULATION.md.
+
+CARGO ?= cargo
+# The same files, built a second time for the simulated world, in a folder of their own: the flag changes every package.
+SIM := RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR=target/sim $(CARGO)
+SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
+QUORATE := target/release/quorate
+DENY_VERSION := 0.20.2
+DENY := target/tools/bin/cargo-deny
+FUZZ_VERSION := 0.13.1
+FUZZ := target/tools/bin/cargo-fuzz
+
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt replay shrink view determinism bugs fuzz doc bench
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make run            one node, ./data; Seata clients on 8091, HTTP on 7091
+run: build
+	$(QUORATE) server
+
+## make cluster        three nodes on 8091.., 7091.., 9091.., ./data-cluster/n1..n3; Ctrl-C stops them
+cluster: build
+	@peers=1=127.0.0.1:9091,2=127.0.0.1:9092,3=127.0.0.1:9093; nodes=; \
+	trap 'trap - INT TERM; kill $$nodes 2>/dev/null; wait; exit 0' INT TERM; \
+	for n in 1 2 3; do \
+	  mkdir -p data-cluster/n$$n; \
+	  $(QUORATE) server --node-id $$n --peers $$peers --data-dir data-cluster/n$$n --listen 127.0.0.1:809$$n \
+	    --admin-listen 127.0.0.1:709$$n --peer-listen 127.0.0.1:909$$n 2>data-cluster/n$$n/log & \
+	  nodes="$$nodes $$!"; \
+	done; \
+	echo "three nodes; logs in data-cluster/n1..n3/log; Ctrl-C stops them"; wait
+
+build:
+	$(CARGO) build --locked --release
+
+## make check          formatting, lints in both worlds, licenses and bans, house rules
+check: fmt clippy deny tidy
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(SIM) clippy --locked --workspace --all-targets -- -D warnings
+
+$(DENY):
+	$(CARGO) install --locked --root target/tools --version $(DENY_VERSION) cargo-deny
+
+deny: $(DENY)
+	$(DENY) --locked --offline check bans licenses sources
+
+tidy:
+	$(CARGO) test --locked --quiet --test tidy
+
+## make test           all tests in both worlds, determinism, planted bugs, 20 fresh seeds
+test:
+	$(CARGO) test --locked
+	$(SIM) test --locked -p quorate-core -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client -p quorate-sim
+	$(SIM) test --locked -p quorate --lib
+	$(MAKE) determinism bugs
+	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
+
+## make interop        stock Java, Go and Python clients against real nodes and MariaDB
+interop: build interop-packages
+	python3 tests/interop/run.py $(SUITES)
+
+interop-packages:
+	@missing=; for tool in mariadbd:mariadb-server javac:default-jdk-headless mvn:maven go:golang-go; do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
+	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; }
+
+## make sim SEED=7     one seed of the simulation [WORLD=R1] [BUG=name]
+sim:
+	@$(SIM_RUN) run --seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace $(TRACE))
+
+## make hunt SEEDS=1..100   a range of seeds, in parallel
+hunt:
+	@$(SIM_RUN) hunt --seeds $(or $(SEEDS),1..100) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG))
+
+## make replay|shrink|view FILE=f   an artefact of a failure again; smaller; as a page
+replay shrink view:
+	@$(SIM_RUN) $@ $(FILE)
+
+## make determinism    20 seeds, twice, in fresh processes: the same hashes
+determinism:
+	@$(SIM_RUN) determinism
+
+## make bugs           is every planted bug found?
+bugs:
+	@$(SIM_RUN) bugs
+
+$(FUZZ):
+	$(CARGO) install --locked --root target/tools --version $(FUZZ_VERSION) cargo-fuzz
+
+## make fuzz TARGET=frames [SECONDS=60]   needs the nightly toolchain
+fuzz: $(FUZZ)
+	cd fuzz && $(CARGO) +nightly --version >/dev/null && ../$(FUZZ) fuzz run $(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
+
+## make doc            the documentation of the code
+doc:
+	$(CARGO) doc --locked --no-deps --workspace --exclude quorate-sim

@@ -1,0 +1,274 @@
+//! Nodes in one process and the network between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use quorate_core::model::{GroupId, NodeId};
+use quorate_storage::Storage;
+use quorate_world::disk::NodeDisk;
+use quorate_world::random;
+use quorate_world::time::{Duration, sleep, timeout};
+
+use super::disk;
+use super::ledger::{Balance, Ledger, Put};
+use crate::options::RaftOptions;
+use crate::replica::{Leadership, ProposeError, Replica};
+use crate::replicas::Replicas;
+use crate::transport::{BoxFuture, RaftRpc, Transport, TransportError};
+
+pub const GROUP: GroupId = GroupId(7);
+
+/// Longer than any election; only a broken group waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Who hears whom, and how slowly.
+#[derive(Default)]
+pub struct Net {
+    state: Mutex<NetState>,
+}
+
+#[derive(Default)]
+struct NetState {
+    nodes: BTreeMap<NodeId, Arc<Replicas>>,
+    /// Requests and answers between these are lost.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    delay_us_max: u64,
+    loss_percent: u64,
+    calls: BTreeMap<RaftRpc, u64>,
+}
+
+impl Net {
+    fn state(&self) -> MutexGuard<'_, NetState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Requests that have arrived.
+    pub fn calls(&self, rpc: RaftRpc) -> u64 {
+        self.state().calls.get(&rpc).copied().unwrap_or(0)
+    }
+
+    pub fn slow_and_lossy(&self, delay_us_max: u64, loss_percent: u64) {
+        let mut state = self.state();
+        (state.delay_us_max, state.loss_percent) = (delay_us_max, loss_percent);
+    }
+
+    /// Nobody hears `node` any more, and it hears nobody.
+    pub fn isolate(&self, node: NodeId, others: &[NodeId]) {
+        let mut state = self.state();
+        for other in others.iter().filter(|other| **other != node) {
+            state.cut.insert((node, *other));
+            state.cut.insert((*other, node));
+        }
+    }
+
+    pub fn heal(&self) {
+        self.state().cut.clear();
+    }
+
+    /// What happens to one message; none: it is lost.
+    fn passage(&self, from: NodeId, to: NodeId) -> Option<Duration> {
+        let state = self.state();
+        let lost = state.cut.contains(&(from, to)) || random::below(100) < state.loss_percent;
+        (!lost).then(|| Duration::from_micros(random::below(state.delay_us_max + 1)))
+    }
+}
+
+/// One node's way to the others.
+struct Way {
+    from: NodeId,
+    net: Arc<Net>,
+}
+
+impl Way {
+    async fn carry(
+        from: NodeId,
+        net: Arc<Net>,
+        to: NodeId,
+        group: GroupId,
+        rpc: RaftRpc,
+        body: Bytes,
+    ) -> Result<Bytes, TransportError> {
+        let there = net.passage(from, to).ok_or(TransportError::TimedOut)?;
+        if there > Duration::ZERO {
+            sleep(there).await;
+        }
+        let node = net.state().nodes.get(&to).cloned().ok_or(TransportError::Unreachable)?;
+        *net.state().calls.entry(rpc).or_default() += 1;
+        let answer = node.serve(from, group, rpc, body).await;
+        let back = net.passage(to, from).ok_or(TransportError::TimedOut)?;
+        if back > Duration::ZERO {
+            sleep(back).await;
+        }
+        answer.map_err(|error| TransportError::Refused(error.to_string()))
+    }
+}
+
+impl Transport for Way {
+    fn call(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        rpc: RaftRpc,
+        body: Bytes,
+        limit: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let carry = Way::carry(self.from, self.net.clone(), to, group, rpc, body);
+        Box::pin(async move {
+            match timeout(limit, carry).await {
+                Ok(Err(TransportError::TimedOut)) => {
+                    // Lost: silence until the deadline.
+                    sleep(limit).await;
+                    Err(TransportError::TimedOut)
+                }
+                Ok(answer) => answer,
+                Err(_) => Err(TransportError::TimedOut),
+            }
+        })
+    }
+}
+
+/// A running node of the cluster.
+pub struct Running {
+    pub replicas: Arc<Replicas>,
+    pub replica: Arc<Replica<Ledger>>,
+    storage: Storage,
+}
+
+/// Some nodes with one group.
+pub struct Cluster {
+    pub net: Arc<Net>,
+    pub options: RaftOptions,
+    name: &'static str,
+    disks: BTreeMap<NodeId, NodeDisk>,
+    pub running: BTreeMap<NodeId, Running>,
+}
+
+/// Quick elections, so that tests in real time are quick.
+pub fn quick() -> RaftOptions {
+    RaftOptions { heartbeat_ms: 40, election_timeout_ms: 160, ..RaftOptions::default() }
+}
+
+impl Cluster {
+    /// Nodes that know of no group yet.
+    pub async fn start(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
+        // A replica that stops the process says why.
+        let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
+        let _ = to_stderr.try_init();
+        let mut cluster =
+            Cluster { net: Arc::default(), options, name, disks: BTreeMap::new(), running: BTreeMap::new() };
+        for node in nodes {
+            cluster.run(*node).await;
+        }
+        cluster
+    }
+
+    /// A founded group with a leader.
+    pub async fn founded(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
+        let cluster = Cluster::start(name, nodes, options).await;
+        cluster.replica(nodes[0]).initialize(nodes).await.expect("a fresh group");
+        cluster.leader().await;
+        cluster
+    }
+
+    /// Starts a node, on its disk if it had one.
+    pub async fn run(&mut self, node: NodeId) {
+        let storage = match self.disks.get(&node) {
+            Some(disk) => disk::reopened(disk).await,
+            None => {
+                let disk = disk::scratch(&format!("{}-{node}", self.name)).await;
+                self.disks.insert(node, disk.clone());
+                disk::founded(&disk, node).await
+            }
+        };
+        let way = Arc::new(Way { from: node, net: self.net.clone() });
+        let replicas = Replicas::start(node, self.options.clone(), storage.clone(), way);
+        let replica = replicas.open::<Ledger>(GROUP).await.expect("the group opens");
+        self.net.state().nodes.insert(node, replicas.clone());
+        self.running.insert(node, Running { replicas, replica, storage });
+    }
+
+    /// Stops a node; its disk stays.
+    pub async fn stop(&mut self, node: NodeId) {
+        self.net.state().nodes.remove(&node);
+        if let Some(running) = self.running.remove(&node) {
+            running.replicas.close(&running.replica).await;
+            running.storage.close().await;
+        }
+    }
+
+    /// Stops all nodes: a log that is closed leaves no thread behind.
+    pub async fn end(&mut self) {
+        for node in self.nodes() {
+            self.stop(node).await;
+        }
+    }
+
+    pub fn replica(&self, node: NodeId) -> Arc<Replica<Ledger>> {
+        self.running[&node].replica.clone()
+    }
+
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.running.keys().copied().collect()
+    }
+
+    /// The node that leads and is followed by all that run.
+    pub async fn leader(&self) -> NodeId {
+        let nodes = self.nodes();
+        self.leader_among(&nodes).await
+    }
+
+    /// The node that leads `nodes`, one of them, as all of them know.
+    pub async fn leader_among(&self, nodes: &[NodeId]) -> NodeId {
+        loop {
+            let mut told = BTreeSet::new();
+            for node in nodes {
+                told.insert(self.led(*node, nodes).await);
+            }
+            let (leader, term) = told.pop_last().expect("there are nodes");
+            let leads = self.replica(leader).leadership().borrow().term == term;
+            if told.is_empty() && leads && self.replica(leader).leadership().borrow().leading {
+                return leader;
+            }
+        }
+    }
+
+    async fn led(&self, node: NodeId, nodes: &[NodeId]) -> (NodeId, quorate_core::model::Term) {
+        let known = |leadership: &Leadership| leadership.leader.is_some_and(|leader| nodes.contains(&leader));
+        let mut watch = self.replica(node).leadership();
+        let leadership = timeout(PATIENCE, watch.wait_until(known)).await.expect("a leader in time").expect("runs");
+        (leadership.leader.expect("just seen"), leadership.term)
+    }
+
+    /// Proposes where the leader is until it is applied. Only for commands that may be applied twice.
+    pub async fn put(&self, put: Put) -> Balance {
+        loop {
+            let leader = self.leader().await;
+            match self.replica(leader).propose(put.clone()).await {
+                Ok(balance) => return balance,
+                Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Waits until a node has applied all that is in the leader's log now.
+    pub async fn catch_up(&self, node: NodeId, leader: NodeId) {
+        let index = self.replica(leader).health().last_log_index;
+        let waited = self.replica(node).raft.wait(Some(PATIENCE)).applied_index_at_least(index, "catching up").await;
+        waited.expect("the node catches up");
+    }
+
+    /// Every running node ends up with the same state.
+    pub async fn converge(&self) -> Ledger {
+        let leader = self.leader().await;
+        self.catch_up(leader, leader).await;
+        let mut states = Vec::new();
+        for node in self.nodes() {
+            self.catch_up(node, leader).await;
+            states.push(self.replica(node).read(Ledger::clone));
+        }
+        assert!(states.iter().all(|state| *state == states[0]), "{states:?}");
+        states.swap_remove(0)
+    }
+}

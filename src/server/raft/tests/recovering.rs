@@ -1,0 +1,86 @@
+//! What is on the disk comes back, and who lags far behind gets a snapshot.
+
+use quorate_world::runtime::run_test;
+
+use super::NODES;
+use super::cluster::{Cluster, PATIENCE, quick};
+use super::ledger::put;
+use crate::options::RaftOptions;
+use crate::transport::RaftRpc;
+
+#[test]
+fn a_group_comes_back_from_its_disks() {
+    run_test(async {
+        let mut cluster = Cluster::founded("a_group_comes_back_from_its_disks", &NODES, quick()).await;
+        for _ in 0..30 {
+            cluster.put(put(3, 2)).await;
+        }
+        let before = cluster.converge().await;
+        for node in NODES {
+            cluster.stop(node).await;
+        }
+        for node in NODES {
+            cluster.run(node).await;
+        }
+        let after = cluster.put(put(3, 2)).await;
+        assert_eq!(after.before, before.balance(3));
+        assert_eq!(cluster.converge().await.balance(3), 62);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_log_that_grows_is_snapshotted_and_purged() {
+    run_test(async {
+        let options = RaftOptions { snapshot_entries: 50, snapshot_log_entries_kept: 10, ..quick() };
+        let mut cluster = Cluster::founded("a_log_that_grows_is_snapshotted_and_purged", &NODES, options).await;
+        let leader = cluster.leader().await;
+        for account in 0..120 {
+            cluster.put(put(account, 1)).await;
+        }
+        let raft = &cluster.replica(leader).raft;
+        let purged = raft.wait(Some(PATIENCE)).metrics(|metrics| metrics.purged.is_some(), "purged").await;
+        let snapshot = purged.expect("in time").snapshot.expect("a snapshot comes before a purge");
+        assert!(snapshot.index >= 50);
+        // From the snapshot and the rest of the log.
+        let before = cluster.converge().await;
+        for node in NODES {
+            cluster.stop(node).await;
+        }
+        for node in NODES {
+            cluster.run(node).await;
+        }
+        cluster.put(put(500, 1)).await;
+        let after = cluster.converge().await;
+        assert_eq!((after.puts, after.accounts.len()), (before.puts + 1, before.accounts.len() + 1));
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_follower_far_behind_gets_a_snapshot() {
+    run_test(async {
+        let options = RaftOptions { snapshot_entries: 40, snapshot_log_entries_kept: 5, ..quick() };
+        let mut cluster = Cluster::founded("a_follower_far_behind_gets_a_snapshot", &NODES, options).await;
+        let leader = cluster.leader().await;
+        let lagging = NODES.into_iter().find(|node| *node != leader).expect("three nodes");
+        cluster.put(put(0, 1)).await;
+        cluster.stop(lagging).await;
+        for account in 0..150 {
+            cluster.put(put(account, 1)).await;
+        }
+        let leader = cluster.leader().await;
+        let raft = &cluster.replica(leader).raft;
+        raft.wait(Some(PATIENCE)).metrics(|metrics| metrics.purged.is_some(), "purged").await.expect("in time");
+        assert_eq!(cluster.net.calls(RaftRpc::Snapshot), 0);
+        cluster.run(lagging).await;
+        let state = cluster.converge().await;
+        assert_eq!((state.puts, state.accounts.len()), (151, 150));
+        assert!(cluster.net.calls(RaftRpc::Snapshot) > 1, "sent in chunks");
+        // It stands on its own feet afterwards.
+        cluster.stop(lagging).await;
+        cluster.run(lagging).await;
+        assert_eq!(cluster.converge().await, state);
+        cluster.end().await;
+    });
+}

@@ -1,0 +1,142 @@
+//! A bad example for each rule, and a good one beside it where the rule could bite too much.
+
+use crate::source::Source;
+use crate::{imports, rules};
+
+type Rule = fn(&Source) -> Vec<crate::Finding>;
+
+fn bites(rule: Rule, path: &str, text: &str) -> Vec<usize> {
+    rule(&Source::new(path, text)).iter().map(|finding| finding.line).collect()
+}
+
+fn repeat(line: &str, times: usize) -> String {
+    format!("{line}\n").repeat(times)
+}
+
+#[test]
+fn imports_are_those_of_the_table() {
+    let allowed: Rule = imports::allowed;
+    assert_eq!(bites(allowed, "src/core/wire/x.rs", "use crate::model::Xid;\nuse crate::txn::Command;"), [2]);
+    assert_eq!(bites(allowed, "src/core/wire/x.rs", "use super::super::txn::Command;"), [1]);
+    assert_eq!(bites(allowed, "src/core/wire/seata/mod.rs", "use super::super::txn::Command;"), [1]);
+    assert_eq!(bites(allowed, "src/core/wire/x.rs", "use super::frame::Head; use crate::wire::message;"), [0; 0]);
+    assert_eq!(bites(allowed, "src/server/listener/x.rs", "fn f(r: quorate_raft::Replica) {}"), [1]);
+    assert_eq!(bites(allowed, "src/server/admin/x.rs", "use crate::{\n    coordinator::Counts,\n};"), [2]);
+    assert_eq!(bites(allowed, "src/server/raft/x.rs", "use crate::log_store::LogStore;\nuse openraft::Raft;"), [0; 0]);
+    assert_eq!(bites(allowed, "src/server/raft/x.rs", "use quorate_server::peer;"), [1]);
+    assert_eq!(
+        bites(allowed, "src/server/config/x.rs", "#[cfg(test)]\nmod tests {\n    use crate::exit::ExitCode;\n}"),
+        [0; 0]
+    );
+    assert_eq!(bites(allowed, "src/new/x.rs", ""), [1], "a folder without a row");
+}
+
+#[test]
+fn names_stay_at_home() {
+    let homes: Rule = imports::homes;
+    for bad in [
+        "use tokio::sync::mpsc;",
+        "use std::fs;",
+        "use std::{\n fs, io};",
+        "fn f() { std::thread::sleep(d) }",
+        "use std::time::Instant;",
+        "type A = std::net::SocketAddr;",
+        "#[cfg(test)] mod tests { use std::net::TcpStream; }",
+        "#[cfg(madsim)] fn f() {}",
+        "#[cfg(not(madsim))] fn f() {}",
+        "fn f() { if cfg!(madsim) {} }",
+        "use bincode::config;",
+        "use openraft::Raft;",
+    ] {
+        assert!(!bites(homes, "src/server/coordinator/x.rs", bad).is_empty(), "{bad}");
+    }
+    for good in [
+        "// std::fs and tokio::spawn are only mentioned",
+        "const TEXT: &str = \"std::fs::read\";",
+        "const RAW: &str = r#\"use tokio::spawn; \"quoted\" \"#;",
+        "use std::sync::Arc; use std::collections::BTreeMap;",
+        "fn f<'a>(c: char) -> bool { c == '\"' } // tokio::",
+        "use quorate_world::time::Instant;",
+    ] {
+        assert_eq!(bites(homes, "src/server/coordinator/x.rs", good), [0; 0], "{good}");
+    }
+    assert_eq!(bites(homes, "src/world/real/x.rs", "use tokio::net; #[cfg(madsim)] use std::fs;"), [0; 0]);
+    assert_eq!(bites(homes, "src/core/codec/mod.rs", "use bincode::config;"), [0; 0]);
+}
+
+#[test]
+fn every_file_has_a_page() {
+    assert_eq!(bites(rules::page, "src/x.rs", "use a::b;"), [1]);
+    assert_eq!(bites(rules::page, "src/x.rs", "// A comment is no page.\nuse a::b;"), [1]);
+    assert_eq!(bites(rules::page, "src/x.rs", "\n//! A page.\nuse a::b;"), [0; 0]);
+}
+
+#[test]
+fn files_are_short() {
+    let code = repeat("const A: u8 = 1;", 501);
+    assert_eq!(bites(rules::file_lines, "src/x.rs", &code), [1]);
+    let tested =
+        format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", repeat("const A: u8 = 1;", 490), repeat("fn f() {}", 400));
+    assert_eq!(bites(rules::file_lines, "src/x.rs", &tested), [0; 0]);
+    assert_eq!(bites(rules::file_lines, "src/a/tests.rs", &code), [0; 0]);
+}
+
+#[test]
+fn functions_are_short() {
+    let function = |lines: usize| format!("//! P\npub fn long(a: [u8; 3]) -> u8 {{\n{}}}\n", repeat("    a();", lines));
+    assert_eq!(bites(rules::function_lines, "src/x.rs", &function(69)), [2]);
+    assert_eq!(bites(rules::function_lines, "src/x.rs", &function(68)), [0; 0]);
+    let declared = format!("trait T {{ fn short(&self);\n{}}}", repeat("    const A: u8;", 100));
+    assert_eq!(bites(rules::function_lines, "src/x.rs", &declared), [0; 0]);
+}
+
+#[test]
+fn names_say_something() {
+    for bad in ["struct LockManager;", "mod util {}", "trait SessionHelper {}", "enum StoreImpl {}", "mod helpers;"] {
+        assert_eq!(bites(rules::hollow_names, "src/x.rs", bad), [1], "{bad}");
+    }
+    assert_eq!(bites(rules::hollow_names, "src/x.rs", "struct Simple; impl Simple {} struct Utility;"), [0; 0]);
+}
+
+#[test]
+fn tests_are_not_skipped() {
+    assert_eq!(bites(rules::skipped_tests, "src/x.rs", "#[test]\n#[ignore]\nfn f() {}"), [2]);
+    assert_eq!(bites(rules::skipped_tests, "src/x.rs", "fn f() {\n todo!()\n}"), [2]);
+}
+
+#[test]
+fn paths_are_relative() {
+    let places = ["root", "work", "home"].map(|place| format!("/{place}"));
+    for place in &places {
+        for bad in [format!("cd {place}/x"), format!("x=\"{place}\""), format!("`{place}/a/b`"), place.clone()] {
+            assert_eq!(bites(rules::absolute_paths, "a.md", &bad), [1], "{bad}");
+        }
+    }
+    for good in ["src/work.rs", "the work/life balance", "https://example.org/work/x", "./home"] {
+        assert_eq!(bites(rules::absolute_paths, "a.md", good), [0; 0], "{good}");
+    }
+}
+
+#[test]
+fn the_map_must_not_lie() {
+    let code = [Source::new("src/core/txn/apply.rs", "pub struct Transactions; impl Transactions { fn apply() {} }")];
+    let look = |text: &str| {
+        let map = Source::new("docs/ARCHITECTURE.md", text);
+        let findings = rules::map(&map, "run:\n\tcargo run\n", &code, |path| path == "src/core/txn");
+        findings.iter().map(|finding| finding.line).collect::<Vec<usize>>()
+    };
+    assert_eq!(
+        look("see `src/core/txn`, `src/core/txn/`,\n`Transactions::apply`, `txn`, `make run`, `apply()`"),
+        [0; 0]
+    );
+    assert_eq!(look("`src/core/gone`\n`Vanished`\n`Transactions::vanished`\n`make gone`"), [1, 2, 3, 4]);
+    assert_eq!(look("```\n`Vanished`\n```\n`--flag`, `a = 1`"), [0; 0]);
+}
+
+#[test]
+fn dependencies_need_a_reason() {
+    let text = "[package]\nx = \"1\"\n[workspace.dependencies]\nown = { path = \"own\" }\nserde = \"1\"\nrand = \"0.10\"\n[x]\n";
+    let manifest = Source::new("Cargo.toml", text);
+    let findings = rules::dependencies(&manifest, "`serde`: because");
+    assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<usize>>(), [6]);
+}

@@ -1,0 +1,337 @@
+//! Who may name whom. The tables are the architecture; `docs/ARCHITECTURE.md` tells the same in words.
+
+use crate::Finding;
+use crate::source::{Source, line_of, words};
+
+/// A folder or file, and what its code may name: `crate::x` for parts of its own package, other packages by their names.
+/// The longest matching path counts. Tests may name more.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("src/core/lib.rs", &[]),
+    ("src/core/model", &["serde", "thiserror", "xxhash_rust"]),
+    ("src/core/wire", &["crate::model", "bytes", "thiserror"]),
+    ("src/core/codec", &["crate::model", "crate::txn", "crate::cluster", "serde", "bincode", "thiserror"]),
+    ("src/core/txn", &["crate::model", "crate::codec", "serde", "thiserror", "xxhash_rust"]),
+    ("src/core/cluster", &["crate::model", "crate::codec", "crate::txn", "serde", "thiserror"]),
+    ("src/core/phase_two", &["crate::model", "crate::txn"]),
+    (
+        "src/world",
+        &[
+            "tokio",
+            "madsim",
+            "openraft_rt",
+            "openraft_rt_tokio",
+            "bytes",
+            "rand",
+            "pin_project_lite",
+            "tracing",
+            "xxhash_rust",
+            "rustix",
+        ],
+    ),
+    (
+        "src/server/storage",
+        &["quorate_core", "quorate_world", "bytes", "crc32c", "thiserror", "tracing", "xxhash_rust"],
+    ),
+    (
+        "src/server/raft",
+        &[
+            "quorate_core",
+            "quorate_world",
+            "quorate_storage",
+            "openraft",
+            "bytes",
+            "serde",
+            "thiserror",
+            "tracing",
+            "xxhash_rust",
+            "futures_util",
+        ],
+    ),
+    ("src/server/config", &["quorate_core", "strsim", "toml", "thiserror"]),
+    ("src/server/exit.rs", &[]),
+    (
+        "src/server/peer",
+        &[
+            "crate::exit",
+            "quorate_core",
+            "quorate_world",
+            "quorate_raft",
+            "bytes",
+            "crc32c",
+            "serde",
+            "thiserror",
+            "tracing",
+        ],
+    ),
+    (
+        "src/server/coordinator",
+        &[
+            "crate::peer",
+            "quorate_core",
+            "quorate_world",
+            "quorate_raft",
+            "bytes",
+            "serde",
+            "thiserror",
+            "tracing",
+            "serde_json",
+        ],
+    ),
+    (
+        "src/server/admin",
+        &[
+            "quorate_core",
+            "quorate_storage",
+            "quorate_world",
+            "bytes",
+            "hyper",
+            "http_body_util",
+            "serde",
+            "serde_json",
+            "tracing",
+        ],
+    ),
+    (
+        "src/server/listener",
+        &["crate::admin", "crate::coordinator", "quorate_core", "quorate_world", "bytes", "tracing"],
+    ),
+    ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
+    ("src/server/cli.rs", &["crate::bench", "crate::ctl", "quorate_client", "quorate_server", "clap"]),
+    ("src/server/bench.rs", &["quorate_client", "quorate_server", "quorate_world", "clap"]),
+    ("src/server/ctl.rs", &["quorate_server", "quorate_world", "clap", "serde_json"]),
+    ("src/server/logging.rs", &["quorate_server", "tracing_subscriber"]),
+    // Puts the parts together, so it may name all of them.
+    (
+        "src/server",
+        &[
+            "crate::admin",
+            "crate::config",
+            "crate::coordinator",
+            "crate::exit",
+            "crate::listener",
+            "crate::peer",
+            "quorate_core",
+            "quorate_world",
+            "quorate_raft",
+            "quorate_storage",
+            "bytes",
+            "serde",
+            "thiserror",
+            "tracing",
+        ],
+    ),
+    ("src/client", &["quorate_core", "quorate_world", "bytes", "hdrhistogram", "thiserror", "tracing"]),
+    (
+        "sim",
+        &[
+            "quorate_server",
+            "quorate_client",
+            "quorate_core",
+            "quorate_raft",
+            "quorate_storage",
+            "quorate_world",
+            "bytes",
+            "clap",
+            "serde",
+            "serde_json",
+            "thiserror",
+            "tracing",
+            "tracing_subscriber",
+            "xxhash_rust",
+        ],
+    ),
+    ("fuzz", &["quorate_core", "libfuzzer_sys"]),
+    ("tests", &["quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"]),
+];
+
+/// Packages that the table speaks about; `std`, `core` and `alloc` are for [`homes`] and the compiler.
+const PACKAGES: &[&str] = &[
+    "bincode",
+    "bytes",
+    "clap",
+    "crc32c",
+    "futures_util",
+    "futures_util",
+    "hdrhistogram",
+    "http_body_util",
+    "hyper",
+    "libfuzzer_sys",
+    "madsim",
+    "openraft",
+    "openraft_rt",
+    "openraft_rt_tokio",
+    "pin_project_lite",
+    "quorate_client",
+    "quorate_core",
+    "quorate_raft",
+    "quorate_server",
+    "quorate_storage",
+    "quorate_world",
+    "rand",
+    "rustix",
+    "serde",
+    "serde_json",
+    "strsim",
+    "thiserror",
+    "tokio",
+    "toml",
+    "tracing",
+    "tracing_subscriber",
+    "xxhash_rust",
+];
+
+/// Names that live in one place each, tests included: what a name is, and the folders that may say it.
+const HOMES: &[(&str, &[&str])] = &[
+    ("tokio", &["src/world"]),
+    ("madsim", &["src/world"]),
+    ("std::fs", &["src/world", "sim", "tests", "fuzz"]),
+    ("std::net", &["src/world", "tests"]),
+    ("std::time", &["src/world", "sim", "tests"]),
+    ("std::thread", &["src/world", "sim", "tests"]),
+    ("bincode", &["src/core/codec"]),
+    ("openraft", &["src/server/raft"]),
+    ("openraft_rt", &["src/world", "src/server/raft"]),
+    ("openraft_rt_tokio", &["src/world"]),
+];
+
+/// Checks the shipped code of a file against [`ALLOWED`].
+pub fn allowed(source: &Source) -> Vec<Finding> {
+    let rows = ALLOWED.iter().filter(|(folder, _)| is_in(&source.path, folder));
+    let Some((folder, names)) = rows.max_by_key(|(folder, _)| folder.len()) else {
+        return vec![Finding::new(source, 1, "no row in tests/tidy/imports.rs says what this file may name")];
+    };
+    let own = own_module(&source.path);
+    let mut findings: Vec<Finding> = Vec::new();
+    for (at, path) in paths(&source.shipped) {
+        let path = absolute(&path, &source.path);
+        let named = match path.split_first() {
+            Some((first, [second, ..])) if first == "crate" && is_module(second) => format!("crate::{second}"),
+            Some((first, _)) if PACKAGES.contains(&first.as_str()) => first.clone(),
+            Some(_) | None => continue,
+        };
+        if own.as_ref() != Some(&named) && !names.contains(&named.as_str()) && !same_package(folder, &named) {
+            let what = format!("{folder} may not name {named} (tests/tidy/imports.rs)");
+            findings.push(Finding::new(source, line_of(&source.shipped, at), what));
+        }
+    }
+    findings.dedup_by_key(|finding| (finding.line, finding.what.clone()));
+    findings
+}
+
+/// Packages whose parts may all name each other: the table has one row for the whole of them.
+fn same_package(folder: &str, named: &str) -> bool {
+    let whole = ["src/world", "src/server/storage", "src/server/raft", "src/client", "sim", "tests", "fuzz"];
+    whole.contains(&folder) && named.starts_with("crate::")
+}
+
+/// Checks all code of a file, tests too, against [`HOMES`].
+pub fn homes(source: &Source) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (at, path) in paths(&source.code) {
+        let joined = path.join("::");
+        for (name, folders) in HOMES {
+            let is_it = joined == *name || joined.strip_prefix(name).is_some_and(|rest| rest.starts_with("::"));
+            if is_it && !folders.iter().any(|folder| is_in(&source.path, folder)) {
+                let what = format!("{name} is named in {} only", folders.join(", "));
+                findings.push(Finding::new(source, line_of(&source.code, at), what));
+            }
+        }
+    }
+    // The cfg is no path.
+    if !is_in(&source.path, "src/world") {
+        let cfgs = words(&source.code).filter(|(at, word)| *word == "madsim" && source.code[..*at].ends_with('('));
+        findings.extend(
+            cfgs.map(|(at, _)| Finding::new(source, line_of(&source.code, at), "cfg(madsim) is for src/world only")),
+        );
+    }
+    findings.dedup();
+    findings
+}
+
+fn is_in(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn is_module(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+/// The package's root folder, and the modules of the file below it.
+fn modules(path: &str) -> Vec<String> {
+    let roots = [
+        "src/core/",
+        "src/world/",
+        "src/server/storage/",
+        "src/server/raft/",
+        "src/server/",
+        "src/client/",
+        "sim/src/",
+    ];
+    let inside = roots.iter().find_map(|root| path.strip_prefix(root)).unwrap_or(path);
+    let names = inside.trim_end_matches(".rs").split('/').map(str::to_owned);
+    names.filter(|name| name != "mod" && name != "lib" && name != "main").collect()
+}
+
+fn own_module(path: &str) -> Option<String> {
+    modules(path).first().map(|name| format!("crate::{name}"))
+}
+
+/// Follows `super` and `self` to the root of the package. Inline modules are taken for files: tests are blanked before.
+fn absolute(path: &[String], file: &str) -> Vec<String> {
+    let ups = path.iter().take_while(|part| *part == "super").count();
+    if ups == 0 {
+        return path.to_vec();
+    }
+    let mut modules = modules(file);
+    modules.truncate(modules.len().saturating_sub(ups));
+    ["crate".to_owned()].into_iter().chain(modules).chain(path[ups..].iter().cloned()).collect()
+}
+
+/// Every path `a::b::c` of a code with its position. Groups `a::{b, c::d}` give `a::b` and `a::c::d`; single words count
+/// too, so that `use tokio;` is seen.
+pub fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
+    let all: Vec<(usize, &str)> = words(code).collect();
+    let mut found: Vec<(usize, Vec<String>)> = Vec::new();
+    // Open groups: where the prefix ends that holds inside of them.
+    let mut prefixes: Vec<(Vec<String>, bool)> = Vec::new();
+    let mut current: Vec<String> = Vec::new();
+    let mut end = 0;
+    for (at, word) in all {
+        let between: String = code[end..at].chars().filter(|c| !c.is_whitespace()).collect();
+        let continues = between == "::" && end != 0;
+        for (position, c) in between.char_indices() {
+            match c {
+                '{' => {
+                    let is_group = between[..position].ends_with("::");
+                    let prefix = if is_group { current.clone() } else { Vec::new() };
+                    prefixes.push((prefix, is_group));
+                    current = Vec::new();
+                }
+                '}' => {
+                    prefixes.pop();
+                    current = Vec::new();
+                }
+                _ => {}
+            }
+        }
+        if continues {
+            current.push(word.to_owned());
+            if let Some(last) = found.last_mut() {
+                last.1.push(word.to_owned());
+            }
+        } else {
+            current = match prefixes.last() {
+                Some((prefix, true)) => prefix.clone(),
+                Some((_, false)) | None => Vec::new(),
+            };
+            current.push(word.to_owned());
+            // A method or a field is no path.
+            if !between.ends_with('.') {
+                found.push((at, current.clone()));
+            }
+        }
+        end = at + word.len();
+    }
+    found.retain(|(_, path)| path.len() > 1 || PACKAGES.contains(&path[0].as_str()) && path[0] == "tokio");
+    found
+}

@@ -1,0 +1,138 @@
+//! Rules about one file, and about the texts that describe the others.
+
+use crate::Finding;
+use crate::source::{Source, end_of_item, line_of, words};
+
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+
+/// Every file begins with the page that tells its idea.
+pub fn page(source: &Source) -> Vec<Finding> {
+    let first = source.text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!"));
+    if first.is_some_and(|line| line.starts_with("//!")) {
+        return Vec::new();
+    }
+    vec![Finding::new(source, 1, "no `//!` page on top: what is this file, why, and what is not here?")]
+}
+
+/// Files stay short enough for one head. Tests do not count.
+pub fn file_lines(source: &Source) -> Vec<Finding> {
+    let tests = source.code.lines().zip(source.shipped.lines());
+    let tests = tests.filter(|(code, shipped)| !code.trim().is_empty() && shipped.trim().is_empty()).count();
+    let lines = if source.shipped.trim().is_empty() { 0 } else { source.text.lines().count() - tests };
+    if lines <= FILE_LINES_MAX {
+        return Vec::new();
+    }
+    vec![Finding::new(source, 1, format!("{lines} lines without tests, at most {FILE_LINES_MAX}: split it by idea"))]
+}
+
+/// So do functions.
+pub fn function_lines(source: &Source) -> Vec<Finding> {
+    let code = &source.shipped;
+    let functions = words(code).filter(|(_, word)| *word == "fn");
+    let named = functions.filter_map(|(start, _)| Some((start, words(&code[start + 2..]).next()?.1)));
+    let long = named.filter_map(|(start, name)| {
+        let lines = code[start..end_of_item(code, start)].matches('\n').count() + 1;
+        let what = format!("fn {name} has {lines} lines, at most {FUNCTION_LINES_MAX}");
+        (lines > FUNCTION_LINES_MAX).then(|| Finding::new(source, line_of(code, start), what))
+    });
+    long.collect()
+}
+
+/// Names are nouns of the field; these say nothing.
+pub fn hollow_names(source: &Source) -> Vec<Finding> {
+    let hollow = ["Manager", "Helper", "Helpers", "Util", "Utils", "Impl"];
+    // What TM and RM stand for since X/Open.
+    let known = ["TransactionManager", "ResourceManager"];
+    let kinds = ["struct", "enum", "trait", "type", "mod"];
+    let all: Vec<(usize, &str)> = words(&source.code).collect();
+    let pairs = all.windows(2).filter(|pair| kinds.contains(&pair[0].1));
+    let bad = pairs.filter(|pair| {
+        let name = pair[1].1;
+        !known.contains(&name) && hollow.iter().any(|end| name.ends_with(end) || name.eq_ignore_ascii_case(end))
+    });
+    let finding = |pair: &[(usize, &str)]| {
+        let what = format!("{}: name it by what it is in the field", pair[1].1);
+        Finding::new(source, line_of(&source.code, pair[1].0), what)
+    };
+    bad.map(finding).collect()
+}
+
+/// A test that is skipped protects nothing.
+pub fn skipped_tests(source: &Source) -> Vec<Finding> {
+    let marks = source.code.match_indices("#[ignore").chain(source.code.match_indices("todo!("));
+    marks.map(|(at, mark)| Finding::new(source, line_of(&source.code, at), format!("{mark} is not for here"))).collect()
+}
+
+/// Nothing in the repository knows where it lies on one machine.
+pub fn absolute_paths(source: &Source) -> Vec<Finding> {
+    // Put together here, or this file would find itself.
+    let places = ["root", "work", "home"].map(|place| format!("/{place}"));
+    let mut findings = Vec::new();
+    for place in &places {
+        for (at, _) in source.text.match_indices(place.as_str()) {
+            let before = source.text[..at].chars().next_back();
+            let after = source.text[at + place.len()..].chars().next();
+            let begins = before.is_none_or(|c| c.is_whitespace() || "\"'`(=:,[<|".contains(c));
+            let ends = after.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != '-');
+            if begins && ends {
+                findings.push(Finding::new(
+                    source,
+                    line_of(&source.text, at),
+                    format!("{place}: a path of one machine"),
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// What stands in backticks in the map must exist: paths, `make` targets, names in the code.
+pub fn map(map: &Source, makefile: &str, code: &[Source], exists: fn(&str) -> bool) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut fenced = false;
+    for (number, line) in map.text.lines().enumerate() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+        }
+        if fenced {
+            continue;
+        }
+        for token in line.split('`').skip(1).step_by(2) {
+            if !is_there(token, makefile, code, exists) {
+                findings.push(Finding::new(map, number + 1, format!("`{token}` does not exist")));
+            }
+        }
+    }
+    findings
+}
+
+fn is_there(token: &str, makefile: &str, code: &[Source], exists: fn(&str) -> bool) -> bool {
+    if let Some(target) = token.strip_prefix("make ") {
+        let target = target.split(' ').next().unwrap_or(target);
+        return makefile.lines().any(|line| line.strip_prefix(target).is_some_and(|rest| rest.starts_with(':')));
+    }
+    if token.contains('/') || token.ends_with(".rs") || token.ends_with(".md") || token.ends_with(".toml") {
+        return exists(token.trim_end_matches('/'));
+    }
+    let is_name = token.chars().all(|c| c.is_alphanumeric() || "_:!()".contains(c));
+    // Anything else in backticks is a piece of text: a flag, a line, a value.
+    !is_name || words(token).last().is_none_or(|(_, name)| code.iter().any(|source| has_word(source, name)))
+}
+
+fn has_word(source: &Source, name: &str) -> bool {
+    let in_path = source.path.split(['/', '.']).any(|part| part == name);
+    in_path || (source.code.contains(name) && words(&source.code).any(|(_, word)| word == name))
+}
+
+/// Every dependency of the workspace stands in the list of decisions.
+pub fn dependencies(manifest: &Source, decision: &str) -> Vec<Finding> {
+    let lines = manifest.text.lines().enumerate().skip_while(|(_, line)| *line != "[workspace.dependencies]").skip(1);
+    let lines = lines.take_while(|(_, line)| !line.starts_with('['));
+    let names = lines.filter_map(|(number, line)| Some((number, line.split_once(" = ")?)));
+    let others = names.filter(|(_, (_, value))| !value.contains("path = "));
+    let missing = others.filter(|(_, (name, _))| !decision.contains(&format!("`{name}`")));
+    missing
+        .map(|(number, (name, _))| Finding::new(manifest, number + 1, format!("{name}: no sentence says why")))
+        .collect()
+}
