@@ -5,5 +5,6 @@
 
 pub mod admin;
 pub mod config;
+pub mod coordinator;
 pub mod exit;
 pub mod peer;
