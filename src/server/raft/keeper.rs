@@ -18,6 +18,7 @@ use quorate_world::{process, tap, watch};
 use crate::clock::GroupClock;
 use crate::events;
 use crate::replica::Leadership;
+use crate::snapshot::Receiving;
 use crate::state_machine::Growth;
 use crate::types::{Consensus, Raft};
 
@@ -46,6 +47,7 @@ pub(crate) struct LeadershipKeeper {
     pub raft: Raft,
     pub clock: Arc<GroupClock>,
     pub told: watch::Sender<Leadership>,
+    pub receiving: Arc<Receiving>,
     /// Somebody stopped the replica on purpose.
     pub stopping: Arc<AtomicBool>,
 }
@@ -56,7 +58,9 @@ impl LeadershipKeeper {
         let mut metrics = self.raft.server_metrics();
         loop {
             let now = leadership_of(self.node, &metrics.borrow_watched());
-            self.note(now);
+            if self.note(now) {
+                self.receiving.forget_before(now.term);
+            }
             if metrics.changed().await.is_err() {
                 break;
             }
@@ -78,10 +82,11 @@ impl LeadershipKeeper {
         }
     }
 
-    fn note(&self, now: Leadership) {
+    /// Whether anything is new.
+    fn note(&self, now: Leadership) -> bool {
         let before = *self.told.borrow();
         if before == now {
-            return;
+            return false;
         }
         let led = before.leading.then_some(before.term);
         let leads = now.leading.then_some(now.term);
@@ -98,6 +103,7 @@ impl LeadershipKeeper {
         tracing::info!(group = %self.group, term = %now.term, leader = ?now.leader, leading = now.leading, "leadership");
         // After the clock: who hears of it may propose at once.
         self.told.send(now);
+        true
     }
 }
 

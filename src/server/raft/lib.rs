@@ -30,8 +30,6 @@ mod proposer;
 mod reads;
 mod snapshot;
 mod state_machine;
-#[doc(hidden)]
-pub mod storage_stub;
 mod types;
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use quorate_core::model::LogIndex;
-use crate::storage_stub::{GroupLog, LogRecord};
+use quorate_storage::{GroupLog, LogRecord};
 
 use crate::message;
 use crate::types::{self, Consensus, Entry, LogId, Vote};
@@ -38,8 +38,7 @@ impl LogStore {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let records =
-            self.log.read(LogIndex(range.start)..LogIndex(range.end), bytes_max).await.map_err(io::Error::other)?;
+        let records = self.log.read(LogIndex(range.start)..LogIndex(range.end), bytes_max).await;
         records.into_iter().map(|record| message::entry_from(record.log_id, record.payload)).collect()
     }
 }
@@ -85,7 +84,7 @@ impl RaftLogReader<Consensus> for LogStore {
 
     async fn get_key_log_ids(&mut self, range: RangeInclusive<LogId>) -> Result<Vec<LogId>, io::Error> {
         let (first, last) = (*range.start(), *range.end());
-        let firsts = self.log.key_log_ids().into_iter().map(|key| types::log_id(key));
+        let firsts = self.log.term_starts().into_iter().map(types::log_id);
         let mut keys = vec![first];
         // The first of the range stands for its term, even if the term began before it.
         keys.extend(firsts.filter(|key| key.leader_id > first.leader_id && key.index > first.index && key.index < last.index));

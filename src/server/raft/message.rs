@@ -13,10 +13,10 @@ use openraft::raft::{
 };
 use quorate_core::codec::Persisted;
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
-use crate::storage_stub as storage;
+use quorate_storage as storage;
 use serde::{Deserialize, Serialize};
 
-use crate::entry::{self, EntryBody, StoredMembersV1};
+use crate::entry::{self, EntryBody};
 use crate::types::{self, Consensus, Entry, Payload};
 
 /// A body with entries: one of at most 12 MiB, or several of at most 1 MiB together.
@@ -127,12 +127,9 @@ pub(crate) enum TransferAnswerV1 {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct SnapshotChunkV1 {
     pub vote: VoteV1,
-    /// The snapshot's position and members name it; a receiver that knows another begins anew.
+    /// Names the snapshot; a receiver that has begun another begins anew.
     pub last: Option<LogId>,
-    pub members: StoredMembersV1,
     pub chunk: u32,
-    /// No chunk follows.
-    pub ends: bool,
     pub bytes: Bytes,
 }
 

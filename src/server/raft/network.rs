@@ -20,6 +20,7 @@ use openraft::raft::{
 };
 use quorate_core::codec::{self, CodecError, Persisted};
 use quorate_core::model::{GroupId, NodeId};
+use quorate_storage::SnapshotFile;
 use quorate_world::select::{Either2, select2};
 use quorate_world::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::message::{
     TransferAnswerV1, TransferV1, VoteAnswerV1,
 };
 use crate::options::RaftOptions;
-use crate::snapshot::{self, Snapshot, SnapshotData};
+use crate::snapshot::{self, Snapshot};
 use crate::transport::{RaftRpc, Transport, TransportError};
 use crate::types::{Consensus, Vote};
 
@@ -106,12 +107,10 @@ impl Link {
     }
 
     async fn send_snapshot(&self, vote: &Vote, snapshot: &Snapshot) -> Result<SnapshotResponse<Consensus>, StreamingError<Consensus>> {
-        let SnapshotData::Stored(file) = &snapshot.snapshot else {
-            unreachable!("only this node's own snapshot is sent");
-        };
+        let file = &snapshot.snapshot;
         let mut number = 0;
         loop {
-            let chunk = snapshot::chunk(file, vote, &snapshot.meta, number).await;
+            let chunk = snapshot::chunk(file, vote, number).await;
             let chunk = chunk.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
             let answer: Result<SnapshotAnswerV1, CallError> = self.call(RaftRpc::Snapshot, &chunk, CHUNK_TIMEOUT).await;
             match answer.map_err(|error| self.error(RPCTypes::InstallSnapshot, error))? {
@@ -127,7 +126,7 @@ impl Link {
 }
 
 impl RaftNetworkV2<Consensus> for Link {
-    type SnapshotData = SnapshotData;
+    type SnapshotData = SnapshotFile;
 
     async fn append_entries(
         &mut self,

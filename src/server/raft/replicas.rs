@@ -26,7 +26,7 @@ use crate::reads;
 use crate::replica::Replica;
 use crate::snapshot::Receiving;
 use crate::state_machine::{AnyMachine, Growth, Held, StateMachine};
-use crate::storage_stub::Storage;
+use quorate_storage::Storage;
 use crate::transport::{RaftRpc, Transport};
 use crate::types::Raft;
 
@@ -85,7 +85,7 @@ pub struct Replicas {
 /// What other nodes reach of a replica.
 struct Serving {
     raft: Raft,
-    receiving: Receiving,
+    receiving: Arc<Receiving>,
 }
 
 impl Replicas {
@@ -108,9 +108,10 @@ impl Replicas {
         let clock = Arc::new(GroupClock::default());
         let growth = Arc::new(Growth::new(&self.options));
         let raft = self.raft(group, held.clone(), &clock, &growth).await.map_err(broken)?;
-        let serving = Serving { raft: raft.clone(), receiving: Receiving::new(raft.clone(), self.storage.snapshots(group)) };
-        self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, Arc::new(serving));
-        Ok(Arc::new(self.replica(group, raft, held, clock, growth)))
+        let receiving = Arc::new(Receiving::new(raft.clone(), self.storage.snapshots(group)));
+        let serving = Arc::new(Serving { raft: raft.clone(), receiving: receiving.clone() });
+        self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, serving);
+        Ok(Arc::new(self.replica(group, raft, held, clock, (growth, receiving))))
     }
 
     async fn raft(
@@ -139,7 +140,7 @@ impl Replicas {
         raft: Raft,
         held: Arc<Held<M>>,
         clock: Arc<GroupClock>,
-        growth: Arc<Growth>,
+        (growth, receiving): (Arc<Growth>, Arc<Receiving>),
     ) -> Replica<M> {
         let node = self.node;
         let stopping = Arc::new(AtomicBool::new(false));
@@ -162,6 +163,7 @@ impl Replicas {
             raft: raft.clone(),
             clock: clock.clone(),
             told,
+            receiving,
             stopping: stopping.clone(),
         };
         let snapshots = SnapshotKeeper {

@@ -12,7 +12,7 @@ use quorate_world::time::Duration;
 use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use quorate_core::codec;
-use quorate_core::model::{GroupId, LogId, NodeId};
+use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use quorate_world::sync::Mutex;
 use quorate_world::tap;
 use quorate_world::time::sleep;
@@ -21,21 +21,13 @@ use crate::entry::StoredMembersV1;
 use crate::events;
 use crate::message::{SnapshotAnswerV1, SnapshotChunkV1, VoteV1};
 use crate::state_machine::{Frozen, Growth};
-use crate::storage_stub::{self as storage, SnapshotFile, SnapshotReceived, SnapshotReceiver, SnapshotStore};
+use quorate_storage::{self as storage, SnapshotError, SnapshotFile, SnapshotReceiver, SnapshotStore};
 use crate::types::{self, Consensus, Raft, SnapshotMeta};
 
 /// A build that found the disk full is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// A snapshot that openraft can hand around.
-pub(crate) enum SnapshotData {
-    /// This node's current one.
-    Stored(SnapshotFile),
-    /// Received whole, not yet this node's.
-    Received(SnapshotReceived),
-}
-
-pub(crate) type Snapshot = openraft::alias::SnapshotOf<Consensus, SnapshotData>;
+pub(crate) type Snapshot = openraft::alias::SnapshotOf<Consensus, SnapshotFile>;
 
 fn storage_meta(meta: &SnapshotMeta) -> storage::SnapshotMeta {
     let members = codec::encode(&types::our_stored_membership(&meta.last_membership));
@@ -53,15 +45,7 @@ fn meta(last: Option<LogId>, members: &StoredMembersV1) -> SnapshotMeta {
 pub(crate) fn of_file(file: SnapshotFile) -> Result<Snapshot, io::Error> {
     let stored = file.meta();
     let members = codec::decode::<StoredMembersV1>(&stored.membership).map_err(io::Error::other)?;
-    Ok(Snapshot { meta: meta(stored.last, &members), snapshot: SnapshotData::Stored(file) })
-}
-
-/// Makes a received file this node's current one.
-pub(crate) async fn store(snapshots: &SnapshotStore, data: SnapshotData) -> Result<SnapshotFile, io::Error> {
-    match data {
-        SnapshotData::Stored(file) => Ok(file),
-        SnapshotData::Received(received) => snapshots.install(received).await.map_err(io::Error::other),
-    }
+    Ok(Snapshot { meta: meta(stored.last, &members), snapshot: file })
 }
 
 /// Writes a state that changes no more into a file.
@@ -75,23 +59,23 @@ pub(crate) struct SnapshotBuilder {
 }
 
 impl SnapshotBuilder {
-    async fn write(&self) -> Result<SnapshotFile, storage::StorageError> {
+    async fn write(&self) -> Result<SnapshotFile, SnapshotError> {
         let mut writer = self.snapshots.writer(storage_meta(&self.meta)).await?;
         for (table, record) in self.state.tables() {
-            writer.table(table, &record).await?;
+            writer.record(table, &record).await?;
         }
         writer.finish().await
     }
 }
 
 impl RaftSnapshotBuilder<Consensus> for SnapshotBuilder {
-    type SnapshotData = SnapshotData;
+    type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let file = loop {
             match self.write().await {
                 Ok(file) => break file,
-                // Only a full disk comes back as an error; everything else has stopped the process. The log stays longer.
+                // A full disk, or a state that is too large: the log stays longer. All else has stopped the process.
                 Err(error) => {
                     tracing::warn!(group = %self.group, %error, "a snapshot could not be written, trying again");
                     sleep(RETRY_AFTER).await;
@@ -102,7 +86,8 @@ impl RaftSnapshotBuilder<Consensus> for SnapshotBuilder {
         let last = self.meta.last_log_id.as_ref().map(types::our_log_id);
         tap!(events::SnapshotBuilt { node: self.node, group: self.group, last });
         tracing::info!(group = %self.group, ?last, bytes = file.bytes(), "snapshot built");
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: SnapshotData::Stored(file) })
+        // Of the file, not of the state: one that was installed meanwhile may have won.
+        of_file(file)
     }
 }
 
@@ -112,22 +97,14 @@ impl Drop for SnapshotBuilder {
     }
 }
 
-/// The chunk that `answer` asks for, after which an answer decides how to go on.
+/// One chunk on its way. The receiver's answer says which one comes next.
 pub(crate) async fn chunk(
     file: &SnapshotFile,
     vote: &types::Vote,
-    meta: &SnapshotMeta,
     number: u32,
-) -> Result<SnapshotChunkV1, io::Error> {
-    let bytes = file.chunk(number).await.map_err(io::Error::other)?;
-    Ok(SnapshotChunkV1 {
-        vote: VoteV1::of(vote),
-        last: meta.last_log_id.as_ref().map(types::our_log_id),
-        members: types::our_stored_membership(&meta.last_membership),
-        chunk: number,
-        ends: number + 1 == file.chunks(),
-        bytes,
-    })
+) -> Result<SnapshotChunkV1, storage::StorageError> {
+    let bytes = file.chunk(number).await?;
+    Ok(SnapshotChunkV1 { vote: VoteV1::of(vote), last: file.meta().last, chunk: number, bytes })
 }
 
 /// A group's end of an incoming transfer. One at a time; a new one replaces it.
@@ -140,7 +117,6 @@ pub(crate) struct Receiving {
 struct Transfer {
     vote: VoteV1,
     last: Option<LogId>,
-    next: u32,
     file: SnapshotReceiver,
 }
 
@@ -148,7 +124,9 @@ struct Transfer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChunkError {
     #[error(transparent)]
-    Storage(#[from] storage::StorageError),
+    Snapshot(#[from] SnapshotError),
+    #[error("{0}")]
+    Members(io::Error),
     #[error("raft has stopped: {0}")]
     Stopped(String),
 }
@@ -158,36 +136,40 @@ impl Receiving {
         Receiving { raft, snapshots, transfer: Mutex::new(None) }
     }
 
+    /// Gives up what an earlier leader began: it holds one of the node's few turns. Not while a chunk is being taken: then
+    /// the sender is alive.
+    pub fn forget_before(&self, term: Term) {
+        let Ok(mut held) = self.transfer.try_lock() else { return };
+        if held.as_ref().is_some_and(|transfer| transfer.vote.term < term) {
+            *held = None;
+        }
+    }
+
     /// Takes a chunk; says which one is wanted next, or how the whole ended.
     pub async fn take(&self, chunk: SnapshotChunkV1) -> Result<SnapshotAnswerV1, ChunkError> {
         let mut held = self.transfer.lock().await;
         let same = |transfer: &Transfer| transfer.vote == chunk.vote && transfer.last == chunk.last;
         let mut transfer = match held.take() {
             Some(transfer) if same(&transfer) => transfer,
-            _ if chunk.chunk > 0 => return Ok(SnapshotAnswerV1::Wanted(0)),
-            _ => {
-                let file = self.snapshots.receive(storage_meta(&meta(chunk.last, &chunk.members))).await?;
-                Transfer { vote: chunk.vote, last: chunk.last, next: 0, file }
+            other => {
+                // The turn of the one that is replaced is free before the new one asks for its own.
+                drop(other);
+                let file = self.snapshots.receive().await?;
+                Transfer { vote: chunk.vote, last: chunk.last, file }
             }
         };
-        if chunk.chunk != transfer.next {
-            let next = transfer.next;
+        let wanted = transfer.file.next_chunk();
+        if chunk.chunk != wanted {
             *held = Some(transfer);
-            return Ok(SnapshotAnswerV1::Wanted(next));
+            return Ok(SnapshotAnswerV1::Wanted(wanted));
         }
         // On an error the transfer is gone, and begins anew.
-        transfer.file.chunk(chunk.chunk, chunk.bytes).await?;
-        transfer.next += 1;
-        if !chunk.ends {
-            let next = transfer.next;
+        if !transfer.file.push(chunk.bytes).await? {
+            let wanted = transfer.file.next_chunk();
             *held = Some(transfer);
-            return Ok(SnapshotAnswerV1::Wanted(next));
+            return Ok(SnapshotAnswerV1::Wanted(wanted));
         }
-        let received = transfer.file.finish().await?;
-        let snapshot = Snapshot {
-            meta: meta(chunk.last, &chunk.members),
-            snapshot: SnapshotData::Received(received),
-        };
+        let snapshot = of_file(transfer.file.finish().await?).map_err(ChunkError::Members)?;
         let installed = self.raft.install_full_snapshot(chunk.vote.theirs(), snapshot).await;
         let response = installed.map_err(|fatal| ChunkError::Stopped(fatal.to_string()))?;
         Ok(SnapshotAnswerV1::Over(VoteV1::of(&response.vote)))

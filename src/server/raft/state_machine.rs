@@ -23,8 +23,8 @@ use crate::entry::{self, EntryBody};
 use crate::events;
 use crate::machine::Machine;
 use crate::options::RaftOptions;
-use crate::snapshot::{self, Snapshot, SnapshotBuilder, SnapshotData};
-use crate::storage_stub::SnapshotStore;
+use crate::snapshot::{self, Snapshot, SnapshotBuilder};
+use quorate_storage::{SnapshotFile, SnapshotStore};
 use crate::types::{self, Consensus, Entry, LogId, Reply, SnapshotMeta, StoredMembership};
 
 /// The exit code of a replica that cannot apply: a bug, or a log written by a newer binary.
@@ -223,7 +223,7 @@ impl StateMachine {
 }
 
 impl RaftStateMachine<Consensus> for StateMachine {
-    type SnapshotData = SnapshotData;
+    type SnapshotData = SnapshotFile;
     type SnapshotBuilder = SnapshotBuilder;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
@@ -257,9 +257,10 @@ impl RaftStateMachine<Consensus> for StateMachine {
         }
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: SnapshotData) -> Result<(), io::Error> {
-        let file = snapshot::store(&self.snapshots, data).await?;
-        let records = file.records().await.map_err(io::Error::other)?;
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: SnapshotFile) -> Result<(), io::Error> {
+        // First durable, then visible: what is applied must be there after a crash. At a restart the file is ours already.
+        let file = self.snapshots.install(&file).await;
+        let records = file.load().await.map_err(io::Error::other)?;
         if let Err(reason) = self.machine.load(records) {
             self.cannot_go_on("a snapshot", &reason);
         }
@@ -276,6 +277,6 @@ impl RaftStateMachine<Consensus> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        self.snapshots.current().map(snapshot::of_file).transpose()
+        self.snapshots.current().await.map_err(io::Error::other)?.map(snapshot::of_file).transpose()
     }
 }

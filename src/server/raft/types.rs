@@ -14,7 +14,7 @@ use openraft::raft::responder::Responder;
 use openraft::vote::leader_id_std;
 use openraft::{OptionalSend, RaftTypeConfig};
 use quorate_core::model::{self, LogIndex, NodeId, Term};
-use crate::storage_stub as storage;
+use quorate_storage as storage;
 
 use crate::entry::{MembersV1, StoredMembersV1};
 use crate::state_machine::StateMachine;

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quorate_core::model::{GroupId, NodeId};
+use quorate_storage::Storage;
+use quorate_world::disk::NodeDisk;
 use quorate_world::random;
 use quorate_world::time::{Duration, sleep, timeout};
 
+use super::disk;
 use super::ledger::{Balance, Ledger, Put};
 use crate::options::RaftOptions;
 use crate::replica::{Leadership, ProposeError, Replica};
 use crate::replicas::Replicas;
-use crate::storage_stub::Storage;
 use crate::transport::{BoxFuture, RaftRpc, Transport, TransportError};
 
 pub const GROUP: GroupId = GroupId(7);
@@ -130,13 +132,15 @@ impl Transport for Way {
 pub struct Running {
     pub replicas: Arc<Replicas>,
     pub replica: Arc<Replica<Ledger>>,
+    storage: Storage,
 }
 
 /// Some nodes with one group.
 pub struct Cluster {
     pub net: Arc<Net>,
     pub options: RaftOptions,
-    disks: BTreeMap<NodeId, Storage>,
+    name: &'static str,
+    disks: BTreeMap<NodeId, NodeDisk>,
     pub running: BTreeMap<NodeId, Running>,
 }
 
@@ -147,12 +151,12 @@ pub fn quick() -> RaftOptions {
 
 impl Cluster {
     /// Nodes that know of no group yet.
-    pub async fn start(nodes: &[NodeId], options: RaftOptions) -> Cluster {
+    pub async fn start(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
         // A replica that stops the process says why.
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let mut cluster =
-            Cluster { net: Arc::default(), options, disks: BTreeMap::new(), running: BTreeMap::new() };
+            Cluster { net: Arc::default(), options, name, disks: BTreeMap::new(), running: BTreeMap::new() };
         for node in nodes {
             cluster.run(*node).await;
         }
@@ -160,8 +164,8 @@ impl Cluster {
     }
 
     /// A founded group with a leader.
-    pub async fn founded(nodes: &[NodeId], options: RaftOptions) -> Cluster {
-        let cluster = Cluster::start(nodes, options).await;
+    pub async fn founded(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
+        let cluster = Cluster::start(name, nodes, options).await;
         cluster.replica(nodes[0]).initialize(nodes).await.expect("a fresh group");
         cluster.leader().await;
         cluster
@@ -169,12 +173,19 @@ impl Cluster {
 
     /// Starts a node, on its disk if it had one.
     pub async fn run(&mut self, node: NodeId) {
-        let disk = self.disks.entry(node).or_default().clone();
+        let storage = match self.disks.get(&node) {
+            Some(disk) => disk::reopened(disk).await,
+            None => {
+                let disk = disk::scratch(&format!("{}-{node}", self.name)).await;
+                self.disks.insert(node, disk.clone());
+                disk::founded(&disk, node).await
+            }
+        };
         let way = Arc::new(Way { from: node, net: self.net.clone() });
-        let replicas = Replicas::start(node, self.options.clone(), disk, way);
+        let replicas = Replicas::start(node, self.options.clone(), storage.clone(), way);
         let replica = replicas.open::<Ledger>(GROUP).await.expect("the group opens");
         self.net.state().nodes.insert(node, replicas.clone());
-        self.running.insert(node, Running { replicas, replica });
+        self.running.insert(node, Running { replicas, replica, storage });
     }
 
     /// Stops a node; its disk stays.
@@ -182,6 +193,14 @@ impl Cluster {
         self.net.state().nodes.remove(&node);
         if let Some(running) = self.running.remove(&node) {
             running.replicas.close(&running.replica).await;
+            running.storage.close().await;
+        }
+    }
+
+    /// Stops all nodes: a log that is closed leaves no thread behind.
+    pub async fn end(&mut self) {
+        for node in self.nodes() {
+            self.stop(node).await;
         }
     }
 

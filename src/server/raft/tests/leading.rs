@@ -20,7 +20,7 @@ fn others(node: NodeId) -> Vec<NodeId> {
 #[test]
 fn a_new_leader_goes_on() {
     run_test(async {
-        let mut cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("a_new_leader_goes_on", &NODES, quick()).await;
         let first = cluster.leader().await;
         for _ in 0..20 {
             cluster.replica(first).propose(put(1, 1)).await.expect("applied");
@@ -31,13 +31,14 @@ fn a_new_leader_goes_on() {
         assert_eq!(cluster.replica(second).propose(put(1, 1)).await.expect("applied").before, 20);
         cluster.run(first).await;
         assert_eq!(cluster.converge().await.balance(1), 21);
+        cluster.end().await;
     });
 }
 
 #[test]
 fn acknowledged_commands_survive_changes_of_leader_under_load() {
     run_test(async {
-        let mut cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("acknowledged_commands_survive_changes_of_leader_under_load", &NODES, quick()).await;
         cluster.net.slow_and_lossy(1_000, 2);
         let acknowledged: Arc<[AtomicU64; 3]> = Arc::default();
         let unknown = Arc::new(AtomicU64::new(0));
@@ -89,13 +90,14 @@ fn acknowledged_commands_survive_changes_of_leader_under_load() {
             let unknown = unknown.load(Ordering::Acquire);
             assert!(known <= applied && applied <= known + unknown, "round {round}: {known} {applied} {unknown}");
         }
+        cluster.end().await;
     });
 }
 
 #[test]
 fn a_deposed_leader_confirms_nothing() {
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("a_deposed_leader_confirms_nothing", &NODES, quick()).await;
         let old = cluster.leader().await;
         cluster.replica(old).confirm().await.expect("it leads");
         cluster.net.isolate(old, &NODES);
@@ -109,13 +111,14 @@ fn a_deposed_leader_confirms_nothing() {
         assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
         cluster.net.heal();
         assert_eq!(cluster.converge().await.balance(1), 1);
+        cluster.end().await;
     });
 }
 
 #[test]
 fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("what_an_isolated_leader_was_given_is_unknown_and_at_most_once", &NODES, quick()).await;
         let old = cluster.leader().await;
         cluster.net.isolate(old, &NODES);
         // Its lease still runs, so it writes this into its log.
@@ -132,13 +135,14 @@ fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
             Err(error) => panic!("{error}"),
         }
         assert_eq!(state.balance(2), 1);
+        cluster.end().await;
     });
 }
 
 #[test]
 fn reads_share_a_round() {
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("reads_share_a_round", &NODES, quick()).await;
         cluster.net.slow_and_lossy(500, 0);
         let leader = cluster.replica(cluster.leader().await);
         let reads: Vec<_> = (0..500)
@@ -152,13 +156,14 @@ fn reads_share_a_round() {
         }
         let beats = cluster.net.calls(crate::RaftRpc::Heartbeat);
         assert!(beats < 200, "{beats} heartbeats for 500 reads");
+        cluster.end().await;
     });
 }
 
 #[test]
 fn leadership_moves_where_it_is_asked_to() {
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("leadership_moves_where_it_is_asked_to", &NODES, quick()).await;
         let from = cluster.leader().await;
         let to = others(from)[0];
         cluster.put(put(1, 1)).await;
@@ -167,6 +172,7 @@ fn leadership_moves_where_it_is_asked_to() {
         let mut watch = cluster.replica(to).leadership();
         timeout(PATIENCE, watch.wait_until(|leadership| leadership.leading)).await.expect("in time").expect("runs");
         assert_eq!(cluster.put(put(1, 1)).await.before, 1);
+        cluster.end().await;
     });
 }
 
@@ -174,7 +180,7 @@ fn leadership_moves_where_it_is_asked_to() {
 fn members_come_and_go() {
     const FOURTH: NodeId = NodeId(4);
     run_test(async {
-        let mut cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("members_come_and_go", &NODES, quick()).await;
         let leader = cluster.leader().await;
         cluster.put(put(1, 5)).await;
         cluster.run(FOURTH).await;
@@ -191,5 +197,6 @@ fn members_come_and_go() {
         cluster.stop(leaves).await;
         cluster.put(put(1, 1)).await;
         assert_eq!(cluster.converge().await.balance(1), 6);
+        cluster.end().await;
     });
 }

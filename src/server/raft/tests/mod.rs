@@ -2,6 +2,7 @@
 //! the real world and in the simulated one.
 
 mod cluster;
+mod disk;
 mod leading;
 mod ledger;
 mod proposing;

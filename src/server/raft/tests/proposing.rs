@@ -15,7 +15,7 @@ use crate::{Members, Role};
 #[test]
 fn a_group_elects_a_leader_and_applies_alike() {
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("a_group_elects_a_leader_and_applies_alike", &NODES, quick()).await;
         let leader = cluster.replica(cluster.leader().await);
         for amount in 1..=10 {
             let balance = leader.propose(put(1, amount)).await.expect("applied");
@@ -28,6 +28,7 @@ fn a_group_elects_a_leader_and_applies_alike() {
         assert_eq!(health.members, Members { voters: NODES.into(), ..Members::default() });
         assert_eq!(health.others.len(), 2);
         assert!(health.quorum_silent_for.is_some());
+        cluster.end().await;
     });
 }
 
@@ -35,7 +36,7 @@ fn a_group_elects_a_leader_and_applies_alike() {
 fn callers_at_the_same_time_share_entries() {
     const CALLERS: u64 = 2_000;
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("callers_at_the_same_time_share_entries", &NODES, quick()).await;
         cluster.net.slow_and_lossy(2_000, 0);
         let leader = cluster.replica(cluster.leader().await);
         let before = leader.health().last_log_index.expect("a leader has a log");
@@ -52,6 +53,7 @@ fn callers_at_the_same_time_share_entries() {
         assert!(entries <= CALLERS / 50, "{entries} entries for {CALLERS} commands");
         let state = cluster.converge().await;
         assert_eq!((state.balance(9), state.puts, state.batches), (CALLERS, CALLERS, entries));
+        cluster.end().await;
     });
 }
 
@@ -59,7 +61,7 @@ fn callers_at_the_same_time_share_entries() {
 fn a_batch_keeps_within_its_bounds() {
     run_test(async {
         let options = RaftOptions { batch_commands_max: 4, batch_bytes_max: 1_000, ..quick() };
-        let cluster = Cluster::founded(&NODES, options).await;
+        let mut cluster = Cluster::founded("a_batch_keeps_within_its_bounds", &NODES, options).await;
         let leader = cluster.replica(cluster.leader().await);
         let pending: Vec<_> = (0..40).map(|_| leader.submit(put(1, 1)).expect("room")).collect();
         for outcome in pending {
@@ -77,6 +79,7 @@ fn a_batch_keeps_within_its_bounds() {
             outcome.await.expect("applied");
         }
         assert_eq!(leader.read(|ledger| ledger.batches), batches + 3);
+        cluster.end().await;
     });
 }
 
@@ -84,7 +87,7 @@ fn a_batch_keeps_within_its_bounds() {
 fn the_queue_has_a_bound() {
     run_test(async {
         let options = RaftOptions { proposals_waiting_max: 8, proposals_waiting_bytes_max: 10_000, ..quick() };
-        let cluster = Cluster::founded(&NODES[..1], options).await;
+        let mut cluster = Cluster::founded("the_queue_has_a_bound", &NODES[..1], options).await;
         let leader = cluster.replica(NODES[0]);
         // Nothing is taken from the queue before this task waits, at least in one thread of the two.
         let submitted: Vec<_> = (0..2_000).map(|_| leader.submit(put(1, 1))).collect();
@@ -99,25 +102,27 @@ fn the_queue_has_a_bound() {
         let mut heavy = put(1, 1);
         heavy.note = "n".repeat(20_000);
         leader.propose(heavy).await.expect("one command always fits into an empty queue");
+        cluster.end().await;
     });
 }
 
 #[test]
 fn only_the_leader_takes_commands() {
     run_test(async {
-        let cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("only_the_leader_takes_commands", &NODES, quick()).await;
         let leader = cluster.leader().await;
         for node in NODES.into_iter().filter(|node| *node != leader) {
             let refused = cluster.replica(node).propose(put(1, 1)).await;
             assert_eq!(refused, Err(ProposeError::NotLeader { leader: Some(leader) }));
         }
+        cluster.end().await;
     });
 }
 
 #[test]
 fn the_group_clock_runs_with_the_leader() {
     run_test(async {
-        let mut cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("the_group_clock_runs_with_the_leader", &NODES, quick()).await;
         let first = cluster.leader().await;
         cluster.put(put(1, 1)).await;
         let (term, before) = cluster.replica(first).clock_ms().expect("it leads");
@@ -132,13 +137,14 @@ fn the_group_clock_runs_with_the_leader() {
         for node in cluster.nodes().into_iter().filter(|node| *node != second) {
             assert_eq!(cluster.replica(node).clock_ms(), None);
         }
+        cluster.end().await;
     });
 }
 
 #[test]
 fn a_stopped_replica_says_so() {
     run_test(async {
-        let mut cluster = Cluster::founded(&NODES[..1], quick()).await;
+        let mut cluster = Cluster::founded("a_stopped_replica_says_so", &NODES[..1], quick()).await;
         let replica = cluster.replica(NODES[0]);
         let asking = task::spawn({
             let replica = replica.clone();
@@ -148,5 +154,6 @@ fn a_stopped_replica_says_so() {
         asking.await.expect("it ends");
         assert!(replica.propose(put(1, 1)).await.is_err());
         assert!(replica.confirm().await.is_err());
+        cluster.end().await;
     });
 }

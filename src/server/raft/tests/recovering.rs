@@ -11,7 +11,7 @@ use crate::transport::RaftRpc;
 #[test]
 fn a_group_comes_back_from_its_disks() {
     run_test(async {
-        let mut cluster = Cluster::founded(&NODES, quick()).await;
+        let mut cluster = Cluster::founded("a_group_comes_back_from_its_disks", &NODES, quick()).await;
         for _ in 0..30 {
             cluster.put(put(3, 2)).await;
         }
@@ -25,6 +25,7 @@ fn a_group_comes_back_from_its_disks() {
         let after = cluster.put(put(3, 2)).await;
         assert_eq!(after.before, before.balance(3));
         assert_eq!(cluster.converge().await.balance(3), 62);
+        cluster.end().await;
     });
 }
 
@@ -32,7 +33,7 @@ fn a_group_comes_back_from_its_disks() {
 fn a_log_that_grows_is_snapshotted_and_purged() {
     run_test(async {
         let options = RaftOptions { snapshot_entries: 50, snapshot_log_entries_kept: 10, ..quick() };
-        let mut cluster = Cluster::founded(&NODES, options).await;
+        let mut cluster = Cluster::founded("a_log_that_grows_is_snapshotted_and_purged", &NODES, options).await;
         let leader = cluster.leader().await;
         for account in 0..120 {
             cluster.put(put(account, 1)).await;
@@ -52,6 +53,7 @@ fn a_log_that_grows_is_snapshotted_and_purged() {
         cluster.put(put(500, 1)).await;
         let after = cluster.converge().await;
         assert_eq!((after.puts, after.accounts.len()), (before.puts + 1, before.accounts.len() + 1));
+        cluster.end().await;
     });
 }
 
@@ -59,7 +61,7 @@ fn a_log_that_grows_is_snapshotted_and_purged() {
 fn a_follower_far_behind_gets_a_snapshot() {
     run_test(async {
         let options = RaftOptions { snapshot_entries: 40, snapshot_log_entries_kept: 5, ..quick() };
-        let mut cluster = Cluster::founded(&NODES, options).await;
+        let mut cluster = Cluster::founded("a_follower_far_behind_gets_a_snapshot", &NODES, options).await;
         let leader = cluster.leader().await;
         let lagging = NODES.into_iter().find(|node| *node != leader).expect("three nodes");
         cluster.put(put(0, 1)).await;
@@ -79,5 +81,6 @@ fn a_follower_far_behind_gets_a_snapshot() {
         cluster.stop(lagging).await;
         cluster.run(lagging).await;
         assert_eq!(cluster.converge().await, state);
+        cluster.end().await;
     });
 }
