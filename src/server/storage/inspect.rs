@@ -6,7 +6,7 @@ use crate::batch;
 use crate::error::{Damage, StorageError, Tried};
 use crate::identity::{self, Identity, Standing};
 use crate::index::Live;
-use crate::record::{Marks, Record, RECORD_HEAD_BYTES};
+use crate::record::{Marks, RECORD_HEAD_BYTES, Record};
 use crate::recovery::{self, Listing, Tail};
 use crate::scan::{self, Opened, Seen};
 use crate::sector::SECTOR_BYTES;
@@ -73,7 +73,9 @@ async fn lock(disk: &NodeDisk) -> Result<DiskLock, StorageError> {
 async fn owner(disk: &NodeDisk) -> Result<Identity, StorageError> {
     match identity::load(&disk.pooled()).await? {
         Standing::Founded(identity) => Ok(identity),
-        Standing::Unfinished | Standing::Blank => Err(StorageError::Refused("the data folder is not founded".to_owned())),
+        Standing::Unfinished | Standing::Blank => {
+            Err(StorageError::Refused("the data folder is not founded".to_owned()))
+        }
     }
 }
 
@@ -103,12 +105,17 @@ pub async fn verify(disk: &NodeDisk) -> Result<Report, StorageError> {
         if let Some(log) = note(log, &mut report.damage)? {
             report.tail = Some(log.recovery.tail);
             live = log.recovery.live;
-            report.groups = log.recovery.groups.into_iter().map(|(group, index)| GroupReport {
-                group,
-                marks: index.marks(),
-                terms: index.term_starts().count(),
-                snapshot: None,
-            }).collect();
+            report.groups = log
+                .recovery
+                .groups
+                .into_iter()
+                .map(|(group, index)| GroupReport {
+                    group,
+                    marks: index.marks(),
+                    terms: index.term_starts().count(),
+                    snapshot: None,
+                })
+                .collect();
         }
     }
     for segment in listing.segments {
@@ -127,7 +134,7 @@ async fn look_at(
 ) -> Result<SegmentReport, StorageError> {
     let opened = Opened::open(disk, segment, &identity.disk).await?;
     let (mut batches, mut records) = (0, 0);
-    let scanned = scan::scan(&opened, None, &mut |batch| {
+    let scanned = scan::scan(&opened, None, |batch| {
         batches += 1;
         records += u64::from(batch.head.records);
         Ok(())
@@ -189,7 +196,7 @@ pub async fn dump(
     let listing = Listing::read(disk, 0).await?;
     for number in listing.segments.into_iter().filter(|number| segment.is_none_or(|only| only == number.0)) {
         let opened = Opened::open(disk, number, &identity.disk).await?;
-        let scanned = scan::scan(&opened, None, &mut |batch| {
+        let scanned = scan::scan(&opened, None, |batch| {
             dump_batch(batch, group, show);
             Ok(())
         });

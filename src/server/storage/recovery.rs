@@ -149,7 +149,7 @@ pub(crate) async fn read_log(
         previous = older.segment;
         let opened = Opened::open(disk, older.segment, owner).await?;
         progress.next_segment();
-        let scanned = scan::scan(&opened, Some(older.end_bytes), &mut |batch| {
+        let scanned = scan::scan(&opened, Some(older.end_bytes), |batch| {
             progress.read(batch);
             replay.apply(batch)
         });
@@ -158,7 +158,7 @@ pub(crate) async fn read_log(
         sealed.insert(older.segment, opened.seal(&scanned));
     }
     progress.next_segment();
-    let scanned = scan::scan(&last, None, &mut |batch| {
+    let scanned = scan::scan(&last, None, |batch| {
         progress.read(batch);
         replay.apply(batch)
     });

@@ -132,7 +132,7 @@ pub(crate) struct Scanned {
 pub(crate) async fn scan(
     opened: &Opened,
     end_bytes: Option<u64>,
-    see: &mut impl FnMut(&Seen<'_>) -> Result<(), String>,
+    mut see: impl FnMut(&Seen<'_>) -> Result<(), String>,
 ) -> Result<Scanned, StorageError> {
     let segment = opened.header.segment;
     let mut window = Window::new(opened);
