@@ -1,5 +1,6 @@
 //! The fuzz targets' bodies over their corpora, and over a fixed number of spoiled copies of them: what every machine
 //! can run, with or without a fuzzer.
+#![allow(clippy::disallowed_methods)] // reads files of the repository, not of a node
 
 use std::fs;
 use std::path::PathBuf;
