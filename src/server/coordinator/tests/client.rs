@@ -1,6 +1,6 @@
 //! A client's end of a connection: asks and waits for the answer, and as an RM answers phase two and keeps a record.
 
-use core::net::SocketAddr;
+use quorate_world::net::SocketAddr;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
