@@ -1,7 +1,10 @@
 //! What raft tells the models that run beside the simulation. Nothing of it exists in production (`world::tap`).
 
+use std::fmt;
+
+use crate::machine::Machine;
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// A replica has applied an entry. Two replicas of a group that applied the same index must agree on all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +87,57 @@ pub struct SnapshotInstalled {
     pub group: GroupId,
     /// The last entry in it.
     pub last: Option<LogId>,
+}
+
+/// A replica's machine has applied an entry with commands; [`Applied`] follows. A model applies the same batch and must
+/// come to the same outcomes.
+pub struct Batched<M: Machine> {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// xxh3-64 of the batch's bytes.
+    pub batch_hash: u64,
+    /// What it says.
+    pub batch: M::Batch,
+    /// See [`outcomes_hash`].
+    pub outcomes_hash: u64,
+}
+
+impl<M: Machine> fmt::Debug for Batched<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Batched { node, group, log_id, batch, outcomes_hash, .. } = self;
+        write!(f, "Batched {{ node {node}, group {group}, {log_id:?}, {batch:?}, outcomes {outcomes_hash:x} }}")
+    }
+}
+
+/// A replica has stopped in good order, with this state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// See [`state_hash`].
+    pub state_hash: u64,
+}
+
+/// What two runs of one batch are compared by.
+pub fn outcomes_hash<M: Machine>(outcomes: &[M::Outcome]) -> u64 {
+    hash(format!("{outcomes:?}").as_bytes())
+}
+
+/// What two states of a group are compared by: all their records.
+pub fn state_hash<M: Machine>(machine: &M) -> u64 {
+    let mut whole = Xxh3::new();
+    for (table, record) in machine.tables() {
+        whole.update(&table.to_le_bytes());
+        whole.update(&(record.len() as u64).to_le_bytes());
+        whole.update(&record);
+    }
+    whole.digest()
 }
 
 pub(crate) fn hash(entry: &[u8]) -> u64 {

@@ -35,10 +35,18 @@ pub(crate) struct Held<M> {
     machine: RwLock<M>,
 }
 
+/// Which entry of which group, on which node: for whoever watches.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    node: NodeId,
+    group: GroupId,
+    log_id: model::LogId,
+}
+
 /// [`Held`] without its type, so that openraft is compiled once for all machines.
 pub(crate) trait AnyMachine: Send + Sync + 'static {
     /// Applies a batch. The outcomes are given back if somebody waits for them.
-    fn apply(&self, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
+    fn apply(&self, at: Place, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
     /// The state as it is, for a snapshot.
     fn frozen(&self) -> Box<dyn Frozen>;
     /// Replaces the state.
@@ -71,9 +79,17 @@ impl<M: Machine> Held<M> {
 }
 
 impl<M: Machine> AnyMachine for Held<M> {
-    fn apply(&self, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
+    fn apply(&self, at: Place, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
         let batch = codec::decode::<M::Batch>(commands)?;
         let outcomes = self.machine.write().unwrap_or_else(PoisonError::into_inner).apply(&batch);
+        tap!(events::Batched::<M> {
+            node: at.node,
+            group: at.group,
+            log_id: at.log_id,
+            batch_hash: events::hash(commands),
+            batch,
+            outcomes_hash: events::outcomes_hash::<M>(&outcomes),
+        });
         Ok(Reply(wanted.then(|| Box::new(outcomes) as Box<dyn Any + Send + Sync>)))
     }
 
@@ -208,7 +224,8 @@ impl StateMachine {
     fn apply_commands(&self, at: model::LogId, payload: &Bytes, wanted: bool) -> Reply {
         let applied = match entry::read(payload) {
             Ok(EntryBody::Commands(commands)) => {
-                self.machine.apply(&commands, wanted).map_err(|error| error.to_string())
+                let place = Place { node: self.node, group: self.group, log_id: at };
+                self.machine.apply(place, &commands, wanted).map_err(|error| error.to_string())
             }
             Ok(EntryBody::Blank | EntryBody::Members(_)) => Err("not commands".to_string()),
             Err(error) => Err(error.to_string()),
