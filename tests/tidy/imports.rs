@@ -140,8 +140,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xxhash_rust",
         ],
     ),
-    ("fuzz", &["quorate_core", "libfuzzer_sys"]),
-    ("tests", &["quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"]),
+    ("fuzz", &["bytes", "quorate_core", "libfuzzer_sys"]),
+    ("tests", &["bytes", "quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"]),
 ];
 
 /// Packages that the table speaks about; `std`, `core` and `alloc` are for [`homes`] and the compiler.
