@@ -158,7 +158,12 @@ impl Link {
         let address = net::resolve(&peer.address()).await?;
         let mut stream = net::connect(address).await?;
         let mut decoder = Decoder::new(super::hello::HELLO_BYTES_MAX);
-        let hello = shake::greet(&mut stream, &mut decoder, &shared.own(), self.class).await?;
+        let own = shared.own();
+        let hello = match shake::greet(&mut stream, &mut decoder, &own, self.class).await {
+            // What was refused is no longer what this node says: it was founded meanwhile.
+            Err(ShakeError::RefusedUs(_)) if own != shared.own() => return Err(ShakeError::Outdated),
+            answered => answered?,
+        };
         shared.admit_answer(peer, self.class, &hello)?;
         decoder.body_bytes_max = BODY_BYTES_MAX;
         Ok((stream, decoder))
@@ -169,6 +174,7 @@ impl Link {
             ShakeError::Io(error) => {
                 tracing::debug!(node = %peer.node, class = ?self.class, %error, "no connection");
             }
+            ShakeError::Outdated => {}
             ShakeError::RefusedUs(refusal) => shared.was_refused(peer.node, refusal),
             ShakeError::NotWelcome(refusal) => {
                 tracing::warn!(node = %peer.node, %refusal, "what answers at the node's address is not welcome");

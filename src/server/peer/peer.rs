@@ -29,6 +29,8 @@ struct State {
     address: String,
     /// Its newest start, as it or the meta group said.
     known: Option<Node>,
+    /// It said so before it belonged to a cluster: it may start over with another disk, there is nothing to lose.
+    provisional: bool,
     /// When anything last came from it; at first when this node learnt of it.
     heard: Instant,
     ever_heard: bool,
@@ -50,7 +52,7 @@ pub struct Contact {
 impl Peer {
     /// A peer of which only the address is known.
     pub fn new(node: NodeId, address: String) -> Peer {
-        let state = State { address, known: None, heard: Instant::now(), ever_heard: false, inbound: BTreeMap::new() };
+        let state = State { address, known: None, provisional: true, heard: Instant::now(), ever_heard: false, inbound: BTreeMap::new() };
         Peer {
             node,
             links: Class::ALL.map(|class| Arc::new(Link::new(class))),
@@ -126,38 +128,35 @@ impl Peer {
             addresses: hello.addresses.clone(),
             silent: false,
         };
-        self.know(said)
+        self.know(said, hello.cluster.is_none())
     }
 
-    /// What the meta group says of it. A start that this node talks to and that may not speak any more is cut off.
+    /// What the meta group says of it. A process that this node talks to and that may not speak is cut off.
     pub fn learn(&self, recorded: &Node) {
-        if self.know(recorded.clone()).is_err() {
-            // This node knows a newer start than the meta group, or talked to an impostor before it knew better.
-            let mut state = self.state();
-            let impostor = state.known.as_ref().is_some_and(|known| known.disk != recorded.disk);
-            if impostor {
-                state.known = Some(recorded.clone());
-                drop(state);
+        match self.know(recorded.clone(), false) {
+            // This node has heard of a newer start before the meta group.
+            Ok(()) | Err(IdentityRefusal::OlderEpoch { .. }) => {}
+            Err(IdentityRefusal::OtherDisk { .. } | IdentityRefusal::RunningClone { .. }) => {
+                self.state().known = Some(recorded.clone());
                 self.close_all();
             }
         }
     }
 
-    fn know(&self, said: Node) -> Result<(), IdentityRefusal> {
+    fn know(&self, said: Node, provisional: bool) -> Result<(), IdentityRefusal> {
         let mut state = self.state();
-        let newer = match &state.known {
-            None => false,
-            Some(known) => {
-                known.admits(said.disk, said.epoch, said.start)?;
-                known.epoch < said.epoch
-            }
-        };
+        // The same process says more of itself once it is founded; another one ends what the one before had.
+        let other_process = state.known.as_ref().is_some_and(|known| known.start != said.start);
+        if let Some(known) = state.known.as_ref().filter(|_| !state.provisional) {
+            known.admits(said.disk, said.epoch, said.start)?;
+        }
         if !said.addresses.peer.is_empty() && !is_unspecified(&said.addresses) {
             state.address = said.addresses.peer.clone();
         }
         state.known = Some(said);
+        state.provisional = provisional && state.provisional;
         drop(state);
-        if newer {
+        if other_process {
             self.close_all();
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use bytes::Bytes;
-use quorate_core::cluster::{ClusterId, Routing};
+use quorate_core::cluster::{ClusterId, Routing, StartEpoch};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Listener;
 use quorate_world::task::{self, JoinHandle};
@@ -100,9 +100,16 @@ impl Peers {
         assert!(self.shared.handler.set(handler).is_ok(), "the peer port has a handler already");
     }
 
-    /// The cluster is founded or joined: hellos name it from now on.
-    pub fn set_cluster(&self, cluster: ClusterId) {
-        self.shared.own.write().unwrap_or_else(PoisonError::into_inner).cluster = Some(cluster);
+    /// The disk belongs to a cluster now, and starts are counted: hellos say so from now on.
+    pub fn set_cluster(&self, cluster: ClusterId, epoch: StartEpoch) {
+        let mut own = self.shared.own.write().unwrap_or_else(PoisonError::into_inner);
+        own.cluster = Some(cluster);
+        own.epoch = epoch;
+    }
+
+    /// Who this node says it is.
+    pub fn own(&self) -> Own {
+        self.shared.own()
     }
 
     /// Takes over what the meta group knows: further nodes, new addresses, which disks and starts may speak.

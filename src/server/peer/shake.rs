@@ -29,6 +29,9 @@ pub enum ShakeError {
     /// The other side does not let us in.
     #[error("{0}")]
     RefusedUs(HelloRefusal),
+    /// Our hello was no longer true when it was answered; another one is needed.
+    #[error("the hello was outdated")]
+    Outdated,
     /// We do not let the other side in.
     #[error("{0}")]
     NotWelcome(HelloRefusal),

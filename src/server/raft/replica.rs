@@ -224,6 +224,21 @@ impl<M: Machine> Replica<M> {
         self.held.read(look)
     }
 
+    /// Waits until something else than `seen` is the last entry applied here, and says which; none once the replica has
+    /// stopped. For whoever follows the state without proposing.
+    pub async fn applied_beyond(&self, seen: Option<LogId>) -> Option<LogId> {
+        let mut metrics = self.raft.data_metrics();
+        loop {
+            let applied = metrics.borrow_watched().last_applied.as_ref().map(types::our_log_id);
+            if applied.is_some() && applied != seen {
+                return applied;
+            }
+            if metrics.changed().await.is_err() {
+                return None;
+            }
+        }
+    }
+
     /// The group clock and the term it runs in; none while this node does not lead.
     pub fn clock_ms(&self) -> Option<(Term, u64)> {
         self.clock.now_ms()
