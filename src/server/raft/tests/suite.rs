@@ -44,7 +44,7 @@ impl StoreBuilder<Consensus, LogStore, Carrying, Storage> for Disks {
         let options = StorageOptions { purge_needs_snapshot: false, ..disk::options() };
         let storage = disk::founded_with(&disk, NODE, options).await;
         let growth = Arc::new(Growth::new(&RaftOptions::default()));
-        let (held, clock) = (Arc::new(Held::<Ledger>::new()), Arc::new(GroupClock::default()));
+        let (held, clock) = (Arc::new(Held::<Ledger>::new(NODE, GROUP)), Arc::new(GroupClock::default()));
         let snapshots = storage.snapshots(GROUP);
         let machine = StateMachine::new((NODE, GROUP), held, clock, growth, snapshots.clone());
         Ok((storage.clone(), LogStore::new(storage.group(GROUP)), Carrying { machine, snapshots }))
