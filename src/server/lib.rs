@@ -5,5 +5,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod coordinator;
 pub mod exit;
+pub mod listener;
 pub mod peer;

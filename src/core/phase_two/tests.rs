@@ -206,7 +206,7 @@ fn channels_in_the_order_of_seata() {
 fn back_off_grows_to_its_bound_and_never_vanishes() {
     for attempts in 0..40 {
         let (shortest, longest) = (back_off_ms(attempts, LONGEST_MS / 2), back_off_ms(attempts, 0));
-        assert!(longest <= LONGEST_MS && longest >= FIRST_MS, "{attempts}");
+        assert!((FIRST_MS..=LONGEST_MS).contains(&longest), "{attempts}");
         assert!(back_off_ms(attempts, u64::MAX) >= longest / 2 && shortest <= longest);
         assert!(back_off_ms(attempts + 1, 0) >= longest);
     }

@@ -124,6 +124,12 @@ impl Transactions {
         self.due.first().copied()
     }
 
+    /// Sessions in Begin whose time is up at this reading of the group clock, earliest first; of each slot only the
+    /// first, so ask again once these are decided.
+    pub fn due_until(&self, clock_ms: u64) -> impl Iterator<Item = TransactionId> {
+        self.due.range(..=(clock_ms, TransactionId(i64::MAX))).map(|(_, transaction)| *transaction)
+    }
+
     /// Whether a deadline or a tombstone waits for the clock, so that a quiet leader should stamp an entry now and then.
     pub fn awaits_clock(&self) -> bool {
         !self.due.is_empty() || !self.ended.is_empty()

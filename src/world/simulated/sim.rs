@@ -301,6 +301,7 @@ impl Machine {
         with(|state| {
             let now = state.now_nanos();
             state.machine_mut(self.0).clock.set_ppm(now, ppm);
+            state.wake_sleepers(self.0);
             state.count(FaultClass::ClockRate, self.0, ppm as u64);
         });
     }

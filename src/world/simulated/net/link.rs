@@ -109,10 +109,10 @@ impl State {
         let Some(rate) = bytes_per_second else { return 0 };
         let now = self.now_nanos();
         let busy = self.net.busy_until.entry((from, to)).or_default();
-        let waits = *busy > now;
         *busy = (*busy).max(now) + (bytes as u64).saturating_mul(1_000_000_000) / rate.max(1);
         let nanos = *busy - now;
-        if waits {
+        // Less than this is lost in the latency.
+        if nanos >= 1_000_000 {
             self.count(FaultClass::LinkBandwidth, from, u64::from(to));
         }
         nanos

@@ -1,0 +1,138 @@
+//! The audit of row locks (rule 14): a lock that stands in somebody's way, or is old, and that nobody owns rightfully any
+//! more, is found and released. Safety never depends on it.
+//!
+//! The lock home's leader asks the leader of the transaction's group; what that one calls gone is gone for ever, so its
+//! answer may be late or doubled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_core::model::{BranchId, Fence, GroupId, Slot, TransactionId};
+use quorate_core::txn::command::ReleaseLocksV1;
+use quorate_core::txn::{Conflict, ReleaseScope};
+use quorate_world::select::select2;
+use quorate_world::time::{Duration, sleep};
+
+use super::context::{Coordinator, Leader};
+use super::events;
+use super::message::{AuditV1, Query, Response};
+use super::nodes;
+use super::tenure::Tenure;
+
+/// A lock in somebody's way is looked at from this age on,
+const SUSPECT_AFTER_MS: u64 = 2_000;
+/// any other from this one on,
+const OLD_AFTER_MS: u64 = 60_000;
+/// and again after this time.
+const ROUND: Duration = Duration::from_secs(60);
+/// Holds looked at in one round.
+const HOLDS_PER_ROUND_MAX: usize = 10_000;
+/// For an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Holds of one transaction in one lock slot.
+type Holds = BTreeMap<(TransactionId, Slot), Vec<(BranchId, Fence)>>;
+
+impl Coordinator {
+    /// Runs as long as the tenure: suspects as they come, everything old once a minute.
+    pub(super) async fn audit(self: Arc<Self>, tenure: Arc<Tenure>) {
+        loop {
+            _ = select2(tenure.suspected(), sleep(ROUND)).await;
+            if tenure.is_over() {
+                return;
+            }
+            let suspects = tenure.take_suspects();
+            let holds = match suspects.is_empty() {
+                true => old_holds(&tenure),
+                false => holds_of(&tenure, &suspects),
+            };
+            for ((transaction, slot), holds) in holds {
+                self.audit_transaction(&tenure, transaction, slot, holds).await;
+            }
+        }
+    }
+
+    /// A lock stands in somebody's way.
+    pub(super) fn suspect(&self, tenure: &Tenure, conflict: &Conflict) {
+        if conflict.held_ms >= SUSPECT_AFTER_MS {
+            tenure.suspect(conflict.holder);
+        }
+    }
+
+    async fn audit_transaction(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        transaction: TransactionId,
+        slot: Slot,
+        holds: Vec<(BranchId, Fence)>,
+    ) {
+        self.counters.audits_asked.add(holds.len() as u64);
+        let audit = AuditV1 { transaction, holds };
+        let gone = match self.leader_of(transaction.slot()) {
+            Leader::Here(asked) => self.gone(&asked, &audit),
+            Leader::There(node, group) => {
+                match nodes::ask(&*self.nodes, node, group, &Query::Audit(audit), PATIENCE).await {
+                    Ok(Response::Gone(gone)) => gone,
+                    Ok(_) | Err(_) => Vec::new(),
+                }
+            }
+            // Nobody to ask: the hold stays as it is.
+            Leader::Nobody => Vec::new(),
+        };
+        if gone.is_empty() {
+            return;
+        }
+        self.counters.orphans_released.add(gone.len() as u64);
+        tracing::info!(transaction = transaction.0, holds = gone.len(), "releases orphan locks");
+        let release = ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::Branches(gone) };
+        _ = self.release_at(tenure, release).await;
+    }
+
+    /// Another group's leader asks about holds of a transaction of this group.
+    pub(super) fn serve_audit(&self, group: GroupId, audit: AuditV1) -> Response {
+        match self.led.tenure(group) {
+            Some(tenure) => Response::Gone(self.gone(&tenure, &audit)),
+            None => self.elsewhere(group),
+        }
+    }
+
+    fn gone(&self, tenure: &Tenure, audit: &AuditV1) -> Vec<BranchId> {
+        let transaction = audit.transaction;
+        // Pending is looked at first, with the state held afterwards: a branch leaves pending only once its register is
+        // applied or void, so what was not pending then is either listed by now or never will be.
+        let pending: Vec<bool> = audit.holds.iter().map(|(branch, _)| tenure.is_pending(*branch)).collect();
+        let gone: Vec<BranchId> = tenure.replica.read(|state| {
+            let asked = audit.holds.iter().zip(pending);
+            let is_gone = |(branch, fence): &(BranchId, Fence), pending: bool| {
+                state.is_gone(transaction, *branch, *fence, pending).unwrap_or(false)
+            };
+            asked.filter(|(hold, pending)| is_gone(hold, *pending)).map(|((branch, _), _)| *branch).collect()
+        });
+        quorate_world::tap!(events::AuditAnswered { node: self.node, transaction, gone: gone.clone() });
+        gone
+    }
+}
+
+fn old_holds(tenure: &Tenure) -> Holds {
+    let mut holds = Holds::new();
+    tenure.replica.read(|state| {
+        for hold in state.holds_older_than(OLD_AFTER_MS).take(HOLDS_PER_ROUND_MAX) {
+            holds.entry((hold.transaction, hold.slot)).or_default().push((hold.branch, hold.fence));
+        }
+    });
+    holds
+}
+
+fn holds_of(tenure: &Tenure, suspects: &[TransactionId]) -> Holds {
+    let mut holds = Holds::new();
+    tenure.replica.read(|state| {
+        for (slot, _) in state.slots() {
+            for suspect in suspects {
+                for hold in state.holds_of(slot, *suspect) {
+                    holds.entry((hold.transaction, slot)).or_default().push((hold.branch, hold.fence));
+                }
+            }
+        }
+    });
+    holds
+}

@@ -1,0 +1,56 @@
+//! Begin: a new transaction in a group led here, taking turns, so that it costs no hop; else in a healthy group
+//! elsewhere. Its id is minted in apply.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use quorate_core::model::ExceptionCode;
+use quorate_core::txn::command::BeginV1;
+use quorate_core::txn::{Command, Outcome, Refusal};
+
+use super::ask::{BeginAsk, Failure, Reply};
+use super::context::{Coordinator, Leader};
+use super::tenure::{Lost, Tenure};
+
+impl Coordinator {
+    /// A group for a new transaction: one led here, else the next one whose leader is known.
+    pub(super) fn place_for_begin(&self) -> Leader {
+        if let Some(tenure) = self.led.next() {
+            return Leader::Here(tenure);
+        }
+        let groups: Vec<_> = self.routing.borrow().groups().map(|(group, _)| group).collect();
+        // A random first one: the groups of a node that cannot be reached are not tried in the same order by everybody.
+        let first = quorate_world::random::below(groups.len().max(1) as u64) as usize;
+        let (before, after) = groups.split_at(first.min(groups.len()));
+        let known = after.iter().chain(before).map(|group| self.leader_of_group(*group));
+        known.into_iter().find(|leader| !matches!(leader, Leader::Nobody)).unwrap_or(Leader::Nobody)
+    }
+
+    /// Begins a transaction in this group.
+    pub(super) async fn begin(&self, tenure: &Arc<Tenure>, ask: &BeginAsk) -> Result<Reply, Lost> {
+        if self.over_budget.load(Ordering::Relaxed) {
+            let text = format!("the memory budget of {} bytes is used up", self.memory_budget_bytes);
+            return Ok(Failure::new(ExceptionCode::BeginFailed, text).into());
+        }
+        let BeginAsk { address, application, service_group, name, timeout_ms } = ask.clone();
+        let command = Command::Begin(BeginV1 { address, application, service_group, name, timeout_ms });
+        match tenure.propose(command).await? {
+            Outcome::Begun(transaction) => {
+                let timeout_ms = u64::try_from(ask.timeout_ms).unwrap_or(0);
+                tenure.note_deadline(tenure.clock_ms().unwrap_or(0).saturating_add(timeout_ms));
+                Ok(Reply::Begun(transaction))
+            }
+            // A group without slots: another one takes it.
+            Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
+            Outcome::Refused(refusal) => {
+                Ok(Failure::new(ExceptionCode::BeginFailed, format!("begin refused: {refusal}")).into())
+            }
+            outcome => unreachable_outcome("Begin", &outcome),
+        }
+    }
+}
+
+/// The state machine answers each command with an outcome of its own kind; another one is a bug.
+pub(super) fn unreachable_outcome(command: &str, outcome: &Outcome) -> ! {
+    panic!("{command} came to {outcome:?}")
+}

@@ -1,0 +1,160 @@
+//! One connection of a client: who registered on it, as what, and the way back.
+//!
+//! A channel has no part in any transaction's state: when it closes, nothing happens but that phase two looks for
+//! another one. Answers go to the channel that asked and to no other (semantics, W17).
+
+use quorate_world::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+
+use quorate_core::wire::{ClientVersion, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat};
+use quorate_world::sync::{Notify, Semaphore};
+use quorate_world::time::{Duration, timeout};
+
+use super::guard::locked;
+use super::outbox::Outbox;
+
+/// Phase-two requests under way on one channel: a process that comes back is not flooded, one that hangs holds up
+/// only what goes through its own channel.
+pub const PHASE_TWO_IN_FLIGHT_MAX: usize = 128;
+
+/// Names a channel within this process, never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct ChannelId(pub u64);
+
+/// What the registration says of the client.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Application id.
+    pub application: Arc<str>,
+    /// Transaction service group.
+    pub service_group: Arc<str>,
+    /// `application:ip:port`, kept with each branch.
+    pub client: Arc<str>,
+    /// As declared.
+    pub version: ClientVersion,
+}
+
+/// What a channel is registered as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Roles {
+    /// Not registered yet.
+    None,
+    /// Begins and ends transactions.
+    Tm,
+    /// Owns resources.
+    Rm,
+    /// `seata-go` uses one connection for both.
+    Both,
+}
+
+const TM: u8 = 1;
+const RM: u8 = 2;
+
+/// One connection.
+pub struct Channel {
+    /// Its name here.
+    pub id: ChannelId,
+    /// The client's end.
+    pub peer: SocketAddr,
+    /// The way back.
+    pub out: Arc<Outbox>,
+    /// Permits for phase-two requests.
+    pub phase_two: Semaphore,
+    roles: AtomicU8,
+    /// Of the last registration; phase-two requests are sent in it.
+    version: AtomicU8,
+    identity: Mutex<Option<Arc<Identity>>>,
+    registered: Notify,
+}
+
+impl Channel {
+    /// A fresh connection that nobody has registered on.
+    pub fn new(id: ChannelId, peer: SocketAddr, out: Arc<Outbox>) -> Channel {
+        Channel {
+            id,
+            peer,
+            out,
+            phase_two: Semaphore::new(PHASE_TWO_IN_FLIGHT_MAX),
+            roles: AtomicU8::new(0),
+            version: AtomicU8::new(Version::V1.byte()),
+            identity: Mutex::new(None),
+            registered: Notify::new(),
+        }
+    }
+
+    /// Who is on the other end, once registered.
+    pub fn identity(&self) -> Option<Arc<Identity>> {
+        locked(&self.identity).clone()
+    }
+
+    /// What it is registered as.
+    pub fn roles(&self) -> Roles {
+        match self.roles.load(Ordering::Acquire) & (TM | RM) {
+            0 => Roles::None,
+            TM => Roles::Tm,
+            RM => Roles::Rm,
+            _both => Roles::Both,
+        }
+    }
+
+    /// Notes a registration as TM; the last one counts.
+    pub fn register_tm(&self, head: &Head, identity: Identity) {
+        *locked(&self.identity) = Some(Arc::new(identity));
+        self.note(head, TM);
+    }
+
+    /// Notes a registration as RM; an identity that is there stays (protocol, section 5.1).
+    pub fn register_rm(&self, head: &Head, identity: Identity) {
+        locked(&self.identity).get_or_insert_with(|| Arc::new(identity));
+        self.note(head, RM);
+    }
+
+    fn note(&self, head: &Head, role: u8) {
+        self.version.store(head.version.byte(), Ordering::Release);
+        self.roles.fetch_or(role, Ordering::AcqRel);
+        if let Some(identity) = self.identity() {
+            self.out.keep_apart(reads_one_frame_at_a_time(&identity, self.roles()));
+        }
+        self.registered.notify_waiters();
+    }
+
+    /// Waits until somebody registered, at most `patience`: a request of `seata-go` may overtake the registration.
+    pub async fn await_registration(&self, patience: Duration) -> Option<Arc<Identity>> {
+        let registered = self.registered.notified();
+        if let Some(identity) = self.identity() {
+            return Some(identity);
+        }
+        let _ = timeout(patience, registered).await;
+        self.identity()
+    }
+
+    /// Sends the answer to the frame with this head. False: the connection is gone, or the answer has no bytes.
+    pub fn answer(&self, head: &Head, message: &Message) -> bool {
+        self.out.put(|out| encode_frame(&head.answer(), message, out))
+    }
+
+    /// Sends the answer to a child of a merged frame by itself, under the child's own id.
+    pub fn answer_child(&self, head: &Head, id: i32, message: &Message) -> bool {
+        let mut answer = head.answer();
+        answer.request_id = id;
+        self.out.put(|out| encode_frame(&answer, message, out))
+    }
+
+    /// Answers a heartbeat.
+    pub fn pong(&self, head: &Head) -> bool {
+        self.out.put(|out| encode_heartbeat(&head.answer(), out))
+    }
+
+    /// Sends a request of ours.
+    pub fn request(&self, id: i32, message: &Message) -> bool {
+        let version = Version::of_byte(self.version.load(Ordering::Acquire));
+        self.out.put(|out| encode_frame(&Head::new(version, MessageKind::Request, id), message, out))
+    }
+}
+
+/// The Python client handles one frame per read, `seata-go` breaks when a read ends within a frame's first 7 bytes. The
+/// former declares a version of two parts, the latter registers both roles, with 1.1.0 as TM.
+fn reads_one_frame_at_a_time(identity: &Identity, roles: Roles) -> bool {
+    roles == Roles::Both || identity.version < ClientVersion::of(1, 5, 0)
+}

@@ -1,0 +1,357 @@
+//! Which RM is where: resource -> application -> ip and port -> connection here, or the node that holds it.
+//!
+//! Every node knows its own channels and what the others announced, so that the leader of any group finds the best way to
+//! an RM in one look-up (protocol, section 5.3). Registrations add up; only a closed connection, an unregistration or the
+//! node that announced it takes one away, never a frame that could not be decoded (semantics, W31).
+
+use quorate_world::net::{IpAddr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use quorate_core::model::NodeId;
+use quorate_world::sync::Notify;
+use quorate_world::watch;
+
+use super::channel::{Channel, ChannelId};
+use super::guard::locked;
+use super::message::{Announced, Announcement};
+
+/// Where a phase-two request goes.
+#[derive(Clone)]
+pub enum Place {
+    /// A connection of this node.
+    Here(Arc<Channel>),
+    /// A node that holds one.
+    There(NodeId),
+}
+
+/// All channels, found by what they serve.
+pub struct Channels {
+    index: Mutex<Index>,
+    /// Counts changes of what this node holds; the announcer waits for it.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Index {
+    last: u64,
+    channels: BTreeMap<ChannelId, Held>,
+    resources: BTreeMap<Arc<str>, Applications>,
+    /// RM connections by process: those of one application on one ip are taken to hold the same resources.
+    processes: BTreeMap<(Arc<str>, IpAddr), BTreeMap<u16, ChannelId>>,
+    remote: BTreeMap<NodeId, Remote>,
+    waiting: BTreeMap<Arc<str>, Arc<Notify>>,
+}
+
+type Applications = BTreeMap<Arc<str>, Ends>;
+type Ends = BTreeMap<(IpAddr, u16), Holders>;
+
+/// Who holds the connection of one client end. More than one node in odd cases: a client may use one port twice, towards
+/// two nodes.
+#[derive(Default)]
+struct Holders {
+    here: Option<Arc<Channel>>,
+    there: BTreeSet<NodeId>,
+}
+
+struct Held {
+    channel: Arc<Channel>,
+    /// All applications it registered as RM of.
+    applications: BTreeSet<Arc<str>>,
+    /// Resource -> the application it was registered under.
+    resources: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+struct Remote {
+    start: u64,
+    version: u64,
+    ends: Vec<(Arc<str>, Arc<str>, (IpAddr, u16))>,
+}
+
+impl Channels {
+    /// No channels.
+    pub fn new() -> Channels {
+        Channels { index: Mutex::new(Index::default()), changes: watch::channel(0).0 }
+    }
+
+    /// A connection has come.
+    pub fn open(&self, make: impl FnOnce(ChannelId) -> Channel) -> Arc<Channel> {
+        let mut index = locked(&self.index);
+        index.last += 1;
+        let id = ChannelId(index.last);
+        let channel = Arc::new(make(id));
+        let held = Held { channel: channel.clone(), applications: BTreeSet::new(), resources: BTreeMap::new() };
+        index.channels.insert(id, held);
+        channel
+    }
+
+    /// A connection has gone.
+    pub fn close(&self, channel: &Channel) {
+        let changed = locked(&self.index).close(channel);
+        if changed {
+            self.changed();
+        }
+    }
+
+    /// `application` registered these resources on a channel.
+    pub fn register(&self, channel: &Channel, application: &Arc<str>, resources: &[Arc<str>]) {
+        locked(&self.index).register(channel, application, resources);
+        self.changed();
+    }
+
+    /// It takes them back.
+    pub fn unregister(&self, channel: &Channel, resources: &[Arc<str>]) {
+        locked(&self.index).unregister(channel, resources);
+        self.changed();
+    }
+
+    fn changed(&self) {
+        self.changes.modify(|count| *count += 1);
+    }
+
+    /// Changes of what this node holds.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The best way to an RM for `resource`, in Seata's order: the very channel that registered the branch, its process,
+    /// its application, and, if `any_application`, whoever has the resource. Here before elsewhere within a step.
+    pub fn best(&self, resource: &str, client: &str, any_application: bool) -> Option<Place> {
+        locked(&self.index).best(resource, client, any_application)
+    }
+
+    /// As [`Channels::best`], among the connections of this node.
+    pub fn best_here(&self, resource: &str, client: &str, any_application: bool) -> Option<Arc<Channel>> {
+        locked(&self.index).best_here(resource, client, any_application)
+    }
+
+    /// Rings when a channel for `resource` appears anywhere. Ask for it first, look for a channel then.
+    pub fn appearance(&self, resource: &str) -> Arc<Notify> {
+        let mut index = locked(&self.index);
+        if let Some(notify) = index.waiting.get(resource) {
+            return notify.clone();
+        }
+        let notify = Arc::new(Notify::new());
+        index.waiting.insert(resource.into(), notify.clone());
+        notify
+    }
+
+    /// What this node holds, for the others.
+    pub fn announcement(&self, start: u64) -> Announcement {
+        let version = *self.changes.borrow();
+        Announcement { start, version, channels: Some(locked(&self.index).announced()) }
+    }
+
+    /// Another node says what it holds. False: its full list is wanted.
+    pub fn learn(&self, node: NodeId, announcement: Announcement) -> bool {
+        locked(&self.index).learn(node, announcement)
+    }
+
+    /// A node is not reachable: its channels are of no use until it announces them again.
+    pub fn forget(&self, node: NodeId) {
+        locked(&self.index).forget(node);
+    }
+
+    /// How many connections this node has, and how many of them are RMs.
+    pub fn count(&self) -> (usize, usize) {
+        let index = locked(&self.index);
+        (index.channels.len(), index.processes.values().map(BTreeMap::len).sum())
+    }
+}
+
+impl Default for Channels {
+    fn default() -> Channels {
+        Channels::new()
+    }
+}
+
+impl Index {
+    fn close(&mut self, channel: &Channel) -> bool {
+        let Some(held) = self.channels.remove(&channel.id) else { return false };
+        let end = end_of(channel.peer);
+        for (resource, application) in &held.resources {
+            self.take_out(resource, application, end, None);
+        }
+        for application in held.applications {
+            let process = (application, end.0);
+            if let Some(ports) = self.processes.get_mut(&process) {
+                ports.remove(&end.1);
+                if ports.is_empty() {
+                    self.processes.remove(&process);
+                }
+            }
+        }
+        !held.resources.is_empty()
+    }
+
+    fn register(&mut self, channel: &Channel, application: &Arc<str>, resources: &[Arc<str>]) {
+        let Some(held) = self.channels.get_mut(&channel.id) else { return };
+        held.applications.insert(application.clone());
+        let (ip, port) = end_of(channel.peer);
+        let process = self.processes.entry((application.clone(), ip)).or_default();
+        process.insert(port, channel.id);
+        let siblings: Vec<ChannelId> = process.values().copied().collect();
+        for resource in resources {
+            for sibling in &siblings {
+                self.put_in(*sibling, application, resource);
+            }
+            if let Some(waiting) = self.waiting.remove(resource) {
+                waiting.notify_waiters();
+            }
+        }
+    }
+
+    fn put_in(&mut self, id: ChannelId, application: &Arc<str>, resource: &Arc<str>) {
+        let Some(held) = self.channels.get_mut(&id) else { return };
+        let before = held.resources.insert(resource.clone(), application.clone());
+        let channel = held.channel.clone();
+        let end = end_of(channel.peer);
+        if let Some(before) = before.filter(|before| before != application) {
+            self.take_out(resource, &before, end, None);
+        }
+        let applications = self.resources.entry(resource.clone()).or_default();
+        applications.entry(application.clone()).or_default().entry(end).or_default().here = Some(channel);
+    }
+
+    fn unregister(&mut self, channel: &Channel, resources: &[Arc<str>]) {
+        for resource in resources {
+            let Some(held) = self.channels.get_mut(&channel.id) else { return };
+            if let Some(application) = held.resources.remove(resource) {
+                self.take_out(resource, &application, end_of(channel.peer), None);
+            }
+        }
+    }
+
+    /// Takes out the connection here, or that of `node`.
+    fn take_out(&mut self, resource: &str, application: &str, end: (IpAddr, u16), node: Option<NodeId>) {
+        let Some(applications) = self.resources.get_mut(resource) else { return };
+        let Some(ends) = applications.get_mut(application) else { return };
+        if let Some(holders) = ends.get_mut(&end) {
+            match node {
+                None => holders.here = None,
+                Some(node) => _ = holders.there.remove(&node),
+            }
+            if holders.here.is_none() && holders.there.is_empty() {
+                ends.remove(&end);
+            }
+        }
+        if ends.is_empty() {
+            applications.remove(application);
+        }
+        if applications.is_empty() {
+            self.resources.remove(resource);
+        }
+    }
+
+    fn best(&self, resource: &str, client: &str, any_application: bool) -> Option<Place> {
+        // Nearly always the very channel is still there.
+        if let Some(channel) = self.exact(resource, client) {
+            return Some(Place::Here(channel));
+        }
+        self.steps(resource, client, any_application).find_map(|ends| {
+            let mut elsewhere = None;
+            for holders in ends {
+                if let Some(channel) = &holders.here {
+                    return Some(Place::Here(channel.clone()));
+                }
+                elsewhere = elsewhere.or(holders.there.first().copied());
+            }
+            elsewhere.map(Place::There)
+        })
+    }
+
+    fn best_here(&self, resource: &str, client: &str, any_application: bool) -> Option<Arc<Channel>> {
+        self.steps(resource, client, any_application).find_map(|mut ends| ends.find_map(|holders| holders.here.clone()))
+    }
+
+    fn exact(&self, resource: &str, client: &str) -> Option<Arc<Channel>> {
+        let (application, end) = parse_client(client)?;
+        self.resources.get(resource)?.get(application)?.get(&end)?.here.clone()
+    }
+
+    /// The four steps of the search, each the holders to look at.
+    fn steps<'a>(
+        &'a self,
+        resource: &str,
+        client: &str,
+        any_application: bool,
+    ) -> impl Iterator<Item = Box<dyn Iterator<Item = &'a Holders> + 'a>> {
+        let applications = self.resources.get(resource);
+        let parsed = parse_client(client);
+        let own = applications.zip(parsed).and_then(|(all, (application, end))| Some((all.get(application)?, end)));
+        let mut steps: Vec<Box<dyn Iterator<Item = &'a Holders> + 'a>> = Vec::with_capacity(4);
+        if let Some((ends, (ip, port))) = own {
+            steps.push(Box::new(ends.get(&(ip, port)).into_iter()));
+            steps.push(Box::new(ends.range((ip, 0)..=(ip, u16::MAX)).map(|(_, holders)| holders)));
+            steps.push(Box::new(ends.values()));
+        }
+        if let Some(all) = applications.filter(|_| any_application) {
+            steps.push(Box::new(all.values().flat_map(BTreeMap::values)));
+        }
+        steps.into_iter()
+    }
+
+    fn announced(&self) -> Vec<Announced> {
+        let mut all = Vec::new();
+        for held in self.channels.values() {
+            let (ip, port) = end_of(held.channel.peer);
+            let mut by_application: BTreeMap<&Arc<str>, Vec<String>> = BTreeMap::new();
+            for (resource, application) in &held.resources {
+                by_application.entry(application).or_default().push(resource.to_string());
+            }
+            for (application, resources) in by_application {
+                all.push(Announced { application: application.to_string(), ip, port, resources });
+            }
+        }
+        all
+    }
+
+    fn learn(&mut self, node: NodeId, announcement: Announcement) -> bool {
+        let Announcement { start, version, channels } = announcement;
+        let known = self.remote.get(&node).map(|remote| (remote.start, remote.version));
+        let Some(channels) = channels else { return known == Some((start, version)) };
+        // Announcements of one start are sent one after the other, but may arrive late.
+        if known.is_some_and(|(of, seen)| of == start && seen > version) {
+            return true;
+        }
+        self.forget(node);
+        let mut ends = Vec::new();
+        for Announced { application, ip, port, resources } in channels {
+            let application: Arc<str> = application.into();
+            for resource in resources {
+                let resource: Arc<str> = resource.into();
+                let applications = self.resources.entry(resource.clone()).or_default();
+                let holders = applications.entry(application.clone()).or_default().entry((ip, port)).or_default();
+                holders.there.insert(node);
+                if let Some(waiting) = self.waiting.remove(&resource) {
+                    waiting.notify_waiters();
+                }
+                ends.push((resource, application.clone(), (ip, port)));
+            }
+        }
+        self.remote.insert(node, Remote { start, version, ends });
+        true
+    }
+
+    fn forget(&mut self, node: NodeId) {
+        let Some(remote) = self.remote.remove(&node) else { return };
+        for (resource, application, end) in remote.ends {
+            self.take_out(&resource, &application, end, Some(node));
+        }
+    }
+}
+
+fn end_of(peer: SocketAddr) -> (IpAddr, u16) {
+    (peer.ip(), peer.port())
+}
+
+/// `application:ip:port`; an application id has no colon, an IPv6 address has.
+fn parse_client(client: &str) -> Option<(&str, (IpAddr, u16))> {
+    let (application, end) = client.split_once(':')?;
+    let (ip, port) = end.rsplit_once(':')?;
+    Some((application, (ip.parse().ok()?, port.parse().ok()?)))
+}
+
+#[cfg(test)]
+#[path = "channels_tests.rs"]
+mod tests;

@@ -1,0 +1,128 @@
+//! The coordinator itself: what it is given, and what its parts share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use quorate_core::cluster::Routing;
+use quorate_core::model::{GroupId, NodeId, Slot};
+use quorate_world::random;
+use quorate_world::sync::Notify;
+use quorate_world::watch;
+
+use super::channels::Channels;
+use super::counters::{Counters, Counts};
+use super::driver::Asked;
+use super::led::Led;
+use super::nodes::Nodes;
+use super::tenure::Tenure;
+
+/// What a coordinator needs to know of its node.
+pub struct CoordinatorContext {
+    /// This node.
+    pub node: NodeId,
+    /// `address:port` that goes into XIDs.
+    pub advertise: String,
+    /// What registrations are told as the server's version; below 2.6.0, since later ones promise more (protocol, 3.1).
+    pub version: String,
+    /// The routing table, as applied here.
+    pub routing: watch::Receiver<Routing>,
+    /// The way to the other nodes.
+    pub nodes: Arc<dyn Nodes>,
+    /// State of all groups here together; beyond it begins are refused (design, section 9, item 7).
+    pub memory_budget_bytes: u64,
+}
+
+/// The coordinator of a node. One per process, shared by everybody.
+pub struct Coordinator {
+    pub(super) node: NodeId,
+    pub(super) advertise: String,
+    pub(super) version: String,
+    pub(super) routing: watch::Receiver<Routing>,
+    pub(super) nodes: Arc<dyn Nodes>,
+    pub(super) memory_budget_bytes: u64,
+    pub(super) over_budget: AtomicBool,
+    pub(super) channels: Channels,
+    pub(super) counters: Counters,
+    pub(super) led: Led,
+    /// Phase-two requests that wait for an answer, from any connection.
+    pub(super) asked: Asked,
+    /// Rings when a leader was elected, lost or heard of: parked requests look again.
+    pub(super) changed: Notify,
+    /// Drawn at the start of the process.
+    pub(super) start: u64,
+}
+
+impl Coordinator {
+    /// A coordinator without groups and channels.
+    pub fn new(context: CoordinatorContext) -> Arc<Coordinator> {
+        let CoordinatorContext { node, advertise, version, routing, nodes, memory_budget_bytes } = context;
+        Arc::new(Coordinator {
+            node,
+            advertise,
+            version,
+            routing,
+            nodes,
+            memory_budget_bytes,
+            over_budget: AtomicBool::new(false),
+            channels: Channels::new(),
+            counters: Counters::default(),
+            led: Led::default(),
+            asked: Asked::new(node, random::u64()),
+            changed: Notify::new(),
+            start: random::u64(),
+        })
+    }
+
+    /// What was counted so far.
+    pub fn counts(&self) -> Counts {
+        self.counters.snapshot()
+    }
+
+    /// Connections of clients, and how many of them are RMs.
+    pub fn channel_count(&self) -> (usize, usize) {
+        self.channels.count()
+    }
+
+    /// Which RM is where.
+    pub fn channels(&self) -> &Channels {
+        &self.channels
+    }
+
+    /// The group that owns a slot, as far as this node knows.
+    pub(super) fn group_of(&self, slot: Slot) -> Option<GroupId> {
+        self.routing.borrow().group_of(slot)
+    }
+
+    /// Where the leader of a slot's group is.
+    pub(super) fn leader_of(&self, slot: Slot) -> Leader {
+        match self.group_of(slot) {
+            Some(group) => self.leader_of_group(group),
+            None => Leader::Nobody,
+        }
+    }
+
+    /// Where the leader of a group is.
+    pub(super) fn leader_of_group(&self, group: GroupId) -> Leader {
+        if let Some(tenure) = self.led.tenure(group) {
+            return Leader::Here(tenure);
+        }
+        let known = self.led.leader(group).or_else(|| match self.led.replica(group) {
+            Some(_) => None,
+            None => self.routing.borrow().preferred_leader(group),
+        });
+        match known {
+            Some(node) if node != self.node => Leader::There(node, group),
+            Some(_) | None => Leader::Nobody,
+        }
+    }
+}
+
+/// Who leads a group.
+pub(super) enum Leader {
+    /// This node.
+    Here(Arc<Tenure>),
+    /// That node, as far as this one knows.
+    There(NodeId, GroupId),
+    /// Nobody that this node knows of, or this node, but its tenure has not begun.
+    Nobody,
+}

@@ -1,0 +1,238 @@
+//! The phase-two driver: carries a decision out, until every branch is done and every owed release acknowledged.
+//!
+//! One task per decided transaction, at the leader of its group. What to do next says [`plan`], from the replicated session
+//! and a [`Run`]; the task does it, and asks again after each answer. So a new leader starts the same task with an empty run
+//! and has no second path: RMs are asked again, which they stand (design, section 5).
+//!
+//! What holds a transaction up holds up no other: a task that waits for a silent RM, for one that is away, or for a lock
+//! home costs its memory. What an RM gets at a time is bounded per channel (`channel`).
+//!
+//! Read on in `step` (the commands and the end), `send` (one request to an RM) and `rest` (the pause after a failure).
+
+mod asked;
+mod rest;
+mod send;
+mod step;
+mod view;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use quorate_core::model::{BranchId, GlobalStatus, TransactionId};
+use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
+use quorate_core::txn::Direction;
+use quorate_world::sync::{mpsc, oneshot};
+use quorate_world::task::{self, JoinHandle};
+
+use super::context::Coordinator;
+use super::events;
+use super::message::{Untold, Way};
+use super::tenure::{Lost, Tenure};
+
+pub use asked::Asked;
+
+/// One decided transaction and what its task remembers.
+struct Drive {
+    coordinator: Arc<Coordinator>,
+    tenure: Arc<Tenure>,
+    transaction: TransactionId,
+    way: Way,
+    /// The TM's request, as long as it waits.
+    waiter: Option<oneshot::Sender<()>>,
+    run: Run,
+    /// Branches whose last attempt met nobody.
+    alone: BTreeSet<BranchId>,
+    /// Branches that are being asked, or rest, in tasks of their own.
+    busy: BTreeSet<BranchId>,
+    /// News from those tasks; made with the first of them.
+    news: Option<(mpsc::UnboundedSender<News>, mpsc::UnboundedReceiver<News>)>,
+    /// Releases that were not acknowledged at once and go on by themselves.
+    releases: Vec<JoinHandle<()>>,
+}
+
+/// What happened to a branch.
+enum News {
+    /// It was asked.
+    Told(BranchId, Result<Reply, Untold>),
+    /// It has rested enough.
+    Rested(BranchId),
+}
+
+impl Coordinator {
+    /// Starts the driver of a decided transaction, unless it has one. `waiter` is told when the TM may be answered; it is
+    /// dropped if there is nothing to wait for.
+    pub(super) fn drive(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        transaction: TransactionId,
+        waiter: Option<oneshot::Sender<()>>,
+    ) {
+        tenure.drive(transaction, || {
+            let drive = Drive {
+                coordinator: self.clone(),
+                tenure: tenure.clone(),
+                transaction,
+                way: Way::Commit,
+                waiter,
+                run: Run::default(),
+                alone: BTreeSet::new(),
+                busy: BTreeSet::new(),
+                news: None,
+                releases: Vec::new(),
+            };
+            task::spawn(drive.run())
+        });
+    }
+
+    /// Planted bug: phase two before the decision.
+    pub(super) fn commit_branches_unasked(self: &Arc<Self>, tenure: &Tenure, transaction: TransactionId) {
+        let requests = tenure.replica.read(|state| view::requests(state, transaction, Way::Commit));
+        for request in requests {
+            let coordinator = self.clone();
+            task::spawn(async move { coordinator.reach_rm(&request).await });
+        }
+    }
+}
+
+impl Drive {
+    async fn run(mut self) {
+        if self.carry_out().await == Err(Lost) {
+            tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone");
+        }
+        self.tenure.driven(self.transaction);
+    }
+
+    async fn carry_out(&mut self) -> Result<(), Lost> {
+        let session = self
+            .tenure
+            .replica
+            .read(|state| state.session(self.transaction).map(|session| (session.direction(), session.status)));
+        match session {
+            Some((Some(Direction::Commit), status)) => {
+                self.way = Way::Commit;
+                self.release_for_commit().await;
+                if status == GlobalStatus::AsyncCommitting {
+                    self.answer();
+                }
+            }
+            Some((Some(Direction::Rollback), _)) => {
+                self.way = Way::Rollback;
+                self.mark_rolling_back();
+                self.release_skipped().await;
+            }
+            Some((None, _)) | None => return Ok(()),
+        }
+        while !self.tenure.is_over() {
+            let next = self
+                .tenure
+                .replica
+                .read(|state| state.session(self.transaction).map(|session| plan(session, &self.run)));
+            match next {
+                Some(Step::Ask(branches)) => self.ask(branches).await,
+                Some(Step::Wait) => self.wait().await,
+                Some(Step::RetryLater) => self.retry_later().await?,
+                Some(Step::Detach) => self.detach().await?,
+                Some(Step::FailForGood { branch, status }) => return self.fail(branch, status).await,
+                Some(Step::Done) => return self.end().await,
+                // An operator was here, or it ended.
+                Some(Step::Nothing) | None => return Ok(()),
+            }
+        }
+        Err(Lost)
+    }
+
+    /// The TM may be answered now.
+    fn answer(&mut self) {
+        if let Some(waiter) = self.waiter.take() {
+            // It may have lost patience.
+            _ = waiter.send(());
+        }
+    }
+
+    /// Asks branches. The usual single one is asked right here, without a task.
+    async fn ask(&mut self, branches: Vec<BranchId>) {
+        let alone = branches.len() == 1 && self.busy.is_empty() && self.run.waiting().next().is_none();
+        for branch in branches {
+            self.run.asked(branch);
+            let repeated = self.run.attempts(branch) > 0;
+            let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch, self.way));
+            let Some(request) = request else { continue };
+            if repeated {
+                self.coordinator.counters.phase_two_repeated.one();
+            }
+            let coordinator = self.coordinator.clone();
+            let told = async move { coordinator.reach_rm(&request).await.map(Reply::Status) };
+            if alone {
+                let told = told.await;
+                return self.take(News::Told(branch, told)).await;
+            }
+            let news = self.news();
+            self.busy.insert(branch);
+            // The driver may be gone when the answer comes.
+            task::spawn(async move { _ = news.send(News::Told(branch, told.await)) });
+        }
+    }
+
+    /// Waits until something happens to a branch. A single one that rests does so right here.
+    async fn wait(&mut self) {
+        let resting: Vec<BranchId> = self.run.waiting().filter(|branch| !self.busy.contains(branch)).collect();
+        if let ([branch], true) = (resting.as_slice(), self.busy.is_empty()) {
+            self.rest(*branch).await;
+            return self.take(News::Rested(*branch)).await;
+        }
+        for branch in resting {
+            let (rest, news) = (self.rest(branch), self.news());
+            self.busy.insert(branch);
+            task::spawn(async move {
+                rest.await;
+                _ = news.send(News::Rested(branch));
+            });
+        }
+        let next = match &mut self.news {
+            Some((_, news)) => news.recv().await,
+            None => None,
+        };
+        match next {
+            Some(news) => self.take(news).await,
+            // Nothing is on its way: a plan that waits for nothing is a bug of the policy.
+            None => panic!("transaction {} waits for nothing", self.transaction),
+        }
+    }
+
+    fn news(&mut self) -> mpsc::UnboundedSender<News> {
+        self.news.get_or_insert_with(mpsc::unbounded_channel).0.clone()
+    }
+
+    async fn take(&mut self, news: News) {
+        let (branch, told) = match news {
+            News::Rested(branch) => {
+                self.busy.remove(&branch);
+                return self.run.wake(branch);
+            }
+            News::Told(branch, told) => (branch, told),
+        };
+        self.busy.remove(&branch);
+        match told {
+            Err(Untold::NoChannel) => _ = self.alone.insert(branch),
+            Ok(_) | Err(Untold::Silent) => _ = self.alone.remove(&branch),
+        }
+        let reply = told.unwrap_or(Reply::Nothing);
+        if let Reply::Status(status) = reply {
+            quorate_world::tap!(events::PhaseTwoAnswered {
+                node: self.coordinator.node,
+                transaction: self.transaction,
+                branch,
+                status,
+            });
+        }
+        let clock_ms = self.tenure.clock_ms().unwrap_or(0);
+        let verdict = self.tenure.replica.read(|state| {
+            state.session(self.transaction).map(|session| self.run.answered(session, branch, reply, clock_ms))
+        });
+        match verdict {
+            Some(Verdict::Done) if self.way == Way::Rollback => self.release_undone(branch).await,
+            Some(Verdict::RetryLater) if self.way == Way::Rollback => self.mark_rolling_back(),
+            Some(Verdict::Done | Verdict::RetryLater | Verdict::FailForGood(_)) | None => {}
+        }
+    }
+}

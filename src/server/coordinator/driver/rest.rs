@@ -1,0 +1,38 @@
+//! The pause after a failed attempt: longer each time, cut short when an RM for the resource appears. Where no RM is there
+//! at all, the branch is parked until one comes.
+
+use quorate_core::model::BranchId;
+use quorate_core::phase_two::back_off::back_off_ms;
+use quorate_world::random;
+use quorate_world::select::select2;
+use quorate_world::time::{Duration, sleep};
+
+use super::{Drive, view};
+
+/// A parked branch looks again after this time, though nothing appeared.
+const PARKED: Duration = Duration::from_secs(60);
+
+impl Drive {
+    /// The pause of a branch. Holds nothing of the driver, so that several may rest side by side.
+    pub(super) fn rest(&self, branch: BranchId) -> impl Future<Output = ()> + Send + use<> {
+        let coordinator = self.coordinator.clone();
+        let parked = self.alone.contains(&branch);
+        let pause = Duration::from_millis(back_off_ms(self.run.attempts(branch), random::u64()));
+        let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch, self.way));
+        async move {
+            let Some(request) = request else { return };
+            let appearance = coordinator.channels.appearance(&request.resource);
+            let appeared = appearance.notified();
+            if !parked {
+                _ = select2(appeared, sleep(pause)).await;
+                return;
+            }
+            let any_application = request.any_application();
+            // It may have come between the attempt and now.
+            if coordinator.channels.best(&request.resource, &request.client, any_application).is_none() {
+                coordinator.counters.phase_two_parked.one();
+                _ = select2(appeared, sleep(PARKED)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! One phase-two request: the best way to an RM, the request, the wait for its answer.
+//!
+//! The channel may be on another node; that node then asks as if it were the driver, under an id of its own.
+
+use std::sync::Arc;
+
+use quorate_core::model::{BranchId, BranchStatus, GroupId};
+use quorate_world::time::{Duration, timeout};
+
+use super::super::channel::Channel;
+use super::super::channels::Place;
+use super::super::context::Coordinator;
+use super::super::events;
+use super::super::message::{PassOnV1, Query, RelayV1, Response, Untold};
+use super::super::nodes;
+use super::asked::Answer;
+use crate::peer::CallError;
+
+/// An RM answers within this time, or it counts as silent (protocol, section 5.5).
+const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+/// Waiting for one's turn on a channel, at most.
+const TURN_PATIENCE: Duration = Duration::from_secs(15);
+/// A relayed request has both, and the way there and back.
+const RELAY_PATIENCE: Duration = Duration::from_secs(32);
+
+impl Coordinator {
+    /// Asks the RM that is best for this branch, wherever it is connected.
+    pub(in super::super) async fn reach_rm(&self, request: &RelayV1) -> Result<BranchStatus, Untold> {
+        let any_application = request.any_application();
+        match self.channels.best(&request.resource, &request.client, any_application) {
+            Some(Place::Here(channel)) => self.ask_rm(&channel, request).await,
+            Some(Place::There(node)) => {
+                self.counters.phase_two_relayed.one();
+                let query = Query::Relay(request.clone());
+                match nodes::ask(&*self.nodes, node, GroupId::META, &query, RELAY_PATIENCE).await {
+                    Ok(Response::Told(status)) => Ok(status),
+                    Ok(Response::Untold(untold)) => Err(untold),
+                    Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => Err(Untold::Silent),
+                    Err(CallError::Unreachable) => {
+                        // Its RMs are of no use until it announces them again; another way may be open.
+                        self.channels.forget(node);
+                        Err(Untold::Silent)
+                    }
+                }
+            }
+            None => Err(Untold::NoChannel),
+        }
+    }
+
+    /// Asks over a channel of this node.
+    pub(in super::super) async fn ask_rm(
+        &self,
+        channel: &Arc<Channel>,
+        request: &RelayV1,
+    ) -> Result<BranchStatus, Untold> {
+        let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
+            return Err(Untold::Silent);
+        };
+        let mut place = self.asked.enter(request.branch, channel.id);
+        quorate_world::tap!(events::PhaseTwoSent {
+            node: self.node,
+            transaction: request.transaction,
+            branch: request.branch,
+            way: request.way,
+        });
+        self.counters.phase_two_sent.one();
+        // Entered first: the connection may be lost between the two.
+        if !channel.request(place.id, &request.message()) {
+            return Err(Untold::NoChannel);
+        }
+        match timeout(ANSWER_PATIENCE, &mut place.answer).await {
+            Ok(Ok(status)) => {
+                self.counters.phase_two_answered.one();
+                Ok(status)
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.counters.phase_two_silent.one();
+                Err(Untold::Silent)
+            }
+        }
+    }
+
+    /// An RM's answer has come in over any connection.
+    pub(in super::super) fn phase_two_answer(&self, id: i32, branch: BranchId, status: BranchStatus) {
+        match self.asked.answered(id, branch, status) {
+            Answer::Taken => {}
+            Answer::Unknown => self.counters.answers_unknown.one(),
+            Answer::Of(residue) => {
+                let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue);
+                match asker {
+                    Some(node) => {
+                        self.counters.answers_passed_on.one();
+                        let answer = Query::PassOn(PassOnV1 { id, branch, status });
+                        nodes::tell(&*self.nodes, node, GroupId::META, &answer);
+                    }
+                    None => self.counters.answers_unknown.one(),
+                }
+            }
+        }
+    }
+}

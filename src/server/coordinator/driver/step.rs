@@ -1,0 +1,147 @@
+//! The steps of a driver that change the state: releases, the statuses in between, the end (lock protocol, rules 12, 13).
+
+use quorate_core::model::{BranchId, BranchStatus, Slot};
+use quorate_core::phase_two::is_skipped;
+use quorate_core::txn::command::{FailV1, ReleaseLocksV1, TransactionV1};
+use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope};
+use quorate_world::task::{self, JoinHandle};
+use quorate_world::time::{Duration, timeout};
+
+use super::super::begin::unreachable_outcome;
+use super::super::events;
+use super::super::tenure::Lost;
+use super::Drive;
+
+/// For so long a lock home is waited for before anything else goes on.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Drive {
+    /// A commit lets all locks go. Those of slots that this group owned at the decision went with it, in its own apply;
+    /// where a slot has come here since, the state shows what is left.
+    pub(super) async fn release_for_commit(&mut self) {
+        let owed: Vec<Slot> = self.tenure.replica.read(|state| {
+            let slots = state.session(self.transaction).map(|session| session.lock_slots()).unwrap_or_default();
+            let is_owed = |slot: &Slot| match state.owns(*slot) {
+                Some(_) => state.holds_of(*slot, self.transaction).next().is_some(),
+                None => true,
+            };
+            slots.into_iter().filter(is_owed).collect()
+        });
+        self.release(owed.into_iter().map(|slot| (slot, ReleaseScope::All)).collect()).await;
+    }
+
+    /// In rollback the locks of a branch go when it is undone; those of branches with nothing to undo at once.
+    pub(super) async fn release_skipped(&mut self) {
+        let skipped = self.releases_of(|branch| is_skipped(branch, Direction::Rollback));
+        self.release(skipped).await;
+    }
+
+    /// The branch is undone.
+    pub(super) async fn release_undone(&mut self, undone: BranchId) {
+        let release = self.releases_of(|branch| branch.branch == undone);
+        self.release(release).await;
+    }
+
+    fn releases_of(&self, wanted: impl Fn(&Branch) -> bool) -> Vec<(Slot, ReleaseScope)> {
+        self.tenure.replica.read(|state| {
+            let session = state.session(self.transaction);
+            let branches = session.into_iter().flat_map(|session| session.branches.values());
+            branches
+                .filter(|branch| wanted(branch))
+                .filter_map(|branch| Some((branch.lock_slot()?, ReleaseScope::Branches(vec![branch.branch]))))
+                .collect()
+        })
+    }
+
+    /// Releases side by side. What is not acknowledged within the patience goes on by itself; the end waits for it.
+    async fn release(&mut self, wanted: Vec<(Slot, ReleaseScope)>) {
+        let mut started: Vec<JoinHandle<()>> = wanted
+            .into_iter()
+            .map(|(slot, scope)| {
+                let (coordinator, tenure) = (self.coordinator.clone(), self.tenure.clone());
+                let release = ReleaseLocksV1 { transaction: self.transaction, slot, scope };
+                task::spawn(async move { coordinator.release(&tenure, release).await })
+            })
+            .collect();
+        if started.is_empty() {
+            return;
+        }
+        let all = async {
+            while let Some(release) = started.last_mut() {
+                _ = release.await;
+                started.pop();
+            }
+        };
+        _ = timeout(RELEASE_PATIENCE, all).await;
+        self.releases.append(&mut started);
+    }
+
+    /// Whoever waits for its rows with a local transaction open is told not to (semantics, section 3.3).
+    pub(super) fn mark_rolling_back(&self) {
+        let homes = self
+            .tenure
+            .replica
+            .read(|state| state.session(self.transaction).map(|session| session.lock_slots()).unwrap_or_default());
+        self.coordinator.mark_rolling_back(self.transaction, homes);
+    }
+
+    /// A failed pass will be repeated: the status says so before the TM is answered.
+    pub(super) async fn retry_later(&mut self) -> Result<(), Lost> {
+        let retry = Command::Retry(TransactionV1 { transaction: self.transaction });
+        self.change_status("Retry", retry).await?;
+        self.answer();
+        Ok(())
+    }
+
+    /// What the TM waits for is done, AT branches are left: the transaction goes on behind the answer.
+    pub(super) async fn detach(&mut self) -> Result<(), Lost> {
+        let detach = Command::Detach(TransactionV1 { transaction: self.transaction });
+        self.change_status("Detach", detach).await?;
+        self.answer();
+        Ok(())
+    }
+
+    /// Phase two has failed for good: the session stays for an operator. Releases that are owed still go out.
+    pub(super) async fn fail(&mut self, branch: BranchId, status: BranchStatus) -> Result<(), Lost> {
+        let fail = Command::Fail(FailV1 { transaction: self.transaction, branch, status });
+        self.change_status("Fail", fail).await?;
+        tracing::error!(transaction = self.transaction.0, branch = branch.0, %status, "phase two failed for good");
+        self.answer();
+        self.await_releases().await;
+        Ok(())
+    }
+
+    /// Everything is done, and every release that is owed was acknowledged (rule 13): the transaction ends.
+    pub(super) async fn end(&mut self) -> Result<(), Lost> {
+        self.await_releases().await;
+        if self.tenure.is_over() {
+            return Err(Lost);
+        }
+        let (node, group, transaction) = (self.coordinator.node, self.tenure.group, self.transaction);
+        quorate_world::tap!(events::Ending { node, group, transaction });
+        self.change_status("End", Command::End(TransactionV1 { transaction })).await?;
+        self.coordinator.counters.ended.one();
+        self.answer();
+        Ok(())
+    }
+
+    async fn await_releases(&mut self) {
+        for release in std::mem::take(&mut self.releases) {
+            // It ends with the tenure at the latest.
+            _ = release.await;
+        }
+    }
+
+    async fn change_status(&self, name: &str, command: Command) -> Result<(), Lost> {
+        match self.tenure.insist(command).await? {
+            Outcome::Now(_) => Ok(()),
+            Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
+            // An operator was faster; the next plan sees it.
+            Outcome::Refused(refusal) => {
+                tracing::warn!(transaction = self.transaction.0, %refusal, "{name} was refused");
+                Err(Lost)
+            }
+            outcome => unreachable_outcome(name, &outcome),
+        }
+    }
+}

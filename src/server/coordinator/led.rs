@@ -1,0 +1,99 @@
+//! Which groups this node leads, and where the others are led as far as it knows.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use quorate_core::model::{GroupId, NodeId};
+use quorate_core::txn::Transactions;
+use quorate_raft::Replica;
+
+use super::guard::locked;
+use super::tenure::Tenure;
+
+/// The groups of this node.
+#[derive(Default)]
+pub struct Led(Mutex<Groups>);
+
+#[derive(Default)]
+struct Groups {
+    replicas: BTreeMap<GroupId, Arc<Replica<Transactions>>>,
+    tenures: BTreeMap<GroupId, Arc<Tenure>>,
+    /// The tenures again, to take turns.
+    ring: Vec<Arc<Tenure>>,
+    turn: usize,
+    /// Leaders of groups without a replica here, as answers told.
+    hints: BTreeMap<GroupId, NodeId>,
+}
+
+impl Led {
+    /// This node has a replica of the group.
+    pub fn attach(&self, group: GroupId, replica: Arc<Replica<Transactions>>) {
+        locked(&self.0).replicas.insert(group, replica);
+    }
+
+    /// No longer.
+    pub fn detach(&self, group: GroupId) {
+        locked(&self.0).replicas.remove(&group);
+    }
+
+    /// This node's replica of a group.
+    pub fn replica(&self, group: GroupId) -> Option<Arc<Replica<Transactions>>> {
+        locked(&self.0).replicas.get(&group).cloned()
+    }
+
+    /// All replicas of this node.
+    pub fn replicas(&self) -> Vec<Arc<Replica<Transactions>>> {
+        locked(&self.0).replicas.values().cloned().collect()
+    }
+
+    /// A tenure serves from now on.
+    pub fn begin(&self, tenure: Arc<Tenure>) {
+        let mut groups = locked(&self.0);
+        groups.tenures.insert(tenure.group, tenure);
+        groups.ring = groups.tenures.values().cloned().collect();
+    }
+
+    /// The tenure of a group is over.
+    pub fn end(&self, group: GroupId) -> Option<Arc<Tenure>> {
+        let mut groups = locked(&self.0);
+        let ended = groups.tenures.remove(&group);
+        groups.ring = groups.tenures.values().cloned().collect();
+        ended
+    }
+
+    /// The tenure of a group, if it is led here.
+    pub fn tenure(&self, group: GroupId) -> Option<Arc<Tenure>> {
+        locked(&self.0).tenures.get(&group).cloned()
+    }
+
+    /// All groups led here, ascending.
+    pub fn tenures(&self) -> Vec<Arc<Tenure>> {
+        locked(&self.0).tenures.values().cloned().collect()
+    }
+
+    /// Takes turns over the groups led here.
+    pub fn next(&self) -> Option<Arc<Tenure>> {
+        let mut groups = locked(&self.0);
+        let turn = groups.turn.checked_rem(groups.ring.len())?;
+        groups.turn = turn + 1;
+        groups.ring.get(turn).cloned()
+    }
+
+    /// The node that leads a group, as far as this node knows: by its own replica, else by what it was told last.
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let groups = locked(&self.0);
+        match groups.replicas.get(&group) {
+            Some(replica) => replica.leadership().borrow().leader,
+            None => groups.hints.get(&group).copied(),
+        }
+    }
+
+    /// A node answered that it doesn't lead a group, and perhaps who does.
+    pub fn hint(&self, group: GroupId, leader: Option<NodeId>) {
+        let mut groups = locked(&self.0);
+        match leader {
+            Some(leader) => groups.hints.insert(group, leader),
+            None => groups.hints.remove(&group),
+        };
+    }
+}

@@ -1,0 +1,126 @@
+//! Row locks of a branch, from both ends: T's leader wants them ([`Coordinator::acquire`]), the lock home's leader gives
+//! them or says who is in the way ([`Coordinator::acquire_at`]). Rules 4, 5 and 7 of the lock protocol.
+
+use std::sync::Arc;
+
+use quorate_core::model::{GlobalStatus, Slot, TransactionId, hash, lock_key};
+use quorate_core::txn::command::AcquireLocksV1;
+use quorate_core::txn::status::{self, Direction};
+use quorate_core::txn::{Command, Conflict, Outcome, Refusal};
+use quorate_world::time::{Instant, timeout};
+
+use super::begin::unreachable_outcome;
+use super::context::{Coordinator, Leader};
+use super::message::{Query, RefusedV1, Response};
+use super::nodes;
+use super::route::Pause;
+use super::tenure::{Lost, Tenure};
+
+/// What the lock home says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Locks {
+    /// The rows are held for the branch.
+    Acquired,
+    /// Somebody is in the way, and held the row already when the lock home was asked: nothing was taken.
+    Refused(RefusedV1),
+    /// They cannot be had, and never will.
+    Unable(String),
+}
+
+impl Coordinator {
+    /// Asks the lock home, wherever it is now, until it has answered; nothing: not until then, and the locks may be taken.
+    pub(super) async fn acquire(&self, locks: &AcquireLocksV1, until: Instant) -> Option<Locks> {
+        let slot = hash::lock_slot(&locks.resource);
+        let mut pause = Pause::new();
+        loop {
+            let changed = self.changed.notified();
+            let answer = match self.leader_of(slot) {
+                Leader::Here(tenure) => self.acquire_at(&tenure, locks).await.ok(),
+                Leader::There(node, group) => {
+                    let patience = until.saturating_duration_since(Instant::now());
+                    let query = Query::Acquire(locks.clone());
+                    match nodes::ask(&*self.nodes, node, group, &query, patience).await {
+                        Ok(Response::Acquired) => Some(Locks::Acquired),
+                        Ok(Response::Refused(refused)) => Some(Locks::Refused(refused)),
+                        Ok(Response::Unable(why)) => Some(Locks::Unable(why)),
+                        Ok(Response::Elsewhere(leader)) => {
+                            self.led.hint(group, leader);
+                            None
+                        }
+                        Ok(_) | Err(_) => None,
+                    }
+                }
+                Leader::Nobody => None,
+            };
+            if answer.is_some() {
+                return answer;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            // The same branch again: the home may have moved, and asking twice does no harm (rule 9).
+            _ = timeout(left.min(pause.next()), changed).await;
+        }
+    }
+
+    /// Serves an acquire in the group that owns the lock slot.
+    pub(super) async fn acquire_at(&self, tenure: &Arc<Tenure>, locks: &AcquireLocksV1) -> Result<Locks, Lost> {
+        let rows = match lock_key::parse(&locks.lock_keys) {
+            Ok(rows) => rows,
+            Err(error) => return Ok(Locks::Unable(error.to_string())),
+        };
+        let slot = hash::lock_slot(&locks.resource);
+        let seen = tenure.replica.read(|transactions| {
+            transactions.owns(slot).map(|_| transactions.conflict(locks.transaction, &locks.resource, &rows))
+        });
+        match seen {
+            None => return Err(Lost),
+            // A stale no is safe, and costs no entry (rule 5).
+            Some(Some(conflict)) => {
+                self.counters.lock_conflicts_early.one();
+                return Ok(Locks::Refused(self.refused(tenure, conflict)));
+            }
+            Some(None) => {}
+        }
+        match tenure.propose(Command::AcquireLocks(locks.clone())).await? {
+            Outcome::Acquired => Ok(Locks::Acquired),
+            Outcome::Refused(Refusal::Conflict(conflict)) => Ok(Locks::Refused(self.refused(tenure, conflict))),
+            Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
+            Outcome::Refused(refusal) => Ok(Locks::Unable(refusal.to_string())),
+            outcome => unreachable_outcome("AcquireLocks", &outcome),
+        }
+    }
+
+    /// Completes a conflict with what this node knows of its holder.
+    pub(super) fn refused(&self, tenure: &Tenure, conflict: Conflict) -> RefusedV1 {
+        self.suspect(tenure, &conflict);
+        let rolling_back = tenure.is_rolling_back(conflict.holder) || self.seems_rolling_back(conflict.holder);
+        RefusedV1 { conflict, rolling_back }
+    }
+
+    /// This node's replica of the holder's group may know, perhaps a little late: good enough for a hint.
+    fn seems_rolling_back(&self, holder: TransactionId) -> bool {
+        let replica = self.group_of(holder.slot()).and_then(|group| self.led.replica(group));
+        replica.is_some_and(|replica| {
+            replica.read(|transactions| transactions.standing(holder).is_some_and(is_rolling_back))
+        })
+    }
+
+    /// Tells the lock homes of a transaction that it rolls back: a hint, neither logged nor waited for.
+    pub(super) fn mark_rolling_back(&self, transaction: TransactionId, homes: impl IntoIterator<Item = Slot>) {
+        for slot in homes {
+            match self.leader_of(slot) {
+                Leader::Here(tenure) => tenure.note_rolling_back(transaction),
+                Leader::There(node, group) => {
+                    nodes::tell(&*self.nodes, node, group, &Query::MarkRollingBack(transaction));
+                }
+                Leader::Nobody => {}
+            }
+        }
+    }
+}
+
+fn is_rolling_back(status: GlobalStatus) -> bool {
+    status::direction(status) == Some(Direction::Rollback)
+}

@@ -1,0 +1,57 @@
+//! The coordinator: requests of clients become commands of a group, outcomes become replies, decisions become phase two.
+//!
+//! The loop, whole. The listener hands over decoded frames ([`Coordinator::receive`]). `request` turns a message into an
+//! [`ask::Ask`]; `route` finds the slot's group and serves it here, if this node leads the group, or forwards it once to the
+//! leader, or parks it until there is one. Served here means: `begin`, `register`, `decide` or `query`, each of which
+//! proposes a command to the group's replica and reads the outcome. `reply` turns what came of it into the message that
+//! the client's version understands, and it leaves on the connection it came in on.
+//!
+//! Leading is a `tenure`: what a leader remembers beside the replicated state. `term` follows raft: a tenure begins when
+//! the leader's `Lead` is applied, and with it its `timers`, the `driver`s of every unfinished transaction, the `audit` of old
+//! locks; it ends with the leadership, and everything volatile with it. `locks` and `release` are the two sides of the row
+//! locks, whose home may be another group on another node; `serve` is the door for other nodes, `message` their
+//! language; `announce` tells them which RMs this node holds.
+//!
+//! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
+//! Deliberately not here: sockets and frames (`listener`), connections between nodes (`peer`), HTTP (`admin`).
+
+pub mod ask;
+pub mod channel;
+pub mod channels;
+pub mod counters;
+pub mod events;
+pub mod mask;
+pub mod message;
+pub mod nodes;
+pub mod outbox;
+
+mod announce;
+mod audit;
+mod begin;
+mod context;
+mod dealer;
+mod decide;
+mod driver;
+mod guard;
+mod led;
+mod locks;
+mod query;
+mod receive;
+mod register;
+mod release;
+mod reply;
+mod request;
+mod route;
+mod serve;
+mod tenure;
+mod term;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+pub use channel::Channel;
+pub use context::{Coordinator, CoordinatorContext};
+pub use counters::Counts;
+pub use nodes::Nodes;
+pub use outbox::Outbox;

@@ -1,0 +1,182 @@
+//! Frames on their way out over one connection.
+//!
+//! The coordinator encodes straight into the buffer that the connection's writer hands to the socket: no queue of little
+//! buffers, and one write for all that gathered meanwhile. Bounded in bytes; a client that doesn't read what it asked
+//! for loses its connection, nobody else is delayed.
+//!
+//! Some clients cannot stand two frames in one read (protocol, section 7.1, and `seata-go`), so a connection may ask for its
+//! frames *apart*: one at a time.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use bytes::{Bytes, BytesMut};
+use quorate_world::sync::Notify;
+
+use super::guard::locked;
+
+/// What may wait for a client that does not read.
+pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
+
+/// The way out of one connection. The listener takes from it, everybody else puts in.
+#[derive(Default)]
+pub struct Outbox {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    bytes: BytesMut,
+    /// Lengths of the frames in `bytes`; kept only while they are to be written apart.
+    lengths: VecDeque<usize>,
+    apart: bool,
+    closed: bool,
+    overrun: bool,
+}
+
+impl Outbox {
+    /// An open, empty one.
+    pub fn new() -> Outbox {
+        Outbox::default()
+    }
+
+    /// Puts in what `write` encodes. Whatever it left behind when it fails is taken back. False: closed, or failed.
+    pub fn put<E>(&self, write: impl FnOnce(&mut BytesMut) -> Result<(), E>) -> bool {
+        {
+            let mut waiting = locked(&self.waiting);
+            if waiting.closed {
+                return false;
+            }
+            let before = waiting.bytes.len();
+            if write(&mut waiting.bytes).is_err() {
+                waiting.bytes.truncate(before);
+                return false;
+            }
+            let length = waiting.bytes.len() - before;
+            if waiting.apart {
+                waiting.lengths.push_back(length);
+            }
+            if waiting.bytes.len() > OUTBOX_BYTES_MAX {
+                waiting.closed = true;
+                waiting.overrun = true;
+                waiting.bytes.clear();
+                waiting.lengths.clear();
+            }
+        }
+        self.wake.notify_one();
+        true
+    }
+
+    /// From here on each frame is written by itself (or no longer).
+    pub fn keep_apart(&self, apart: bool) {
+        let mut waiting = locked(&self.waiting);
+        if waiting.apart == apart {
+            return;
+        }
+        waiting.apart = apart;
+        waiting.lengths.clear();
+        if apart && !waiting.bytes.is_empty() {
+            let whole = waiting.bytes.len();
+            waiting.lengths.push_back(whole);
+        }
+    }
+
+    /// What to write next; waits for it. Nothing: closed and everything has been taken.
+    pub async fn next(&self) -> Option<Bytes> {
+        loop {
+            {
+                let mut waiting = locked(&self.waiting);
+                if let Some(bytes) = waiting.take() {
+                    return Some(bytes);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    /// No more goes in; the writer ends once it has taken what is there. That closes the connection.
+    pub fn close(&self) {
+        locked(&self.waiting).closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits until the bound was passed: what has not been taken is lost, and what is being written is not worth it.
+    pub async fn overrun(&self) {
+        while !self.is_overrun() {
+            self.wake.notified().await;
+        }
+    }
+
+    /// Was the bound passed?
+    pub fn is_overrun(&self) -> bool {
+        locked(&self.waiting).overrun
+    }
+
+    /// Has somebody closed it?
+    pub fn is_closed(&self) -> bool {
+        locked(&self.waiting).closed
+    }
+}
+
+impl Waiting {
+    fn take(&mut self) -> Option<Bytes> {
+        if self.bytes.is_empty() {
+            return None;
+        }
+        match self.lengths.pop_front() {
+            Some(length) if self.apart => Some(self.bytes.split_to(length).freeze()),
+            Some(_) | None => Some(self.bytes.split().freeze()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(outbox: &Outbox, text: &'static [u8]) -> bool {
+        outbox.put(|out| {
+            out.extend_from_slice(text);
+            Ok::<(), ()>(())
+        })
+    }
+
+    fn take(outbox: &Outbox) -> Option<Bytes> {
+        locked(&outbox.waiting).take()
+    }
+
+    #[test]
+    fn gathers_or_keeps_apart() {
+        let outbox = Outbox::new();
+        assert!(put(&outbox, b"one") && put(&outbox, b"two"));
+        assert_eq!(take(&outbox).as_deref(), Some(b"onetwo".as_slice()));
+        outbox.keep_apart(true);
+        assert!(put(&outbox, b"one") && put(&outbox, b"two"));
+        assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
+        assert_eq!(take(&outbox).as_deref(), Some(b"two".as_slice()));
+        assert_eq!(take(&outbox), None);
+    }
+
+    #[test]
+    fn a_failed_frame_leaves_nothing() {
+        let outbox = Outbox::new();
+        assert!(put(&outbox, b"one"));
+        let failed = outbox.put(|out| {
+            out.extend_from_slice(b"half");
+            Err(())
+        });
+        assert!(!failed);
+        assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
+    }
+
+    #[test]
+    fn nothing_goes_into_a_closed_one() {
+        let outbox = Outbox::new();
+        outbox.close();
+        assert!(!put(&outbox, b"late"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Questions and reports: status, Saga report, branch report, lock query.
+//!
+//! What is only read is read after the leader has made sure that it leads, one round for all that wait
+//! (semantics, W14).
+
+use std::sync::Arc;
+
+use quorate_core::model::{BranchId, ExceptionCode, GlobalStatus, Slot, TransactionId, hash, lock_key};
+use quorate_core::txn::command::ReportBranchV1;
+use quorate_core::txn::{Command, Outcome, Refusal, Transactions, answer};
+
+use super::ask::{Failure, LockQueryAsk, Reply, ReportBranchAsk};
+use super::begin::unreachable_outcome;
+use super::context::Coordinator;
+use super::request::no_such_transaction;
+use super::tenure::{Lost, Tenure};
+
+impl Coordinator {
+    /// Where a transaction stands.
+    pub(super) async fn status(&self, tenure: &Arc<Tenure>, transaction: TransactionId) -> Result<Reply, Lost> {
+        let standing = standing(tenure, transaction).await?;
+        Ok(Reply::Standing(standing.map_or(answer::UNKNOWN, answer::status_answer)))
+    }
+
+    /// A Saga engine reports. Only Sagas may be told how they stand, and there are none yet.
+    pub(super) async fn report(
+        &self,
+        tenure: &Arc<Tenure>,
+        transaction: TransactionId,
+        reported: GlobalStatus,
+    ) -> Result<Reply, Lost> {
+        let standing = standing(tenure, transaction).await?;
+        Ok(Reply::Standing(answer::report_answer(standing, reported)))
+    }
+
+    /// An RM reports how phase one went. Stored, and nothing else happens.
+    pub(super) async fn report_branch(&self, tenure: &Arc<Tenure>, ask: &ReportBranchAsk) -> Result<Reply, Lost> {
+        let ReportBranchAsk { transaction, branch, status, application_data } = ask.clone();
+        let report = ReportBranchV1 { transaction, branch, status, application_data };
+        let refusal = match tenure.propose(Command::ReportBranch(report)).await? {
+            Outcome::Done => return Ok(Reply::Reported),
+            Outcome::Refused(refusal) => refusal,
+            outcome => unreachable_outcome("ReportBranch", &outcome),
+        };
+        let failure = match refusal {
+            Refusal::NotOwner { .. } | Refusal::OldTenure { .. } => return Err(Lost),
+            Refusal::NoSuchTransaction | Refusal::NotActive { .. } => no_such_transaction(transaction),
+            Refusal::NoSuchBranch => no_such_branch(transaction, branch),
+            other => Failure::new(ExceptionCode::BranchReportFailed, other.to_string()),
+        };
+        Ok(failure.into())
+    }
+
+    /// Are these rows free, or held by the asker? Asked of the lock home.
+    pub(super) async fn lock_query(&self, tenure: &Arc<Tenure>, ask: &LockQueryAsk) -> Result<Reply, Lost> {
+        // The text was parsed when it came in; a text that no longer parses is not this node's.
+        let Ok(rows) = lock_key::parse(&ask.lock_keys) else { return Ok(Reply::Lockable(false)) };
+        let asker = ask.transaction.unwrap_or(TransactionId(0));
+        let conflict = confirmed(tenure, hash::lock_slot(&ask.resource), |transactions| {
+            transactions.conflict(asker, &ask.resource, &rows)
+        });
+        Ok(Reply::Lockable(conflict.await?.is_none()))
+    }
+}
+
+async fn standing(tenure: &Tenure, transaction: TransactionId) -> Result<Option<GlobalStatus>, Lost> {
+    confirmed(tenure, transaction.slot(), |transactions| transactions.standing(transaction)).await
+}
+
+/// What the state says of a slot that it owns, once it is certain that nobody else owns it.
+pub(super) async fn confirmed<R>(
+    tenure: &Tenure,
+    slot: Slot,
+    look: impl FnOnce(&Transactions) -> R,
+) -> Result<R, Lost> {
+    tenure.confirm().await?;
+    let seen = tenure.replica.read(|transactions| transactions.owns(slot).map(|_| look(transactions)));
+    match seen {
+        Some(seen) if !tenure.is_over() => Ok(seen),
+        Some(_) | None => Err(Lost),
+    }
+}
+
+fn no_such_branch(transaction: TransactionId, branch: BranchId) -> Failure {
+    let text = format!("no branch {branch} in global transaction {transaction}");
+    Failure::new(ExceptionCode::BranchTransactionNotExist, text)
+}

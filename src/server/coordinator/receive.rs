@@ -1,0 +1,249 @@
+//! From the listener: connections come and go, frames come in.
+//!
+//! Registrations and heartbeats are served at once and in order; every request becomes a task of its own, because its
+//! answer may take as long as a raft round or a whole phase two, and nothing in the protocol wants an order.
+
+use quorate_world::net::SocketAddr;
+use std::sync::Arc;
+
+use quorate_core::model::limits;
+use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResult};
+use quorate_world::task::{self, JoinHandle};
+use quorate_world::time::{Duration, Instant};
+
+use super::ask::Reply;
+use super::channel::{Channel, Identity, Roles};
+use super::context::Coordinator;
+use super::events;
+use super::outbox::Outbox;
+use super::reply::{self, Question};
+use super::request::{self, Request};
+
+/// A request may overtake the registration by so much (`seata-go`); later the connection is closed, as in Seata.
+const REGISTRATION_PATIENCE: Duration = Duration::from_secs(1);
+/// Clients give up after 30 s, 15 s and 20 s (protocol, section 5.5).
+const TM_PATIENCE: Duration = Duration::from_secs(25);
+const RM_PATIENCE: Duration = Duration::from_secs(12);
+const BOTH_PATIENCE: Duration = Duration::from_secs(17);
+
+impl Coordinator {
+    /// A client has connected; its answers go to `out`.
+    pub fn connect(&self, peer: SocketAddr, out: Arc<Outbox>) -> Arc<Channel> {
+        self.channels.open(|id| Channel::new(id, peer, out))
+    }
+
+    /// The connection is gone. Nothing happens to any transaction.
+    pub fn disconnect(&self, channel: &Arc<Channel>) {
+        channel.out.close();
+        self.channels.close(channel);
+        self.asked.lost(channel.id);
+    }
+
+    /// A frame has come in. Never waits.
+    pub fn receive(self: &Arc<Self>, channel: &Arc<Channel>, decoded: Decoded) {
+        match decoded {
+            Decoded::Heartbeat(head) => _ = channel.pong(&head),
+            Decoded::Message(head, message) => self.message(channel, head, message),
+            // The frame is lost, the registration stays (semantics, W31).
+            Decoded::Opaque(..) => self.counters.undecodable.one(),
+            Decoded::Undecodable(_, error) => {
+                self.counters.undecodable.one();
+                tracing::debug!(peer = %channel.peer, %error, "a message could not be decoded");
+            }
+        }
+    }
+
+    fn message(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, message: Message) {
+        match message {
+            Message::RegisterTm(registration) => self.register_tm(channel, &head, registration),
+            Message::RegisterRm { registration, resource_ids } => {
+                self.register_rm(channel, &head, registration, &resource_ids);
+            }
+            Message::UnregisterRm { resource_ids, .. } => {
+                self.channels.unregister(channel, &resources(&resource_ids));
+                let result = RegistrationResult::accepted(self.version.clone());
+                _ = channel.answer(&head, &Message::UnregisterRmResult(result));
+            }
+            Message::BranchCommitResult { branch_id, status, .. }
+            | Message::BranchRollbackResult { branch_id, status, .. } => {
+                self.phase_two_answer(head.request_id, branch_id, status);
+            }
+            Message::Merged { messages, ids } => self.merged(channel, head, messages, ids),
+            request => match request::question(&request) {
+                Some(question) => self.single(channel, head, question, request),
+                None => self.counters.rejected.one(),
+            },
+        }
+    }
+
+    fn register_tm(&self, channel: &Channel, head: &Head, registration: Registration) {
+        let result = match self.identity(channel, &registration) {
+            Ok(identity) => {
+                channel.register_tm(head, identity);
+                RegistrationResult::accepted(self.version.clone())
+            }
+            Err(why) => RegistrationResult::refused(self.version.clone(), why),
+        };
+        _ = channel.answer(head, &Message::RegisterTmResult(result));
+    }
+
+    fn register_rm(&self, channel: &Channel, head: &Head, registration: Registration, resource_ids: &str) {
+        let resources = resources(resource_ids);
+        let too_long = resources.iter().any(|resource| resource.len() > limits::NAME_BYTES_MAX);
+        let result = match self.identity(channel, &registration) {
+            Ok(_) if too_long => {
+                let why = format!("a resource id may have at most {} bytes", limits::NAME_BYTES_MAX);
+                RegistrationResult::refused(self.version.clone(), why)
+            }
+            Ok(identity) => {
+                let application = identity.application.clone();
+                channel.register_rm(head, identity);
+                self.channels.register(channel, &application, &resources);
+                RegistrationResult::accepted(self.version.clone())
+            }
+            Err(why) => RegistrationResult::refused(self.version.clone(), why),
+        };
+        _ = channel.answer(head, &Message::RegisterRmResult(result));
+    }
+
+    fn identity(&self, channel: &Channel, registration: &Registration) -> Result<Identity, String> {
+        let Registration { version, application_id, service_group, extra_data } = registration;
+        if [version, application_id, service_group].iter().any(|text| text.len() > limits::NAME_BYTES_MAX) {
+            return Err(format!("names of a registration may have at most {} bytes", limits::NAME_BYTES_MAX));
+        }
+        if extra_data.len() > limits::EXTRA_DATA_BYTES_MAX {
+            return Err(format!("extra data may have at most {} bytes", limits::EXTRA_DATA_BYTES_MAX));
+        }
+        Ok(Identity {
+            application: application_id.as_str().into(),
+            service_group: service_group.as_str().into(),
+            client: format!("{application_id}:{}:{}", channel.peer.ip(), channel.peer.port()).into(),
+            version: quorate_core::wire::ClientVersion::parse(version),
+        })
+    }
+
+    fn single(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, question: Question, request: Message) {
+        let (coordinator, channel) = (self.clone(), channel.clone());
+        task::spawn(async move {
+            if let Some(answer) = coordinator.serve_request(&channel, question, request).await {
+                channel.answer(&head, &answer);
+            }
+        });
+    }
+
+    /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
+    /// status (Java's RM cannot read a single status result), get one answer with all of them, in order.
+    fn merged(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, messages: Vec<Message>, ids: Option<Vec<i32>>) {
+        if messages.is_empty() || messages.len() > limits::MERGED_REQUESTS_MAX {
+            return self.counters.rejected.one();
+        }
+        let singly = channel.identity().is_some_and(|identity| identity.version.takes_single_results())
+            && !messages.iter().any(|message| matches!(message, Message::GlobalStatus { .. }));
+        match ids.filter(|_| singly) {
+            Some(ids) => {
+                for (message, id) in messages.into_iter().zip(ids) {
+                    let Some(question) = request::question(&message) else { continue };
+                    let mut head = head.clone();
+                    head.request_id = id;
+                    self.single(channel, head, question, message);
+                }
+            }
+            None => self.merged_together(channel, head, messages),
+        }
+    }
+
+    fn merged_together(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, messages: Vec<Message>) {
+        let children: Vec<JoinHandle<Option<Message>>> = messages
+            .into_iter()
+            .map(|message| {
+                let (coordinator, channel) = (self.clone(), channel.clone());
+                task::spawn(async move {
+                    let question = request::question(&message)?;
+                    coordinator.serve_request(&channel, question, message).await
+                })
+            })
+            .collect();
+        let channel = channel.clone();
+        task::spawn(async move {
+            let mut messages = Vec::with_capacity(children.len());
+            for child in children {
+                // Clients find answers by position: one that is missing makes all of them useless.
+                let Ok(Some(message)) = child.await else { return };
+                messages.push(message);
+            }
+            channel.answer(&head, &Message::MergeResult { messages });
+        });
+    }
+
+    /// One request, from its message to the message of its answer; nothing: silence is the answer.
+    async fn serve_request(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        question: Question,
+        request: Message,
+    ) -> Option<Message> {
+        let identity = match channel.identity() {
+            Some(identity) => identity,
+            None => {
+                let identity = channel.await_registration(REGISTRATION_PATIENCE).await;
+                if identity.is_none() {
+                    self.counters.rejected.one();
+                    channel.out.close();
+                }
+                identity?
+            }
+        };
+        self.count(question);
+        let until = Instant::now() + patience(channel.roles());
+        let (reply, transaction) = match request::read(request, &identity, &self.advertise) {
+            Request::Ask(ask) => {
+                let transaction = ask.transaction();
+                (self.answer(ask, until).await, transaction)
+            }
+            Request::Settled(reply) => (Some(reply), None),
+            Request::Other => (None, None),
+        };
+        // A later answer harms `seata-go` and nobody waits for it (clients/go, note 7).
+        let Some(reply) = reply.filter(|_| Instant::now() <= until) else {
+            self.counters.unanswered.one();
+            return None;
+        };
+        if let Reply::Failed(_) = &reply {
+            self.counters.refusals.one();
+        }
+        quorate_world::tap!(events::Answered {
+            node: self.node,
+            channel: channel.id.0,
+            question,
+            transaction,
+            reply: reply.clone(),
+        });
+        Some(reply::write(question, reply, &self.advertise, identity.version))
+    }
+
+    fn count(&self, question: Question) {
+        let counter = match question {
+            Question::Begin => &self.counters.begins,
+            Question::Commit => &self.counters.commits,
+            Question::Rollback => &self.counters.rollbacks,
+            Question::Status => &self.counters.status_queries,
+            Question::Report => &self.counters.reports,
+            Question::Register => &self.counters.branch_registers,
+            Question::ReportBranch => &self.counters.branch_reports,
+            Question::LockQuery => &self.counters.lock_queries,
+        };
+        counter.one();
+    }
+}
+
+fn patience(roles: Roles) -> Duration {
+    match roles {
+        Roles::None | Roles::Tm => TM_PATIENCE,
+        Roles::Rm => RM_PATIENCE,
+        Roles::Both => BOTH_PATIENCE,
+    }
+}
+
+fn resources(list: &str) -> Vec<Arc<str>> {
+    list.split(',').filter(|resource| !resource.is_empty()).map(Arc::from).collect()
+}

@@ -1,0 +1,389 @@
+//! BranchRegister: rules 5 to 9 of the lock protocol, in their order.
+//!
+//! With the lock home in the transaction's own group, one command does both halves. Otherwise the two halves run side by side,
+//! or locks first if the transaction was refused a moment ago. The RM is told "success" when both are applied and the
+//! transaction is still undecided, "no" when the branch is given up, and nothing while its fate is open.
+
+use std::sync::Arc;
+
+use quorate_core::model::{BranchId, BranchType, ExceptionCode, Fence, GlobalStatus, hash, lock_key};
+use quorate_core::txn::command::{AcquireLocksV1, BranchV1, RegisterBranchV1, ReleaseLocksV1};
+use quorate_core::txn::{Command, Conflict, Outcome, Refusal, ReleaseScope, Transactions};
+use quorate_world::select::{Either2, select2};
+use quorate_world::time::Instant;
+use std::pin::pin;
+
+use super::ask::{Failure, RegisterAsk, Reply};
+use super::begin::unreachable_outcome;
+use super::context::Coordinator;
+use super::events;
+use super::locks::Locks;
+use super::message::RefusedV1;
+use super::request::no_such_transaction;
+use super::tenure::{Lost, Tenure};
+
+/// What the applied state says of a register before anything is proposed.
+enum Look {
+    /// Register it under this fence. The lock home is this group (true), or another.
+    Go(Fence, bool),
+    /// A row is held by somebody else. The lock home is this group.
+    Conflict(Conflict),
+    /// The transaction takes no branch.
+    Refuse(Failure),
+}
+
+/// What came of the branch's half in the transaction's own group.
+enum Half {
+    /// It is in the list.
+    Registered,
+    /// The rows are not free (one command for both halves).
+    Conflict(Conflict),
+    /// The lock slot or the transaction's is owned elsewhere by now, or the id was too old: begin again.
+    Again,
+    /// Refused for good.
+    Refused(Failure),
+}
+
+impl Coordinator {
+    /// Registers a branch and takes its locks.
+    pub(super) async fn register(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        ask: &RegisterAsk,
+        until: Instant,
+    ) -> Result<Reply, Lost> {
+        loop {
+            let (fence, home_here) = match look(tenure, ask)? {
+                Look::Go(fence, home_here) => (fence, home_here),
+                Look::Conflict(conflict) => {
+                    self.counters.lock_conflicts_early.one();
+                    return Ok(self.conflict(tenure, ask, &self.refused(tenure, conflict)));
+                }
+                // A no must be true, so the leader makes sure that it leads; what it says then is said by the log.
+                Look::Refuse(_) => {
+                    tenure.confirm().await?;
+                    match look(tenure, ask)? {
+                        Look::Refuse(failure) => return Ok(failure.into()),
+                        Look::Go(..) | Look::Conflict(_) => continue,
+                    }
+                }
+            };
+            let branch = tenure.mint(ask.transaction).await?;
+            let answer = match ask.locks && !home_here {
+                true => self.register_apart(tenure, ask, branch, fence, until).await?,
+                false => self.register_whole(tenure, ask, branch, fence).await?,
+            };
+            if let Some(reply) = answer {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// One command: no locks at all, or their home is here (rule 6). Nothing: begin again.
+    async fn register_whole(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        ask: &RegisterAsk,
+        branch: BranchId,
+        fence: Fence,
+    ) -> Result<Option<Reply>, Lost> {
+        let half = register_half(tenure, branch, command(ask, branch, fence, ask.locks)).await.inspect_err(|_| {
+            // Never in the queue, or the leadership is gone and pending with it; a busy queue is asked again.
+            tenure.give_up(branch);
+        })?;
+        match half {
+            Half::Registered => self.acknowledge(tenure, ask, branch).map(Some),
+            Half::Conflict(conflict) => {
+                tenure.forget(branch);
+                Ok(Some(self.conflict(tenure, ask, &self.refused(tenure, conflict))))
+            }
+            Half::Again => {
+                tenure.forget(branch);
+                Ok(None)
+            }
+            Half::Refused(failure) => {
+                tenure.forget(branch);
+                Ok(Some(failure.into()))
+            }
+        }
+    }
+
+    /// Two halves in two groups (rules 5 and 7). Nothing: begin again.
+    async fn register_apart(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        ask: &RegisterAsk,
+        branch: BranchId,
+        fence: Fence,
+        until: Instant,
+    ) -> Result<Option<Reply>, Lost> {
+        let locks = AcquireLocksV1 {
+            transaction: ask.transaction,
+            branch,
+            fence,
+            resource: ask.resource.clone(),
+            lock_keys: ask.lock_keys.clone(),
+        };
+        let register = command(ask, branch, fence, false);
+        if tenure.is_contended(ask.transaction) {
+            let acquired = self.acquire(&locks, until).await;
+            if acquired != Some(Locks::Acquired) {
+                // Nothing was proposed: the branch needs no removal (rule 9).
+                let reply = self.refuse(tenure, ask, branch, acquired);
+                tenure.forget(branch);
+                return Ok(reply);
+            }
+            let half =
+                register_half(tenure, branch, register).await.inspect_err(|_| self.abandon(tenure, ask, branch))?;
+            return self.both(tenure, ask, branch, half, acquired).await;
+        }
+        let half = pin!(register_half(tenure, branch, register));
+        let mut half = half;
+        let mut acquire = pin!(self.acquire(&locks, until));
+        let (half, acquired) = match select2(half.as_mut(), acquire.as_mut()).await {
+            Either2::First(Ok(Half::Registered)) => (Ok(Half::Registered), acquire.await),
+            // Refused: what the lock home says no longer matters.
+            Either2::First(other) => (other, None),
+            Either2::Second(acquired) => (half.await, acquired),
+        };
+        let half = half.inspect_err(|_| self.abandon(tenure, ask, branch))?;
+        self.both(tenure, ask, branch, half, acquired).await
+    }
+
+    /// Both halves are known.
+    async fn both(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        ask: &RegisterAsk,
+        branch: BranchId,
+        half: Half,
+        acquired: Option<Locks>,
+    ) -> Result<Option<Reply>, Lost> {
+        match (half, acquired) {
+            (Half::Registered, Some(Locks::Acquired)) => self.acknowledge(tenure, ask, branch).map(Some),
+            (Half::Registered, acquired) => {
+                let reply = self.refuse(tenure, ask, branch, acquired);
+                self.remove(tenure, ask, branch)?;
+                Ok(reply)
+            }
+            (Half::Again, _) => {
+                self.abandon(tenure, ask, branch);
+                tenure.forget(branch);
+                Ok(None)
+            }
+            (Half::Refused(failure), _) => {
+                self.abandon(tenure, ask, branch);
+                tenure.forget(branch);
+                Ok(Some(failure.into()))
+            }
+            (Half::Conflict(conflict), _) => panic!("a register without locks met {conflict:?}"),
+        }
+    }
+
+    /// Success, if the transaction is still undecided at this moment (rule 8).
+    fn acknowledge(self: &Arc<Self>, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
+        let standing = tenure.replica.read(|transactions| transactions.standing(ask.transaction));
+        if standing != Some(GlobalStatus::Begin) {
+            // The branch stays in the list, as one that nobody works on (rule 10).
+            self.abandon(tenure, ask, branch);
+            tenure.forget(branch);
+            return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
+        }
+        if !tenure.acknowledge(branch) {
+            return Err(Lost);
+        }
+        quorate_world::tap!(events::BranchAcknowledged {
+            node: self.node,
+            group: tenure.group,
+            tenure: tenure.term,
+            transaction: ask.transaction,
+            branch,
+        });
+        Ok(Reply::Registered(branch))
+    }
+
+    /// The lock home refused, or was not heard: the branch is given up. The RM is told only what is certain.
+    fn refuse(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        ask: &RegisterAsk,
+        branch: BranchId,
+        acquired: Option<Locks>,
+    ) -> Option<Reply> {
+        match acquired {
+            Some(Locks::Refused(refused)) => {
+                tenure.give_up(branch);
+                self.tap_given_up(ask, branch);
+                Some(self.conflict(tenure, ask, &refused))
+            }
+            Some(Locks::Unable(why)) => {
+                self.abandon(tenure, ask, branch);
+                Some(Failure::new(ExceptionCode::FailedToAddBranch, why).into())
+            }
+            Some(Locks::Acquired) | None => {
+                self.abandon(tenure, ask, branch);
+                let text = format!("the row locks of {} could not be had in time", super::mask::Masked(&ask.resource));
+                Some(Failure::new(ExceptionCode::FailedToAddBranch, text).into())
+            }
+        }
+    }
+
+    /// Gives the branch up and lets go of what it may hold, once and without waiting: the audit finds what is left.
+    fn abandon(self: &Arc<Self>, tenure: &Tenure, ask: &RegisterAsk, branch: BranchId) {
+        tenure.give_up(branch);
+        self.tap_given_up(ask, branch);
+        if ask.locks {
+            self.release_once(ReleaseLocksV1 {
+                transaction: ask.transaction,
+                slot: hash::lock_slot(&ask.resource),
+                scope: ReleaseScope::Branches(vec![branch]),
+            });
+        }
+    }
+
+    fn tap_given_up(&self, ask: &RegisterAsk, branch: BranchId) {
+        self.counters.branches_given_up.one();
+        quorate_world::tap!(events::BranchGivenUp { node: self.node, transaction: ask.transaction, branch });
+    }
+
+    /// Takes a branch out of the list that nobody was told of. Once it is in the queue every decision stands behind it, so
+    /// the refusal may be answered (rule 9); it stays pending until it is applied.
+    fn remove(&self, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId) -> Result<(), Lost> {
+        let removal = Command::RemoveBranch(BranchV1 { transaction: ask.transaction, branch });
+        let submitted = tenure.submit(removal.clone());
+        let queued = submitted.is_ok();
+        let tenure = tenure.clone();
+        quorate_world::task::spawn(async move {
+            let applied = match submitted {
+                Ok(submitted) => submitted.outcome().await.is_ok(),
+                Err(Lost) => false,
+            };
+            if applied || tenure.insist(removal).await.is_ok() {
+                tenure.forget(branch);
+            }
+        });
+        if queued { Ok(()) } else { Err(Lost) }
+    }
+
+    /// The answer to an RM whose rows somebody else holds.
+    fn conflict(&self, tenure: &Tenure, ask: &RegisterAsk, refused: &RefusedV1) -> Reply {
+        self.counters.lock_conflicts.one();
+        tenure.note_refusal(ask.transaction);
+        let RefusedV1 { conflict, rolling_back } = refused;
+        let fail_fast = *rolling_back && !auto_commit(&ask.application_data);
+        let code = match fail_fast {
+            true => ExceptionCode::LockKeyConflictFailFast,
+            false => ExceptionCode::LockKeyConflict,
+        };
+        let (row, holder) = (&conflict.row, conflict.holder);
+        Failure::new(code, format!("row {row} is locked by global transaction {holder}")).into()
+    }
+}
+
+/// Looks at the applied state: does the transaction take branches, are the rows free as far as this group knows?
+fn look(tenure: &Tenure, ask: &RegisterAsk) -> Result<Look, Lost> {
+    let lock_slot = hash::lock_slot(&ask.resource);
+    // Parsed before the state is held.
+    let rows = match ask.locks {
+        true => lock_key::parse(&ask.lock_keys).unwrap_or_default(),
+        false => Default::default(),
+    };
+    tenure.replica.read(|transactions: &Transactions| {
+        let Some(epoch) = transactions.owns(ask.transaction.slot()) else { return Err(Lost) };
+        let fence = Fence { epoch, tenure: tenure.term };
+        let standing = match transactions.session(ask.transaction) {
+            Some(session) => session.status,
+            None => return Ok(Look::Refuse(no_such_transaction(ask.transaction))),
+        };
+        if standing != GlobalStatus::Begin {
+            return Ok(Look::Refuse(not_active(standing)));
+        }
+        if let Some(failure) = unsupported(ask.kind) {
+            return Ok(Look::Refuse(failure));
+        }
+        let home_here = transactions.owns(lock_slot).is_some();
+        let conflict = match ask.locks && home_here {
+            true => transactions.conflict(ask.transaction, &ask.resource, &rows),
+            false => None,
+        };
+        Ok(conflict.map_or(Look::Go(fence, home_here), Look::Conflict))
+    })
+}
+
+/// Puts the branch into the list. `Lost`: it may get there later, or was not proposed at all.
+async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> Result<Half, Lost> {
+    let submitted = tenure.submit(command).inspect_err(|_| tenure.forget(branch))?;
+    let refusal = match submitted.outcome().await? {
+        Outcome::Registered => return Ok(Half::Registered),
+        Outcome::Refused(refusal) => refusal,
+        outcome => unreachable_outcome("RegisterBranch", &outcome),
+    };
+    Ok(match refusal {
+        Refusal::Conflict(conflict) => Half::Conflict(conflict),
+        Refusal::NotOwner { .. } => Half::Again,
+        Refusal::BadBranchId => {
+            tenure.drop_blocks();
+            Half::Again
+        }
+        Refusal::OldTenure { .. } => return Err(Lost),
+        Refusal::NoSuchTransaction => Half::Refused(no_such_transaction("with this id")),
+        Refusal::NotActive { status } => Half::Refused(not_active(status)),
+        other => Half::Refused(Failure::new(ExceptionCode::FailedToAddBranch, other.to_string())),
+    })
+}
+
+fn command(ask: &RegisterAsk, branch: BranchId, fence: Fence, with_locks: bool) -> Command {
+    Command::RegisterBranch(RegisterBranchV1 {
+        transaction: ask.transaction,
+        branch,
+        fence,
+        kind: ask.kind,
+        resource: ask.resource.clone(),
+        lock_keys: ask.lock_keys.clone(),
+        application_data: ask.application_data.clone(),
+        client: ask.client.clone(),
+        with_locks,
+    })
+}
+
+fn not_active(status: GlobalStatus) -> Failure {
+    let text = format!("the global transaction is {status}, not Begin");
+    Failure::new(ExceptionCode::GlobalTransactionNotActive, text)
+}
+
+fn unsupported(kind: BranchType) -> Option<Failure> {
+    match kind {
+        BranchType::AT | BranchType::TCC => None,
+        BranchType::SAGA | BranchType::XA | BranchType::SAGA_ANNOTATION => {
+            let text = format!("{kind} branches are not supported by this version");
+            Some(Failure::new(ExceptionCode::FailedToAddBranch, text))
+        }
+    }
+}
+
+/// `autoCommit` of the application data, true if it says nothing (semantics, section 3.3). Looked at after a conflict only.
+fn auto_commit(application_data: &str) -> bool {
+    let value: Option<serde_json::Value> = serde_json::from_str(application_data).ok();
+    let said = value.as_ref().and_then(|value| value.get("autoCommit")?.as_bool());
+    said.unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_commit_is_what_the_data_says() {
+        assert!(!auto_commit(r#"{"autoCommit":false}"#));
+        for data in [
+            "",
+            "not json",
+            "[]",
+            r#"{"autoCommit":true}"#,
+            r#"{"autoCommit":"false"}"#,
+            r#"{"x":{"autoCommit":false}}"#,
+        ] {
+            assert!(auto_commit(data), "{data}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! From the wire to an ask: splits the XID, checks the limits, and answers at once what needs no group.
+//!
+//! The mirror of `reply`. A limit is refused here, before anything is forwarded or logged, with a text that names it.
+
+use quorate_core::model::xid::XidError;
+use quorate_core::model::{BranchType, ExceptionCode, GlobalStatus, TransactionId, Xid, limits, lock_key};
+use quorate_core::wire::Message;
+
+use super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
+use super::channel::Identity;
+use super::reply::Question;
+
+/// What to do with a message.
+pub enum Request {
+    /// The group that owns its slot answers.
+    Ask(Ask),
+    /// Answered without a group: nobody can know such an XID, or a limit stands in the way.
+    Settled(Reply),
+    /// No request of a client about a transaction.
+    Other,
+}
+
+/// Translates a request of a client.
+pub fn read(message: Message, identity: &Identity, advertise: &str) -> Request {
+    let asked = match message {
+        Message::GlobalBegin { timeout_ms, name } => begin(timeout_ms, name, identity, advertise),
+        Message::GlobalCommit { xid, .. } => of_transaction(&xid, Ask::Commit),
+        Message::GlobalRollback { xid, .. } => of_transaction(&xid, Ask::Rollback),
+        Message::GlobalStatus { xid, .. } => of_transaction(&xid, Ask::Status),
+        Message::GlobalReport { xid, status, .. } => report(&xid, status.unwrap_or(GlobalStatus::UnKnown)),
+        Message::BranchRegister { xid, branch_type, resource_id, lock_keys, application_data } => {
+            let ask = RegisterAsk {
+                transaction: TransactionId(0),
+                kind: branch_type,
+                resource: resource_id,
+                lock_keys,
+                application_data,
+                client: identity.client.to_string(),
+                locks: false,
+            };
+            register(&xid, ask)
+        }
+        Message::BranchReport { xid, branch_id, status, application_data, .. } => report_branch(&xid, |transaction| {
+            ReportBranchAsk { transaction, branch: branch_id, status, application_data }
+        }),
+        Message::LockQuery { xid, branch_type, resource_id, lock_keys, .. } => {
+            lock_query(&xid, branch_type, resource_id, lock_keys)
+        }
+        Message::GlobalBeginResult { .. }
+        | Message::BranchCommit { .. }
+        | Message::BranchCommitResult { .. }
+        | Message::BranchRollback { .. }
+        | Message::BranchRollbackResult { .. }
+        | Message::GlobalCommitResult { .. }
+        | Message::GlobalRollbackResult { .. }
+        | Message::BranchRegisterResult { .. }
+        | Message::BranchReportResult { .. }
+        | Message::GlobalStatusResult { .. }
+        | Message::GlobalReportResult { .. }
+        | Message::LockQueryResult { .. }
+        | Message::Merged { .. }
+        | Message::MergeResult { .. }
+        | Message::BatchResult { .. }
+        | Message::RegisterTm(_)
+        | Message::RegisterTmResult(_)
+        | Message::RegisterRm { .. }
+        | Message::RegisterRmResult(_)
+        | Message::UnregisterRm { .. }
+        | Message::UnregisterRmResult(_)
+        | Message::UndoLogDelete { .. } => return Request::Other,
+    };
+    match asked {
+        Ok(ask) => Request::Ask(ask),
+        Err(reply) => Request::Settled(reply),
+    }
+}
+
+/// Which answer a request wants; nothing: it is no request about a transaction.
+pub fn question(message: &Message) -> Option<Question> {
+    Some(match message {
+        Message::GlobalBegin { .. } => Question::Begin,
+        Message::GlobalCommit { .. } => Question::Commit,
+        Message::GlobalRollback { .. } => Question::Rollback,
+        Message::GlobalStatus { .. } => Question::Status,
+        Message::GlobalReport { .. } => Question::Report,
+        Message::BranchRegister { .. } => Question::Register,
+        Message::BranchReport { .. } => Question::ReportBranch,
+        Message::LockQuery { .. } => Question::LockQuery,
+        Message::GlobalBeginResult { .. }
+        | Message::BranchCommit { .. }
+        | Message::BranchCommitResult { .. }
+        | Message::BranchRollback { .. }
+        | Message::BranchRollbackResult { .. }
+        | Message::GlobalCommitResult { .. }
+        | Message::GlobalRollbackResult { .. }
+        | Message::BranchRegisterResult { .. }
+        | Message::BranchReportResult { .. }
+        | Message::GlobalStatusResult { .. }
+        | Message::GlobalReportResult { .. }
+        | Message::LockQueryResult { .. }
+        | Message::Merged { .. }
+        | Message::MergeResult { .. }
+        | Message::BatchResult { .. }
+        | Message::RegisterTm(_)
+        | Message::RegisterTmResult(_)
+        | Message::RegisterRm { .. }
+        | Message::RegisterRmResult(_)
+        | Message::UnregisterRm { .. }
+        | Message::UnregisterRmResult(_)
+        | Message::UndoLogDelete { .. } => return None,
+    })
+}
+
+fn begin(timeout_ms: i32, name: String, identity: &Identity, advertise: &str) -> Result<Ask, Reply> {
+    within("transaction name", &name, limits::NAME_BYTES_MAX, ExceptionCode::BeginFailed)?;
+    Ok(Ask::Begin(BeginAsk {
+        address: advertise.into(),
+        application: identity.application.to_string(),
+        service_group: identity.service_group.to_string(),
+        name,
+        timeout_ms,
+    }))
+}
+
+/// Commit, rollback and status: an XID that is none is Finished, an empty one an error beside it (semantics, fact 3).
+fn of_transaction(xid: &str, ask: impl FnOnce(TransactionId) -> Ask) -> Result<Ask, Reply> {
+    match Xid::parse(xid) {
+        Ok(xid) => Ok(ask(xid.transaction)),
+        Err(XidError::Empty) => Err(Failure::runtime("the xid is empty").into()),
+        Err(XidError::NoNumber) => Err(Reply::Standing(quorate_core::txn::answer::UNKNOWN)),
+    }
+}
+
+fn report(xid: &str, status: GlobalStatus) -> Result<Ask, Reply> {
+    match Xid::parse(xid) {
+        Ok(xid) => Ok(Ask::Report(xid.transaction, status)),
+        Err(XidError::Empty) => Err(Failure::runtime("the xid is empty").into()),
+        Err(XidError::NoNumber) => Err(Reply::Standing(status)),
+    }
+}
+
+fn register(xid: &str, mut ask: RegisterAsk) -> Result<Ask, Reply> {
+    ask.transaction = of_branch(xid)?;
+    let code = ExceptionCode::FailedToAddBranch;
+    within("resource id", &ask.resource, limits::NAME_BYTES_MAX, code)?;
+    within("application data", &ask.application_data, limits::APPLICATION_DATA_BYTES_MAX, code)?;
+    match ask.kind {
+        BranchType::AT => {
+            let rows = lock_key::parse(&ask.lock_keys).map_err(|error| Failure::new(code, error.to_string()))?;
+            ask.locks = !rows.is_empty();
+        }
+        BranchType::TCC | BranchType::XA | BranchType::SAGA | BranchType::SAGA_ANNOTATION => {
+            within("lock keys", &ask.lock_keys, limits::LOCK_KEYS_BYTES_MAX, code)?;
+        }
+    }
+    Ok(Ask::Register(ask))
+}
+
+fn report_branch(xid: &str, ask: impl FnOnce(TransactionId) -> ReportBranchAsk) -> Result<Ask, Reply> {
+    let ask = ask(of_branch(xid)?);
+    let code = ExceptionCode::BranchReportFailed;
+    within("application data", &ask.application_data, limits::APPLICATION_DATA_BYTES_MAX, code)?;
+    Ok(Ask::ReportBranch(ask))
+}
+
+fn lock_query(xid: &str, kind: BranchType, resource: String, lock_keys: String) -> Result<Ask, Reply> {
+    let transaction = match Xid::parse(xid) {
+        Ok(xid) => Some(xid.transaction),
+        Err(XidError::Empty) => None,
+        Err(XidError::NoNumber) => return Err(Failure::runtime(format!("no transaction id in xid {xid:?}")).into()),
+    };
+    match kind {
+        BranchType::AT => {}
+        BranchType::TCC | BranchType::XA | BranchType::SAGA | BranchType::SAGA_ANNOTATION => {
+            return Err(Reply::Lockable(true));
+        }
+    }
+    let code = ExceptionCode::LockableCheckFailed;
+    within("resource id", &resource, limits::NAME_BYTES_MAX, code)?;
+    let rows = lock_key::parse(&lock_keys).map_err(|error| Failure::new(code, error.to_string()))?;
+    if rows.is_empty() {
+        return Err(Reply::Lockable(true));
+    }
+    Ok(Ask::LockQuery(LockQueryAsk { transaction, resource, lock_keys }))
+}
+
+/// For branches an XID that nobody knows is an error.
+fn of_branch(xid: &str) -> Result<TransactionId, Reply> {
+    match Xid::parse(xid) {
+        Ok(xid) => Ok(xid.transaction),
+        Err(XidError::Empty) => Err(Failure::runtime("the xid is empty").into()),
+        Err(XidError::NoNumber) => Err(no_such_transaction(xid).into()),
+    }
+}
+
+/// The refusal of a branch request for an XID that nobody knows.
+pub fn no_such_transaction(xid: impl std::fmt::Display) -> Failure {
+    Failure::new(ExceptionCode::GlobalTransactionNotExist, format!("no global transaction {xid}, it may be finished"))
+}
+
+fn within(what: &str, text: &str, bytes_max: usize, code: ExceptionCode) -> Result<(), Reply> {
+    if text.len() <= bytes_max {
+        return Ok(());
+    }
+    Err(Failure::new(code, format!("{what} of {} bytes, at most {bytes_max} are allowed", text.len())).into())
+}

@@ -1,0 +1,115 @@
+//! From a request to the leader of its group, and the wait for one.
+//!
+//! Only the leader of the slot's group answers. Everybody else forwards once, and while there is no leader, or none that can
+//! be reached, the request parks: it is tried again when something changes, at the latest after a short pause. When the
+//! client's patience ends there is no answer; a guessed status would be worse (design, section 4; semantics, W1).
+
+use std::sync::Arc;
+
+use quorate_core::model::{GroupId, NodeId};
+use quorate_world::time::{Duration, Instant, timeout};
+
+use super::ask::{Ask, Reply};
+use super::context::{Coordinator, Leader};
+use super::message::{ForwardV1, Query, Response};
+use super::nodes;
+use super::tenure::{Lost, Tenure};
+
+/// First pause of a parked request, doubled up to the longest one.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(320);
+
+/// How long to wait before the next try.
+pub(super) struct Pause(Duration);
+
+impl Pause {
+    /// The shortest.
+    pub fn new() -> Pause {
+        Pause(PAUSE_MIN)
+    }
+
+    /// This one; the next is longer.
+    pub fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(PAUSE_MAX);
+        pause
+    }
+}
+
+impl Coordinator {
+    /// The answer of the group's leader, wherever it is; nothing: none until then.
+    pub(super) async fn answer(self: &Arc<Self>, ask: Ask, until: Instant) -> Option<Reply> {
+        let mut pause = Pause::new();
+        loop {
+            let changed = self.changed.notified();
+            let reply = match self.leader_for(&ask) {
+                Leader::Here(tenure) => self.serve_ask(&tenure, &ask, until).await.ok(),
+                Leader::There(node, group) => self.forward(node, group, &ask, until).await,
+                Leader::Nobody => None,
+            };
+            if reply.is_some() {
+                return reply;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            self.counters.parked.one();
+            _ = timeout(left.min(pause.next()), changed).await;
+        }
+    }
+
+    fn leader_for(&self, ask: &Ask) -> Leader {
+        match ask.slot() {
+            Some(slot) => self.leader_of(slot),
+            None => self.place_for_begin(),
+        }
+    }
+
+    /// Serves a request in a group led here. `Lost`: it isn't, or no longer.
+    pub(super) async fn serve_ask(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        ask: &Ask,
+        until: Instant,
+    ) -> Result<Reply, Lost> {
+        match ask {
+            Ask::Begin(begin) => self.begin(tenure, begin).await,
+            Ask::Commit(transaction) => self.commit(tenure, *transaction, until).await,
+            Ask::Rollback(transaction) => self.rollback(tenure, *transaction, until).await,
+            Ask::Status(transaction) => self.status(tenure, *transaction).await,
+            Ask::Report(transaction, status) => self.report(tenure, *transaction, *status).await,
+            Ask::Register(register) => self.register(tenure, register, until).await,
+            Ask::ReportBranch(report) => self.report_branch(tenure, report).await,
+            Ask::LockQuery(query) => self.lock_query(tenure, query).await,
+        }
+    }
+
+    async fn forward(&self, node: NodeId, group: GroupId, ask: &Ask, until: Instant) -> Option<Reply> {
+        let patience = until.saturating_duration_since(Instant::now());
+        let query = Query::Forward(ForwardV1 { ask: ask.clone(), patience_ms: patience.as_millis() as u32 });
+        self.counters.forwarded.one();
+        match nodes::ask(&*self.nodes, node, group, &query, patience).await {
+            Ok(Response::Reply(reply)) => Some(reply),
+            Ok(Response::Elsewhere(leader)) => {
+                self.led.hint(group, leader);
+                None
+            }
+            Ok(_) | Err(_) => {
+                self.led.hint(group, None);
+                None
+            }
+        }
+    }
+
+    /// Another node forwards a request. Served here or sent back, never passed on.
+    pub(super) async fn serve_forwarded(self: &Arc<Self>, group: GroupId, forward: ForwardV1) -> Response {
+        let until = Instant::now() + Duration::from_millis(u64::from(forward.patience_ms));
+        let Some(tenure) = self.led.tenure(group) else { return Response::Elsewhere(self.led.leader(group)) };
+        self.counters.served_for_others.one();
+        match self.serve_ask(&tenure, &forward.ask, until).await {
+            Ok(reply) => Response::Reply(reply),
+            Err(Lost) => Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node)),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The door for other nodes: what they ask (`message`), served here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_core::codec;
+use quorate_core::model::{GroupId, NodeId};
+use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
+
+use super::context::Coordinator;
+use super::locks::Locks;
+use super::message::{Announcement, PassOnV1, Query, RelayV1, Response, Untold};
+use super::tenure::Lost;
+
+impl Coordinator {
+    /// Serves one query of another node: a frame of kind 64 of the peer port. For a cast the answer is dropped.
+    pub async fn serve(self: &Arc<Self>, from: NodeId, group: GroupId, body: Bytes) -> Result<Bytes, String> {
+        let query = codec::decode_canonical::<Query>(&body).map_err(|error| error.to_string())?;
+        let response = match query {
+            Query::Forward(forward) => self.serve_forwarded(group, forward).await,
+            Query::Acquire(acquire) => self.serve_acquire(group, acquire).await,
+            Query::Release(release) => self.serve_release(group, release).await,
+            Query::Audit(audit) => self.serve_audit(group, audit),
+            Query::MarkRollingBack(transaction) => {
+                if let Some(tenure) = self.led.tenure(group) {
+                    tenure.note_rolling_back(transaction);
+                }
+                Response::Heard(true)
+            }
+            Query::Relay(request) => self.serve_relay(request).await,
+            Query::PassOn(PassOnV1 { id, branch, status }) => {
+                self.asked.answered(id, branch, status);
+                Response::Heard(true)
+            }
+            Query::Announce(announcement) => Response::Heard(self.hear(from, announcement)),
+        };
+        response.to_bytes().map_err(|error| error.to_string())
+    }
+
+    async fn serve_acquire(&self, group: GroupId, acquire: AcquireLocksV1) -> Response {
+        let Some(tenure) = self.led.tenure(group) else { return self.elsewhere(group) };
+        match self.acquire_at(&tenure, &acquire).await {
+            Ok(Locks::Acquired) => Response::Acquired,
+            Ok(Locks::Refused(refused)) => Response::Refused(refused),
+            Ok(Locks::Unable(why)) => Response::Unable(why),
+            Err(Lost) => self.elsewhere(group),
+        }
+    }
+
+    async fn serve_release(&self, group: GroupId, release: ReleaseLocksV1) -> Response {
+        let Some(tenure) = self.led.tenure(group) else { return self.elsewhere(group) };
+        match self.release_at(&tenure, release).await {
+            Ok(()) => Response::Released,
+            Err(Lost) => self.elsewhere(group),
+        }
+    }
+
+    async fn serve_relay(&self, request: RelayV1) -> Response {
+        let told = match self.channels.best_here(&request.resource, &request.client, request.any_application()) {
+            Some(channel) => self.ask_rm(&channel, &request).await,
+            None => Err(Untold::NoChannel),
+        };
+        told.map_or_else(Response::Untold, Response::Told)
+    }
+
+    fn hear(&self, from: NodeId, announcement: Announcement) -> bool {
+        self.channels.learn(from, announcement)
+    }
+
+    pub(super) fn elsewhere(&self, group: GroupId) -> Response {
+        Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
+    }
+}

@@ -1,0 +1,112 @@
+//! Follows raft: a tenure begins when this node is elected and its `Lead` is applied, and ends with the leadership.
+
+use std::sync::Arc;
+
+use quorate_core::model::{GroupId, Term, TransactionId, limits};
+use quorate_core::txn::command::LeadV1;
+use quorate_core::txn::{Command, Outcome, Transactions};
+use quorate_raft::{Leadership, ProposeError, Replica};
+use quorate_world::task;
+use quorate_world::time::{Duration, sleep};
+
+use super::context::Coordinator;
+use super::tenure::Tenure;
+
+/// Before `Lead` is proposed again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Coordinator {
+    /// This node has a replica of a data group: follow its leadership from now on.
+    pub fn attach(self: &Arc<Self>, group: GroupId, replica: Arc<Replica<Transactions>>) {
+        self.led.attach(group, replica.clone());
+        let coordinator = self.clone();
+        task::spawn(async move { coordinator.follow(group, replica).await });
+    }
+
+    /// The replica is closed, or about to be.
+    pub fn detach(&self, group: GroupId) {
+        self.led.detach(group);
+        self.leave(group);
+    }
+
+    /// The data groups that this node leads and serves.
+    pub fn leads(&self) -> Vec<(GroupId, Term)> {
+        self.led.tenures().iter().map(|tenure| (tenure.group, tenure.term)).collect()
+    }
+
+    /// Transactions in phase two that are driven from here.
+    pub fn drives(&self) -> usize {
+        self.led.tenures().iter().map(|tenure| tenure.drives()).sum()
+    }
+
+    async fn follow(self: Arc<Self>, group: GroupId, replica: Arc<Replica<Transactions>>) {
+        let mut leadership = replica.leadership();
+        loop {
+            let now = leadership.borrow_and_update().clone();
+            if self.led.replica(group).is_none() {
+                break;
+            }
+            self.adjust(group, &replica, &now).await;
+            self.changed.notify_waiters();
+            if leadership.changed().await.is_err() {
+                break;
+            }
+        }
+        self.leave(group);
+    }
+
+    async fn adjust(self: &Arc<Self>, group: GroupId, replica: &Arc<Replica<Transactions>>, now: &Leadership) {
+        if let Some(tenure) = self.led.tenure(group) {
+            if now.leading && tenure.term == now.term {
+                return;
+            }
+            self.leave(group);
+        }
+        if now.leading {
+            self.enter(group, replica, now.term).await;
+        }
+    }
+
+    /// The first entry of a leader is `Lead`; until it is applied nothing is served (lock protocol, rule 1).
+    async fn enter(self: &Arc<Self>, group: GroupId, replica: &Arc<Replica<Transactions>>, term: Term) {
+        let block = loop {
+            let lead = LeadV1 { tenure: term, block: limits::BRANCH_ID_BLOCK };
+            match replica.propose(Command::Lead(lead)).await {
+                Ok(Outcome::Led(block)) => break block,
+                Err(ProposeError::Full) => sleep(PAUSE).await,
+                // Another leads by now, or will; raft tells.
+                Ok(_)
+                | Err(ProposeError::NotLeader { .. })
+                | Err(ProposeError::TooLarge)
+                | Err(ProposeError::Stopped)
+                | Err(ProposeError::Unknown) => {
+                    sleep(PAUSE).await;
+                    let now = replica.leadership().borrow().clone();
+                    if !now.leading || now.term != term {
+                        return;
+                    }
+                }
+            }
+        };
+        let tenure = Arc::new(Tenure::new(group, term, replica.clone(), block));
+        tracing::info!(group = group.0, term = term.0, "leads");
+        self.led.begin(tenure.clone());
+        let coordinator = self.clone();
+        task::spawn(coordinator.watch_deadlines(tenure.clone()));
+        let coordinator = self.clone();
+        task::spawn(coordinator.audit(tenure.clone()));
+        // A new leader goes on with all that is unfinished, at once (semantics, W19).
+        let unfinished: Vec<TransactionId> = replica.read(|transactions| transactions.unfinished().collect());
+        for transaction in unfinished {
+            self.drive(&tenure, transaction, None);
+        }
+    }
+
+    fn leave(&self, group: GroupId) {
+        if let Some(tenure) = self.led.end(group) {
+            tracing::info!(group = group.0, term = tenure.term.0, "no longer leads");
+            tenure.end();
+            self.changed.notify_waiters();
+        }
+    }
+}

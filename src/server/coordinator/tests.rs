@@ -1,0 +1,1 @@
+//! The coordinator over a real replica, with hand-made channels.
