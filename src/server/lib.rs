@@ -7,4 +7,8 @@ pub mod admin;
 pub mod config;
 pub mod coordinator;
 pub mod exit;
+pub mod listener;
+mod node;
 pub mod peer;
+
+pub use node::run;

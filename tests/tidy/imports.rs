@@ -79,14 +79,26 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "src/server/admin",
-        &["quorate_core", "quorate_world", "bytes", "hyper", "http_body_util", "serde", "serde_json", "tracing"],
+        &[
+            "quorate_core",
+            "quorate_storage",
+            "quorate_world",
+            "bytes",
+            "hyper",
+            "http_body_util",
+            "serde",
+            "serde_json",
+            "tracing",
+        ],
     ),
     (
         "src/server/listener",
         &["crate::admin", "crate::coordinator", "quorate_core", "quorate_world", "bytes", "tracing"],
     ),
     ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
-    ("src/server/cli.rs", &["quorate_server", "clap"]),
+    ("src/server/cli.rs", &["crate::bench", "crate::ctl", "quorate_client", "quorate_server", "clap"]),
+    ("src/server/bench.rs", &["quorate_client", "quorate_server", "quorate_world", "clap"]),
+    ("src/server/ctl.rs", &["quorate_server", "quorate_world", "clap", "serde_json"]),
     ("src/server/logging.rs", &["quorate_server", "tracing_subscriber"]),
     // Puts the parts together, so it may name all of them.
     (
@@ -128,8 +140,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xxhash_rust",
         ],
     ),
-    ("fuzz", &["quorate_core", "libfuzzer_sys"]),
-    ("tests", &["quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"]),
+    ("fuzz", &["bytes", "quorate_core", "libfuzzer_sys"]),
+    ("tests", &["bytes", "quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"]),
 ];
 
 /// Packages that the table speaks about; `std`, `core` and `alloc` are for [`homes`] and the compiler.

@@ -11,7 +11,7 @@ mod ledger;
 mod report;
 
 pub use drive::run;
-pub use keys::Keys;
+pub use keys::{Keys, Zipf};
 pub use report::Report;
 
 use quorate_world::time::Duration;

@@ -12,6 +12,33 @@ use super::message::{Message, ResultPart};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct ClientVersion(u64);
 
+/// What older clients are told for NotRaftLeader, LockKeyConflictFailFast, TransactionTimeout, CommitHeuristic, Broken:
+/// values of today that have the number of then.
+type Numbers = [ExceptionCode; 5];
+
+const NUMBERS_1_7: Numbers = [
+    ExceptionCode::Unknown,
+    ExceptionCode::NotRaftLeader,
+    ExceptionCode::LockKeyConflictFailFast,
+    ExceptionCode::TransactionTimeout,
+    ExceptionCode::CommitHeuristic,
+];
+const NUMBERS_1_5: Numbers = [
+    ExceptionCode::Unknown,
+    ExceptionCode::NotRaftLeader,
+    ExceptionCode::Unknown,
+    ExceptionCode::Unknown,
+    ExceptionCode::Unknown,
+];
+const NUMBERS_BEFORE_1_5: Numbers = [
+    ExceptionCode::Unknown,
+    ExceptionCode::LockKeyConflict,
+    ExceptionCode::Unknown,
+    ExceptionCode::Unknown,
+    ExceptionCode::Unknown,
+];
+const _: () = assert!(ExceptionCode::NotRaftLeader.code() as usize + 5 == ExceptionCode::ALL.len());
+
 const PARTS_MAX: usize = 4;
 const PART_WEIGHT: u64 = 100;
 
@@ -110,43 +137,133 @@ impl ClientVersion {
 
     /// The nearest global status that the client knows.
     pub fn global_status(self, status: GlobalStatus) -> GlobalStatus {
+        if self >= ClientVersion::V2_4 {
+            return status;
+        }
+        let before_1_5 = self < ClientVersion::V1_5;
         match status {
             // An operator removes it: for the client it is over, and nothing is known about it any more.
-            GlobalStatus::Deleting if self < ClientVersion::V2_4 => GlobalStatus::Finished,
-            GlobalStatus::StopCommitOrCommitRetry if self < ClientVersion::V2_4 => GlobalStatus::CommitRetrying,
-            GlobalStatus::StopRollbackOrRollbackRetry if self < ClientVersion::V2_4 => GlobalStatus::RollbackRetrying,
-            GlobalStatus::CommitRetryTimeout if self < ClientVersion::V1_5 => GlobalStatus::CommitFailed,
-            GlobalStatus::RollbackRetryTimeout if self < ClientVersion::V1_5 => GlobalStatus::RollbackFailed,
-            known => known,
+            GlobalStatus::Deleting => GlobalStatus::Finished,
+            GlobalStatus::StopCommitOrCommitRetry => GlobalStatus::CommitRetrying,
+            GlobalStatus::StopRollbackOrRollbackRetry => GlobalStatus::RollbackRetrying,
+            GlobalStatus::CommitRetryTimeout if before_1_5 => GlobalStatus::CommitFailed,
+            GlobalStatus::RollbackRetryTimeout if before_1_5 => GlobalStatus::RollbackFailed,
+            GlobalStatus::UnKnown
+            | GlobalStatus::Begin
+            | GlobalStatus::Committing
+            | GlobalStatus::CommitRetrying
+            | GlobalStatus::Rollbacking
+            | GlobalStatus::RollbackRetrying
+            | GlobalStatus::TimeoutRollbacking
+            | GlobalStatus::TimeoutRollbackRetrying
+            | GlobalStatus::AsyncCommitting
+            | GlobalStatus::Committed
+            | GlobalStatus::CommitFailed
+            | GlobalStatus::Rollbacked
+            | GlobalStatus::RollbackFailed
+            | GlobalStatus::TimeoutRollbacked
+            | GlobalStatus::TimeoutRollbackFailed
+            | GlobalStatus::Finished
+            | GlobalStatus::CommitRetryTimeout
+            | GlobalStatus::RollbackRetryTimeout => status,
         }
     }
 
     /// The code whose *number* the client reads as `code` or as the nearest it knows: the ordinals moved in 1.5, 1.7
     /// and 2.0, so that for an old client the name of what is returned means nothing.
     pub fn exception_code(self, code: ExceptionCode) -> ExceptionCode {
-        if self >= ClientVersion::V2_0 {
+        let shifted = if self >= ClientVersion::V2_0 {
             return code;
-        }
-        let from = |version: ClientVersion, number: ExceptionCode, older: ExceptionCode| {
-            if self >= version { number } else { older }
+        } else if self >= ClientVersion::V1_7 {
+            NUMBERS_1_7
+        } else if self >= ClientVersion::V1_5 {
+            NUMBERS_1_5
+        } else {
+            NUMBERS_BEFORE_1_5
         };
-        match code {
-            ExceptionCode::NotRaftLeader => ExceptionCode::Unknown,
-            ExceptionCode::LockKeyConflictFailFast => {
-                from(ClientVersion::V1_5, ExceptionCode::NotRaftLeader, ExceptionCode::LockKeyConflict)
-            }
-            ExceptionCode::TransactionTimeout => {
-                from(ClientVersion::V1_7, ExceptionCode::LockKeyConflictFailFast, ExceptionCode::Unknown)
-            }
-            ExceptionCode::CommitHeuristic => {
-                from(ClientVersion::V1_7, ExceptionCode::TransactionTimeout, ExceptionCode::Unknown)
-            }
-            ExceptionCode::Broken => from(ClientVersion::V1_7, ExceptionCode::CommitHeuristic, ExceptionCode::Unknown),
-            same => same,
+        let first = usize::from(ExceptionCode::NotRaftLeader.code());
+        match usize::from(code.code()).checked_sub(first) {
+            Some(place) => shifted.get(place).copied().unwrap_or(ExceptionCode::Unknown),
+            None => code,
         }
     }
 
     fn adapt_result(self, result: &mut ResultPart) {
         result.exception = self.exception_code(result.exception);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    fn version(text: &str) -> ClientVersion {
+        ClientVersion::parse(text)
+    }
+
+    #[test]
+    fn versions_compare_as_seata_does() {
+        let ordered = ["", "0.6.1", "0.7.1", "1.0", "1.4.2", "1.5.0", "1.8.0.1", "2.0.0", "2.3.0", "2.10.0", "3"];
+        for pair in ordered.windows(2) {
+            assert!(version(pair[0]) < version(pair[1]), "{pair:?}");
+        }
+        assert_eq!(version("2.3.0-SNAPSHOT"), ClientVersion::V2_3);
+        assert_eq!(version("2.3.0.RELEASE"), ClientVersion::V2_3);
+        for older_than_any in ["nonsense", "1.2.3.4.5", "-", "...", "99999999999", "\u{664}.0"] {
+            assert_eq!(version(older_than_any), ClientVersion::default(), "{older_than_any}");
+        }
+    }
+
+    #[test]
+    fn switches() {
+        assert!(!version("1.4.2").takes_batch_results() && version("1.5.0").takes_batch_results());
+        assert!(!version("2.2.9").takes_single_results() && version("2.3.0-SNAPSHOT").takes_single_results());
+        assert!(!version("0.6.1").takes_undo_log_deletes() && version("0.7.1").takes_undo_log_deletes());
+    }
+
+    /// The table of protocol 2.5, by number.
+    #[test]
+    fn exception_numbers_of_each_age() {
+        use ExceptionCode::{Broken, CommitHeuristic, FailedStore, LockKeyConflict, TransactionTimeout};
+        use ExceptionCode::{LockKeyConflictFailFast, NotRaftLeader};
+        let number = |text: &str, code: ExceptionCode| version(text).exception_code(code).code();
+        for (declared, numbers) in [
+            ("2.0.0", [19, 20, 21, 22, 23]),
+            ("1.8.0", [0, 19, 20, 21, 22]),
+            ("1.7.0", [0, 19, 20, 21, 22]),
+            ("1.6.1", [0, 19, 0, 0, 0]),
+            ("1.5.0", [0, 19, 0, 0, 0]),
+            ("1.4.2", [0, 2, 0, 0, 0]),
+            ("0.6.1", [0, 2, 0, 0, 0]),
+        ] {
+            let codes = [NotRaftLeader, LockKeyConflictFailFast, TransactionTimeout, CommitHeuristic, Broken];
+            assert_eq!(codes.map(|code| number(declared, code)), numbers, "{declared}");
+            assert_eq!([LockKeyConflict, FailedStore].map(|code| number(declared, code)), [2, 18], "{declared}");
+        }
+    }
+
+    /// The highest status of protocol 3.2.
+    #[test]
+    fn statuses_stay_below_what_is_known() {
+        for (declared, highest) in [("1.4.2", 15), ("1.5.0", 17), ("2.3.0", 17), ("2.4.0", 20)] {
+            for status in GlobalStatus::ALL {
+                let told = version(declared).global_status(*status);
+                assert!(told.code() <= highest, "{declared} {status}");
+                assert!(status.code() > highest || told == *status, "{declared} {status}");
+            }
+        }
+    }
+
+    #[test]
+    fn children_are_adapted_too() {
+        let answer =
+            |exception, status| Message::GlobalCommitResult { result: ResultPart::failed(exception, "why"), status };
+        let mut message = Message::MergeResult {
+            messages: vec![answer(ExceptionCode::NotRaftLeader, GlobalStatus::StopCommitOrCommitRetry)],
+        };
+        version("1.8.0").adapt(&mut message);
+        let adapted = vec![answer(ExceptionCode::Unknown, GlobalStatus::CommitRetrying)];
+        assert_eq!(message, Message::MergeResult { messages: adapted });
     }
 }

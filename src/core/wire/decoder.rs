@@ -10,6 +10,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -117,13 +118,12 @@ impl Decoder {
     }
 
     fn cut(&mut self) -> Result<Option<Decoded>, FrameError> {
-        if self.buffer.len() < self.needed.max(1) {
+        if self.buffer.len() < self.needed {
             return Ok(None);
         }
-        let [first, rest @ ..] = &self.buffer[..] else { return Ok(None) };
-        let second = *rest.first().unwrap_or(&MAGIC[1]);
-        if [*first, second] != MAGIC {
-            return Err(FrameError::Magic([*first, second]));
+        let [first, second, ..] = self.buffer[..] else { return Ok(None) };
+        if [first, second] != MAGIC {
+            return Err(FrameError::Magic([first, second]));
         }
         let Some(byte) = self.buffer.get(2) else { return Ok(None) };
         match *self.version.get_or_insert(Version::of_byte(*byte)) {
@@ -137,37 +137,31 @@ impl Decoder {
         let Some(lengths) = self.buffer.get(3..9) else { return Ok(None) };
         let full = i32::from_be_bytes([lengths[0], lengths[1], lengths[2], lengths[3]]);
         let head = i16::from_be_bytes([lengths[4], lengths[5]]);
-        let (full_bytes, head_bytes) = match (usize::try_from(full), usize::try_from(head)) {
-            (Ok(bytes), _) if !(HEAD_BYTES..=FRAME_BYTES_MAX).contains(&bytes) => {
-                return Err(FrameError::FullLength(full));
-            }
-            (Ok(full_bytes), Ok(bytes)) if (HEAD_BYTES..=full_bytes).contains(&bytes) => (full_bytes, bytes),
-            (Err(_), _) => return Err(FrameError::FullLength(full)),
-            (Ok(_), _) => return Err(FrameError::HeadLength { head, full }),
-        };
-        if self.buffer.len() < full_bytes {
+        let full_bytes = within(full.into(), HEAD_BYTES..=FRAME_BYTES_MAX).ok_or(FrameError::FullLength(full))?;
+        let head_bytes = within(head.into(), HEAD_BYTES..=full_bytes).ok_or(FrameError::HeadLength { head, full })?;
+        let Some(frame) = self.buffer.get(..full_bytes) else {
             self.needed = full_bytes;
-            // The peer has sent a good head; its frame is within the limit, but memory is taken as bytes come.
             return Ok(None);
-        }
-        self.needed = 0;
-        let mut frame = self.buffer.split_to(full_bytes);
-        let parsed = read_head(version, &frame[..head_bytes]);
-        let (head, head_map) = parsed;
-        if head.kind.is_heartbeat() {
-            return Ok(Some(Decoded::Heartbeat(head)));
-        }
-        if let Err(error) = head_map {
-            return Ok(Some(Decoded::Undecodable(head, error)));
-        }
-        if !head.is_plain() {
-            frame.advance(head_bytes);
+        };
+        let (head_bytes, body) = frame.split_at(head_bytes);
+        let (head, head_map) = read_head(version, head_bytes);
+        let decoded = if head.kind.is_heartbeat() {
+            Decoded::Heartbeat(head)
+        } else if let Err(error) = head_map {
+            Decoded::Undecodable(head, error)
+        } else if !head.is_plain() {
+            let body_at = head_bytes.len();
+            let mut frame = self.take(full_bytes);
+            frame.advance(body_at);
             return Ok(Some(Decoded::Opaque(head, frame.freeze())));
-        }
-        Ok(Some(match seata::decode_body(version, &frame[head_bytes..]) {
-            Ok(message) => Decoded::Message(head, message),
-            Err(error) => Decoded::Undecodable(head, error),
-        }))
+        } else {
+            match seata::decode_body(version, body) {
+                Ok(message) => Decoded::Message(head, message),
+                Err(error) => Decoded::Undecodable(head, error),
+            }
+        };
+        self.pass(full_bytes);
+        Ok(Some(decoded))
     }
 
     /// Version 0: the body says where the frame ends.
@@ -177,7 +171,7 @@ impl Decoder {
             return Ok(None);
         };
         if head.kind.is_heartbeat() {
-            self.take(HEAD_V0_BYTES);
+            self.pass(HEAD_V0_BYTES);
             return Ok(Some(Decoded::Heartbeat(head)));
         }
         if head.serializer != SERIALIZER {
@@ -197,7 +191,7 @@ impl Decoder {
                 if bytes > FRAME_BYTES_MAX {
                     return Err(FrameError::FullLength(bytes.try_into().unwrap_or(i32::MAX)));
                 }
-                self.take(bytes);
+                self.pass(bytes);
                 Ok(Some(Decoded::Message(head, message)))
             }
             Err(MessageError::Short { bytes_needed }) => {
@@ -212,10 +206,21 @@ impl Decoder {
         }
     }
 
+    /// Drops a frame that was read in place.
+    fn pass(&mut self, bytes: usize) {
+        self.needed = 0;
+        self.buffer.advance(bytes);
+    }
+
+    /// Cuts off a frame whose bytes live on, without copying them.
     fn take(&mut self, bytes: usize) -> BytesMut {
         self.needed = 0;
         self.buffer.split_to(bytes)
     }
+}
+
+fn within(length: i64, range: RangeInclusive<usize>) -> Option<usize> {
+    usize::try_from(length).ok().filter(|bytes| range.contains(bytes))
 }
 
 /// Reads a head of versions 1 and 2, given whole, and says apart whether its head map makes sense.

@@ -201,7 +201,8 @@ pub enum EncodeError {
     /// A heartbeat with a body, or a body-less frame that is no heartbeat.
     #[error("a frame of kind {0:?} does not fit")]
     Kind(MessageKind),
-    /// A head map, or another compressor than none, or a foreign body without length, in version 0.
+    /// In version 0: a head map, a compressor, a packed body that claims the Seata serializer, or more than 32,767 bytes
+    /// of another one.
     #[error("version 0 cannot carry this")]
     Version0,
 }
@@ -246,7 +247,7 @@ pub fn encode_opaque(head: &Head, body: &[u8], out: &mut BytesMut) -> Result<(),
         match head.version {
             Version::V0 if head.serializer == SERIALIZER => return Err(EncodeError::Version0),
             Version::V0 => {
-                let bytes = i16::try_from(body.len()).map_err(|_| EncodeError::FrameTooLong(body.len()))?;
+                let bytes = i16::try_from(body.len()).map_err(|_| EncodeError::Version0)?;
                 put_head_v0(head, bytes as u16, out)?;
             }
             Version::V1 | Version::V2 => put_head(head, out)?,

@@ -84,7 +84,7 @@ impl RegistrationResult {
     }
 }
 
-/// One message. The names of direction: a `…Result` answers the variant of that name.
+/// One message. A `…Result` answers the variant of that name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs)] // fields carry the protocol's own names; what is special is said at the variant
 pub enum Message {
@@ -275,7 +275,7 @@ impl Message {
         }
     }
 
-    /// Its name, for logs and metric labels: one of [`names`](Message::type_name).
+    /// Its name, for logs and metric labels, as in [`Message::type_name`].
     pub const fn name(&self) -> &'static str {
         match Message::type_name(self.type_code()) {
             Some(name) => name,

@@ -11,6 +11,10 @@ pub mod client_version;
 pub mod decoder;
 pub mod frame;
 pub mod message;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod samples;
 pub mod seata;
 
 pub use client_version::ClientVersion;

@@ -36,6 +36,21 @@ impl Exposition {
         self.family(name, "gauge", help)
     }
 
+    /// Times in buckets: `below_us[n]` took less than 2^n microseconds, the last bucket whatever was left.
+    pub fn times(&mut self, name: &str, help: &str, below_us: &[u64], total_us: u64) {
+        assert!(name.ends_with("_seconds"), "the times {name} must end in _seconds");
+        let seconds = |us: u64| us as f64 / 1e6;
+        self.family(name, "histogram", help);
+        let mut sum = 0;
+        for (power, count) in below_us.iter().enumerate() {
+            sum += count;
+            let is_last = power + 1 == below_us.len();
+            let bound = if is_last { "+Inf".to_owned() } else { seconds(1 << power).to_string() };
+            let _ = writeln!(self.text, "{name}_bucket{{le=\"{bound}\"}} {sum}");
+        }
+        let _ = writeln!(self.text, "{name}_sum {}\n{name}_count {sum}", seconds(total_us));
+    }
+
     fn family<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Family<'a> {
         assert!(name.starts_with("quorate_"), "the metric {name} must begin with quorate_");
         // Writing to a String cannot fail.
@@ -90,6 +105,19 @@ mod tests {
             "# HELP quorate_connections_open Now\n# TYPE quorate_connections_open gauge\nquorate_connections_open 3\n\
              # HELP quorate_frames_total By \\\\ kind\n# TYPE quorate_frames_total counter\n\
              quorate_frames_total{kind=\"in\"} 7\nquorate_frames_total{kind=\"o\\\"u\\nt\",node=\"1\"} 9\n"
+        );
+    }
+
+    #[test]
+    fn times_add_up() {
+        let mut page = Exposition::new();
+        page.times("quorate_sync_seconds", "Syncs", &[1, 0, 2, 4], 2_500_000);
+        assert_eq!(
+            page.into_text(),
+            "# HELP quorate_sync_seconds Syncs\n# TYPE quorate_sync_seconds histogram\n\
+             quorate_sync_seconds_bucket{le=\"0.000001\"} 1\nquorate_sync_seconds_bucket{le=\"0.000002\"} 1\n\
+             quorate_sync_seconds_bucket{le=\"0.000004\"} 3\nquorate_sync_seconds_bucket{le=\"+Inf\"} 7\n\
+             quorate_sync_seconds_sum 2.5\nquorate_sync_seconds_count 7\n"
         );
     }
 

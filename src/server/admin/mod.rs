@@ -9,6 +9,7 @@
 mod adapter;
 mod discovery;
 mod exposition;
+pub mod metrics;
 mod route;
 mod status;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! A channel has no part in any transaction's state: when it closes, nothing happens but that phase two looks for
 //! another one. Answers go to the channel that asked and to no other (semantics, W17).
 
-use std::net::SocketAddr;
+use quorate_world::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 

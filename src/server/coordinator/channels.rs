@@ -4,8 +4,8 @@
 //! an RM in one look-up (protocol, section 5.3). Registrations add up; only a closed connection, an unregistration or the
 //! node that announced it takes one away, never a frame that could not be decoded (semantics, W31).
 
+use quorate_world::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use quorate_core::model::NodeId;

@@ -1,3 +1,5 @@
+//! Which channel is found for a resource, and in which order of preference.
+
 use super::super::outbox::Outbox;
 use super::*;
 

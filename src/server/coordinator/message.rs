@@ -4,7 +4,7 @@
 //! end, structs never change. Every message may be lost, doubled or late, and says so much that this does no harm
 //! (`lock-protocol`, section 8).
 
-use std::net::IpAddr;
+use quorate_world::net::IpAddr;
 
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};

@@ -3,7 +3,7 @@
 //! Registrations and heartbeats are served at once and in order; every request becomes a task of its own, because its
 //! answer may take as long as a raft round or a whole phase two, and nothing in the protocol wants an order.
 
-use std::net::SocketAddr;
+use quorate_world::net::SocketAddr;
 use std::sync::Arc;
 
 use quorate_core::model::limits;

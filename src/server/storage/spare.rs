@@ -119,7 +119,7 @@ impl Spares {
 }
 
 /// The helper, on a thread of its own.
-pub(crate) struct Helper {
+pub(crate) struct Preparer {
     pub disk: NodeDisk,
     pub spares: Arc<Spares>,
     pub files: Arc<Files>,
@@ -133,7 +133,7 @@ enum Job {
     End,
 }
 
-impl Helper {
+impl Preparer {
     /// Works until the spares are closed.
     pub async fn run(self) {
         loop {

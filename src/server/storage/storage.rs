@@ -9,7 +9,7 @@ use crate::recovery::{self, Recovered, Recovery, Tail};
 use crate::sector::BatchNumber;
 use crate::segment::{self, SegmentNumber};
 use crate::snapshot::{self, Known, SnapshotStore};
-use crate::spare::{self, Helper};
+use crate::spare::{self, Preparer};
 use crate::stats::Figures;
 use crate::writer::Writer;
 use quorate_core::model::GroupId;
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-const LOCK: &str = "LOCK";
+pub(crate) const LOCK: &str = "LOCK";
 
 /// The data folder of a node, opened. Clones are handles to the same; when the last one and the last
 /// [`GroupLog`] are gone, what is queued is written and the threads end.
@@ -191,8 +191,8 @@ async fn run_log(node: Arc<Node>, fresh: bool, ready: oneshot::Sender<Result<Rec
     let _ = helper.await;
 }
 
-fn helper_of(node: &Node) -> Helper {
-    Helper {
+fn preparer_of(node: &Node) -> Preparer {
+    Preparer {
         disk: node.disk.clone(),
         spares: node.spares.clone(),
         files: node.files.clone(),
@@ -201,7 +201,7 @@ fn helper_of(node: &Node) -> Helper {
 }
 
 /// A small first segment, so that an empty folder serves at once.
-async fn begin_fresh(node: Arc<Node>) -> Result<(Writer, Helper, Recovered), StorageError> {
+async fn begin_fresh(node: Arc<Node>) -> Result<(Writer, Preparer, Recovered), StorageError> {
     let began = Instant::now();
     let disk = node.disk.clone();
     disk.sync_folder("").await.tried("sync the data folder")?;
@@ -210,10 +210,10 @@ async fn begin_fresh(node: Arc<Node>) -> Result<(Writer, Helper, Recovered), Sto
     rotate_at_start(&mut writer).await?;
     let elapsed_ms = began.elapsed().as_millis() as u64;
     let recovered = Recovered { segments: 0, entries: 0, groups: 0, tail: Tail::Clean, epoch: 1, elapsed_ms };
-    Ok((writer, helper_of(&node), recovered))
+    Ok((writer, preparer_of(&node), recovered))
 }
 
-async fn begin_recovered(node: Arc<Node>) -> Result<(Writer, Helper, Recovered), StorageError> {
+async fn begin_recovered(node: Arc<Node>) -> Result<(Writer, Preparer, Recovered), StorageError> {
     let began = Instant::now();
     let disk = node.disk.clone();
     let found = recovery::recover(&disk, &node.identity().disk, node.options.segment_bytes).await?;
@@ -234,7 +234,7 @@ async fn begin_recovered(node: Arc<Node>) -> Result<(Writer, Helper, Recovered),
     tracing::info!(
         "storage: recovered segments={segments} entries={entries} groups={groups} {tail} epoch={epoch} elapsed_ms={elapsed_ms}"
     );
-    Ok((writer, helper_of(&node), Recovered { segments, entries, groups, tail, epoch, elapsed_ms }))
+    Ok((writer, preparer_of(&node), Recovered { segments, entries, groups, tail, epoch, elapsed_ms }))
 }
 
 /// Gives the node and a writer what was found.

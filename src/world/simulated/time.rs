@@ -39,6 +39,7 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let machine = identity().machine;
+        self.waiting.clock = Some(machine);
         // Asked anew at each poll: the rate of the clock may have changed.
         let at_nanos = with(|state| {
             let (now, clock) = (state.now_nanos(), &state.machine(machine).clock);

@@ -12,6 +12,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+/// Nothing is due so late: if nothing else is, the world has come to a halt and should say so.
+const NEVER_NANOS: u64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
+
 /// Names an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey {
@@ -21,8 +24,8 @@ pub(crate) struct TimerKey {
 
 /// What happens at that time.
 pub(crate) enum Due {
-    /// A task goes on.
-    Wake(Waker),
+    /// A task goes on. If it waits for a machine's clock, that machine.
+    Wake(Waker, Option<u32>),
     /// The network moves.
     Net(NetEvent),
 }
@@ -56,9 +59,19 @@ impl State {
     /// Puts another waker behind an entry that is still waiting. Returns what must be dropped, or `Err` if it has fired.
     fn rewake(&mut self, key: TimerKey, waker: &Waker) -> Result<Option<Waker>, ()> {
         match self.timers.queue.get_mut(&key) {
-            Some(Due::Wake(old)) if old.will_wake(waker) => Ok(None),
-            Some(Due::Wake(old)) => Ok(Some(std::mem::replace(old, waker.clone()))),
+            Some(Due::Wake(old, _)) if old.will_wake(waker) => Ok(None),
+            Some(Due::Wake(old, _)) => Ok(Some(std::mem::replace(old, waker.clone()))),
             Some(Due::Net(_)) | None => Err(()),
+        }
+    }
+
+    /// The clock of this machine goes another way: whoever waits for it must look again.
+    pub fn wake_sleepers(&mut self, machine: u32) {
+        for due in self.timers.queue.values() {
+            match due {
+                Due::Wake(waker, clock) if *clock == Some(machine) => self.wakes.push(waker.clone()),
+                Due::Wake(..) | Due::Net(_) => {}
+            }
         }
     }
 
@@ -70,7 +83,7 @@ impl State {
                 break;
             }
             match entry.remove() {
-                Due::Wake(waker) => self.wakes.push(waker),
+                Due::Wake(waker, _) => self.wakes.push(waker),
                 Due::Net(event) => self.net_event(event),
             }
         }
@@ -117,6 +130,8 @@ impl Future for Driver {
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     key: Option<TimerKey>,
+    /// Whose clock it is about; none for the world's.
+    pub clock: Option<u32>,
 }
 
 impl Waiting {
@@ -126,17 +141,20 @@ impl Waiting {
             if state.now_nanos() >= at_nanos {
                 return (true, self.key.take().and_then(|key| state.remove_timer(key)));
             }
+            if at_nanos >= NEVER_NANOS {
+                return (false, self.key.take().and_then(|key| state.remove_timer(key)));
+            }
             if let Some(key) = self.key {
                 if key.at_nanos == at_nanos
                     && let Ok(old) = state.rewake(key, waker)
                 {
-                    return (false, old.map(Due::Wake));
+                    return (false, old.map(|old| Due::Wake(old, None)));
                 }
                 let old = state.remove_timer(key);
-                self.key = Some(state.add_timer(at_nanos, Due::Wake(waker.clone())));
+                self.key = Some(state.add_timer(at_nanos, Due::Wake(waker.clone(), self.clock)));
                 return (false, old);
             }
-            self.key = Some(state.add_timer(at_nanos, Due::Wake(waker.clone())));
+            self.key = Some(state.add_timer(at_nanos, Due::Wake(waker.clone(), self.clock)));
             (false, None)
         });
         drop(dropped);

@@ -99,6 +99,11 @@ impl<'a> Reader<'a> {
     }
 
     fn string(&mut self, length: usize) -> Result<String, MessageError> {
-        Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
+        let bytes = self.take(length)?;
+        Ok(match str::from_utf8(bytes) {
+            Ok(text) => text.into(),
+            // Nearly never, and several times slower than the check above.
+            Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+        })
     }
 }

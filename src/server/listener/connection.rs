@@ -1,0 +1,162 @@
+//! One Seata connection: frames in, frames out, until one of the two ends.
+//!
+//! One task does both, reading first. It writes once for all that gathered in the outbox since the last write, or frame
+//! by frame where the outbox keeps frames apart for a client that reads one per read. Nobody waits for a slow client:
+//! what it does not read fills its outbox, and at the bound the connection ends.
+
+use super::foreign;
+use super::traffic::Traffic;
+use crate::coordinator::Outbox;
+use bytes::Bytes;
+use core::net::SocketAddr;
+use core::pin::pin;
+use quorate_core::wire::{Decoded, Decoder, FrameError};
+use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
+use quorate_world::net::{ReadHalf, Stream, WriteHalf};
+use quorate_world::select::{Either2, Either3, select2, select3};
+use quorate_world::time::{Duration, Instant, sleep_until, timeout};
+use quorate_world::watch;
+
+/// A client that says nothing for so long is gone; the slowest pings every 10 s (protocol, section 5.5).
+pub const READ_IDLE: Duration = Duration::from_secs(15);
+/// At a stop, what is queued still leaves, but not for longer than this.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Room made for one read.
+const READ_BYTES: usize = 16 << 10;
+
+/// How a connection ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// The client closed it.
+    ByClient,
+    /// The coordinator closed it; what was queued has left.
+    ByUs,
+    /// Nothing came for too long.
+    Idle,
+    /// Nobody knows where the next frame begins.
+    Framing(FrameError),
+    /// The client does not read.
+    Slow,
+    /// The network says so.
+    Broken(io::Error),
+    /// The node stops.
+    Stopped,
+}
+
+impl Ended {
+    /// All names, for counting.
+    pub const NAMES: [&'static str; 7] = ["client", "coordinator", "idle", "framing", "slow", "broken", "stop"];
+
+    /// Its name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Ended::ByClient => "client",
+            Ended::ByUs => "coordinator",
+            Ended::Idle => "idle",
+            Ended::Framing(_) => "framing",
+            Ended::Slow => "slow",
+            Ended::Broken(_) => "broken",
+            Ended::Stopped => "stop",
+        }
+    }
+}
+
+/// What a connection works with.
+pub struct Connection<'a> {
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Read from it already.
+    pub before: Bytes,
+    /// The way out.
+    pub out: &'a Outbox,
+    /// Where it is counted.
+    pub traffic: &'a Traffic,
+    /// See [`READ_IDLE`].
+    pub idle: Duration,
+    /// Becomes true when the node stops.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Connection<'_> {
+    /// Gives every frame to `take`, in order, and writes what the outbox holds.
+    pub async fn run(mut self, stream: Stream, take: impl FnMut(Decoded)) -> Ended {
+        let (mut read, mut write) = stream.split();
+        let out = self.out;
+        let ended = {
+            let mut stop = self.stop.clone();
+            let stopped = stop.wait_until(|stop| *stop);
+            match select3(self.read_frames(&mut read, take), write_frames(&mut write, out), stopped).await {
+                Either3::First(ended) | Either3::Second(ended) => ended,
+                Either3::Third(_) => Ended::Stopped,
+            }
+        };
+        out.close();
+        if let Ended::Stopped = ended {
+            // Best effort: the node goes, and clients repeat what was not answered.
+            let _ = timeout(FAREWELL, write_frames(&mut write, out)).await;
+        }
+        ended
+    }
+
+    async fn read_frames(&mut self, read: &mut ReadHalf, mut take: impl FnMut(Decoded)) -> Ended {
+        let mut decoder = Decoder::new();
+        decoder.push(&self.before);
+        let mut read_at = Instant::now();
+        let mut alarm = pin!(sleep_until(read_at + self.idle));
+        let mut advised = false;
+        loop {
+            loop {
+                match decoder.next_frame() {
+                    Ok(Some(decoded)) => {
+                        self.look_at(&decoded, &mut advised);
+                        take(decoded);
+                    }
+                    Ok(None) => break,
+                    Err(error) => return Ended::Framing(error),
+                }
+            }
+            let buffer = decoder.buffer_mut();
+            buffer.reserve(READ_BYTES);
+            match select2(read.read_buf(buffer), alarm.as_mut()).await {
+                Either2::First(Ok(0)) => return Ended::ByClient,
+                Either2::First(Ok(_)) => read_at = Instant::now(),
+                Either2::First(Err(error)) => return Ended::Broken(error),
+                // The alarm is set anew when it rings, not at every read.
+                Either2::Second(()) if read_at + self.idle <= Instant::now() => return Ended::Idle,
+                Either2::Second(()) => alarm.set(sleep_until(read_at + self.idle)),
+            }
+        }
+    }
+
+    /// A body that we cannot read is the client's configuration: said once per connection, counted always.
+    fn look_at(&self, decoded: &Decoded, advised: &mut bool) {
+        match decoded {
+            Decoded::Opaque(head, _) => {
+                self.traffic.foreign_frame();
+                if !*advised {
+                    *advised = true;
+                    tracing::error!(peer = %self.peer, "{}", foreign::advice(head));
+                }
+            }
+            Decoded::Heartbeat(_) | Decoded::Message(..) | Decoded::Undecodable(..) => {}
+        }
+    }
+}
+
+/// Ends when the outbox is closed and empty, or the network or the client gives out.
+async fn write_frames(write: &mut WriteHalf, out: &Outbox) -> Ended {
+    while let Some(frames) = out.next().await {
+        match select2(write.write_all(&frames), out.overrun()).await {
+            Either2::First(Ok(())) => {}
+            Either2::First(Err(error)) => return Ended::Broken(error),
+            Either2::Second(()) => return Ended::Slow,
+        }
+    }
+    if out.is_overrun() {
+        return Ended::Slow;
+    }
+    match write.shutdown().await {
+        Ok(()) => Ended::ByUs,
+        Err(error) => Ended::Broken(error),
+    }
+}

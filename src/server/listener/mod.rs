@@ -1,0 +1,144 @@
+//! The doors of a node: the Seata port, where HTTP is answered too, and the admin port.
+//!
+//! A new connection shows by its first bytes what it speaks (`detect`); anything but Seata and HTTP is closed at once.
+//! Seata connections go on in `connection`, HTTP in [`Admin`]. `traffic` counts.
+//!
+//! Not here: what a frame means. Every frame goes to the coordinator in the order of the connection, and answers come
+//! back through the connection's outbox in whatever order they are ready.
+
+mod connection;
+mod detect;
+mod foreign;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+pub use traffic::Traffic;
+
+use crate::admin::Admin;
+use crate::coordinator::{Coordinator, Outbox};
+use bytes::{Bytes, BytesMut};
+use connection::{Connection, Ended, READ_IDLE};
+use core::net::SocketAddr;
+use detect::{Protocol, detect};
+use quorate_world::io::AsyncReadExt;
+use quorate_world::net::{self, Stream};
+use quorate_world::select::{Either2, select2};
+use quorate_world::task::spawn;
+use quorate_world::time::{Duration, sleep, timeout};
+use quorate_world::watch;
+use std::sync::Arc;
+
+/// Connections at a time, both ports together. Beyond it a new one is closed at once.
+const CONNECTIONS_MAX: u64 = 16_384;
+/// After a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who serves the connections of both ports.
+pub struct Listener {
+    coordinator: Arc<Coordinator>,
+    admin: Arc<Admin>,
+    traffic: Arc<Traffic>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Listener {
+    /// Hands frames to `coordinator` and requests to `admin`, until `stop` becomes true.
+    pub fn new(
+        coordinator: Arc<Coordinator>,
+        admin: Arc<Admin>,
+        traffic: Arc<Traffic>,
+        stop: watch::Receiver<bool>,
+    ) -> Arc<Listener> {
+        Arc::new(Listener { coordinator, admin, traffic, stop })
+    }
+
+    /// The Seata port. Returns when the node stops.
+    pub async fn serve_seata(self: Arc<Self>, door: net::Listener) {
+        self.accept(door, |listener, stream, peer| async move { listener.greet(stream, peer).await }).await;
+    }
+
+    /// The admin port. Returns when the node stops.
+    pub async fn serve_http(self: Arc<Self>, door: net::Listener) {
+        self.accept(door, |listener, stream, peer| async move { listener.http(stream, peer, Bytes::new()).await })
+            .await;
+    }
+
+    async fn accept<F>(self: Arc<Self>, door: net::Listener, serve: fn(Arc<Listener>, Stream, SocketAddr) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut stop = self.stop.clone();
+        loop {
+            match select2(stop.wait_until(|stop| *stop), door.accept()).await {
+                Either2::First(_) => return,
+                Either2::Second(Ok(_)) if self.traffic.open() >= CONNECTIONS_MAX => self.traffic.full(),
+                Either2::Second(Ok((stream, peer))) => _ = spawn(serve(self.clone(), stream, peer)),
+                Either2::Second(Err(error)) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for the first bytes and sends the connection where it belongs.
+    async fn greet(self: Arc<Self>, mut stream: Stream, peer: SocketAddr) {
+        let mut first = BytesMut::with_capacity(detect::BYTES_MAX);
+        match timeout(READ_IDLE, greeting(&mut stream, &mut first)).await {
+            Ok(Protocol::Seata) => self.seata(stream, peer, first.freeze()).await,
+            Ok(Protocol::Http) => self.http(stream, peer, first.freeze()).await,
+            Ok(Protocol::Stranger) => {
+                self.traffic.stranger();
+                tracing::info!(%peer, "a connection speaks neither Seata's protocol nor HTTP/1 and was closed");
+            }
+            Ok(Protocol::Undecided) | Err(_) => {}
+        }
+    }
+
+    async fn seata(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
+        let _open = self.traffic.seata();
+        let out = Arc::new(Outbox::new());
+        let channel = self.coordinator.connect(peer, out.clone());
+        let (traffic, stop) = (&self.traffic, self.stop.clone());
+        let connection = Connection { peer, before, out: &out, traffic, idle: READ_IDLE, stop };
+        let ended = connection.run(stream, |decoded| self.coordinator.receive(&channel, decoded)).await;
+        self.coordinator.disconnect(&channel);
+        self.traffic.ended(&ended);
+        tell(peer, &ended);
+    }
+
+    async fn http(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
+        let _open = self.traffic.http();
+        let mut stop = self.stop.clone();
+        select2(self.admin.serve(stream, peer, before), stop.wait_until(|stop| *stop)).await;
+    }
+}
+
+/// Reads until it is clear who speaks.
+async fn greeting(stream: &mut Stream, first: &mut BytesMut) -> Protocol {
+    loop {
+        match stream.read_buf(first).await {
+            Ok(0) | Err(_) => return Protocol::Undecided,
+            Ok(_) => {}
+        }
+        match detect(first) {
+            Protocol::Undecided => {}
+            decided @ (Protocol::Seata | Protocol::Http | Protocol::Stranger) => return decided,
+        }
+    }
+}
+
+fn tell(peer: SocketAddr, ended: &Ended) {
+    match ended {
+        Ended::Framing(error) => {
+            tracing::warn!(%peer, %error, "the connection was closed: its frames cannot be told apart")
+        }
+        Ended::Slow => tracing::warn!(%peer, "the connection was closed: the client does not read its answers"),
+        Ended::Idle => tracing::info!(%peer, "the connection was closed: the client was silent for 15 s"),
+        Ended::Broken(error) => tracing::debug!(%peer, %error, "the connection broke"),
+        Ended::ByClient | Ended::ByUs | Ended::Stopped => {
+            tracing::debug!(%peer, how = ended.name(), "the connection ended")
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Connections over a socket of the world, with a stand-in for the coordinator: a closure that takes the frames.
+
+use super::connection::{Connection, Ended};
+use super::detect::Protocol;
+use super::*;
+use crate::admin::{AdminContext, Presenter};
+use crate::coordinator::{CoordinatorContext, Nodes};
+use crate::peer::{BoxFuture, CallError};
+use bytes::BytesMut;
+use quorate_core::cluster::Routing;
+use quorate_core::model::{GroupId, NodeId};
+use quorate_core::wire::{Decoded, FrameError, Head, Message, MessageKind, Version};
+use quorate_core::wire::{encode_frame, encode_heartbeat, encode_opaque};
+use quorate_world::io::AsyncWriteExt;
+use quorate_world::runtime::run_test;
+use quorate_world::task::JoinHandle;
+use quorate_world::time::Instant;
+use std::sync::Mutex;
+
+/// A connection whose frames are kept, and whose heartbeats are answered.
+struct Served {
+    client: Stream,
+    out: Arc<Outbox>,
+    traffic: Arc<Traffic>,
+    taken: Arc<Mutex<Vec<Decoded>>>,
+    stop: watch::Sender<bool>,
+    ended: JoinHandle<Ended>,
+}
+
+async fn pair() -> (Stream, Stream, SocketAddr) {
+    let door = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+    let client = net::connect(door.local_addr().expect("bound")).await.expect("it listens");
+    let (server, peer) = door.accept().await.expect("it connected");
+    (client, server, peer)
+}
+
+async fn serve(before: &'static [u8], idle: Duration) -> Served {
+    let (client, server, peer) = pair().await;
+    let (out, traffic) = (Arc::new(Outbox::new()), Arc::new(Traffic::default()));
+    let taken = Arc::new(Mutex::new(Vec::new()));
+    let (stop, stop_seen) = watch::channel(false);
+    let (way_out, counted, kept) = (out.clone(), traffic.clone(), taken.clone());
+    let ended = spawn(async move {
+        let before = Bytes::from_static(before);
+        let connection = Connection { peer, before, out: &way_out, traffic: &counted, idle, stop: stop_seen };
+        let take = |decoded: Decoded| {
+            if let Decoded::Heartbeat(head) = &decoded {
+                way_out.put(|out| encode_heartbeat(&head.answer(), out));
+            }
+            kept.lock().expect("nobody panicked").push(decoded);
+        };
+        let ended = connection.run(server, take).await;
+        counted.ended(&ended);
+        ended
+    });
+    Served { client, out, traffic, taken, stop, ended }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn ping(id: i32) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    encode_heartbeat(&Head::new(Version::V1, MessageKind::Ping, id), &mut bytes).expect("a ping");
+    bytes
+}
+
+fn begin(id: i32) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "shop".to_owned() };
+    encode_frame(&Head::new(Version::V1, MessageKind::Request, id), &begin, &mut bytes).expect("a request");
+    bytes
+}
+
+async fn pong_id(client: &mut Stream) -> i32 {
+    let mut pong = [0; 16];
+    client.read_exact(&mut pong).await.expect("a pong");
+    assert_eq!((pong[..3].to_vec(), pong[9]), (vec![0xda, 0xda, 1], 4));
+    i32::from_be_bytes([pong[12], pong[13], pong[14], pong[15]])
+}
+
+#[test]
+fn frames_come_in_order_however_they_are_cut() {
+    run_test(async {
+        let mut served = serve(b"", LONG).await;
+        let mut bytes = begin(1);
+        bytes.extend_from_slice(&ping(2));
+        bytes.extend_from_slice(&begin(3));
+        bytes.extend_from_slice(&ping(4));
+        for part in bytes.chunks(7) {
+            served.client.write_all(part).await.expect("it reads");
+        }
+        assert_eq!(pong_id(&mut served.client).await, 2);
+        assert_eq!(pong_id(&mut served.client).await, 4);
+        let ids: Vec<i32> =
+            served.taken.lock().expect("nobody panicked").iter().map(|decoded| decoded.head().request_id).collect();
+        assert_eq!(ids, [1, 2, 3, 4]);
+        drop(served.client);
+        assert!(matches!(served.ended.await, Ok(Ended::ByClient)));
+    });
+}
+
+#[test]
+fn what_detection_has_read_is_not_lost() {
+    run_test(async {
+        let mut served = serve(b"\xda\xda", LONG).await;
+        served.client.write_all(&ping(5)[2..]).await.expect("it reads");
+        assert_eq!(pong_id(&mut served.client).await, 5);
+    });
+}
+
+#[test]
+fn broken_framing_closes_and_is_counted() {
+    run_test(async {
+        let mut served = serve(b"", LONG).await;
+        served.client.write_all(&ping(1)).await.expect("it reads");
+        assert_eq!(pong_id(&mut served.client).await, 1);
+        served.client.write_all(b"\xda\xdb nonsense").await.expect("it reads");
+        let ended = served.ended.await.expect("not aborted");
+        assert!(matches!(ended, Ended::Framing(FrameError::Magic([0xda, 0xdb]))), "{ended:?}");
+        assert!(metrics(&served.traffic).contains("quorate_connections_ended_total{kind=\"framing\"} 1\n"));
+    });
+}
+
+fn metrics(traffic: &Traffic) -> String {
+    let mut page = crate::admin::Exposition::new();
+    traffic.write(&mut page);
+    page.into_text()
+}
+
+#[test]
+fn foreign_and_senseless_frames_cost_only_themselves() {
+    run_test(async {
+        let mut served = serve(b"", LONG).await;
+        let mut head = Head::new(Version::V1, MessageKind::Request, 1);
+        head.serializer = 2;
+        let mut bytes = BytesMut::new();
+        encode_opaque(&head, b"protobuf", &mut bytes).expect("a frame");
+        // Type code 99 does not exist.
+        encode_opaque(&Head::new(Version::V1, MessageKind::Request, 2), b"\0\x63??", &mut bytes).expect("a frame");
+        bytes.extend_from_slice(&ping(3));
+        served.client.write_all(&bytes).await.expect("it reads");
+        assert_eq!(pong_id(&mut served.client).await, 3);
+        let taken = served.taken.lock().expect("nobody panicked");
+        assert!(
+            matches!(taken[..], [Decoded::Opaque(..), Decoded::Undecodable(..), Decoded::Heartbeat(_)]),
+            "{taken:?}"
+        );
+        assert!(metrics(&served.traffic).contains("quorate_frames_foreign_total 1\n"));
+    });
+}
+
+#[test]
+fn silence_closes_but_pings_keep_alive() {
+    run_test(async {
+        let idle = Duration::from_millis(300);
+        let mut served = serve(b"", idle).await;
+        let before = Instant::now();
+        for id in 0..4 {
+            sleep(idle / 2).await;
+            served.client.write_all(&ping(id)).await.expect("it reads");
+            assert_eq!(pong_id(&mut served.client).await, id);
+        }
+        assert!(matches!(served.ended.await, Ok(Ended::Idle)));
+        assert!(before.elapsed() >= idle * 3, "{:?}", before.elapsed());
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_let_go() {
+    run_test(async {
+        let served = serve(b"", LONG).await;
+        let head = Head::new(Version::V1, MessageKind::Request, 1);
+        let body = vec![7; 1 << 20];
+        // The kernel takes a few MiB, the outbox its bound; far more than both is refused at last.
+        let put = || served.out.put(|out| encode_opaque(&head, &body, out));
+        let accepted = (0..1_000).take_while(|_| put()).count();
+        assert!(accepted < 1_000, "the outbox has no bound");
+        let ended = timeout(LONG, served.ended).await.expect("it ends though the client never reads");
+        assert!(matches!(ended, Ok(Ended::Slow)), "{ended:?}");
+    });
+}
+
+#[test]
+fn what_is_queued_leaves_before_the_end() {
+    run_test(async {
+        for stopped in [false, true] {
+            let mut served = serve(b"", LONG).await;
+            let head = Head::new(Version::V1, MessageKind::Pong, 9);
+            assert!(served.out.put(|out| encode_heartbeat(&head, out)));
+            if stopped {
+                served.stop.send(true)
+            } else {
+                served.out.close()
+            }
+            assert_eq!(pong_id(&mut served.client).await, 9);
+            let mut rest = Vec::new();
+            assert_eq!(served.client.read_to_end(&mut rest).await.expect("an end"), 0);
+            let ended = served.ended.await.expect("not aborted");
+            assert_eq!(ended.name(), if stopped { "stop" } else { "coordinator" });
+        }
+    });
+}
+
+#[test]
+fn greetings() {
+    run_test(async {
+        for (first, second, expected) in [
+            (b"\xda".as_slice(), b"\xda\x01".as_slice(), Protocol::Seata),
+            (b"GE", b"T /health HTTP/1.1\r\n\r\n", Protocol::Http),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"", Protocol::Stranger),
+            (b"PO", b"X", Protocol::Stranger),
+            (b"P", b"", Protocol::Undecided),
+        ] {
+            let (mut client, mut server, _) = pair().await;
+            let judged = spawn(async move {
+                let mut read = BytesMut::new();
+                (greeting(&mut server, &mut read).await, read)
+            });
+            client.write_all(first).await.expect("it reads");
+            quorate_world::task::yield_now().await;
+            // A stranger may be let go before its second word.
+            let _ = client.write_all(second).await;
+            drop(client);
+            let (protocol, read) = judged.await.expect("not aborted");
+            assert_eq!(protocol, expected, "{first:?}");
+            assert!(read.starts_with(first), "what was read must not be lost");
+        }
+    });
+}
+
+/// There are no other nodes.
+struct Alone;
+
+impl Nodes for Alone {
+    fn call(
+        &self,
+        _to: NodeId,
+        _group: GroupId,
+        _body: Bytes,
+        _timeout: Duration,
+    ) -> BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async { Err(CallError::Unreachable) })
+    }
+
+    fn cast(&self, _to: NodeId, _group: GroupId, _body: Bytes) {}
+}
+
+/// Both ports of a node without groups: where they are, what they count, and the hand on the switch.
+async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
+    let (_, routing) = watch::channel(Routing::empty());
+    let coordinator = Coordinator::new(CoordinatorContext {
+        node: NodeId(1),
+        advertise: "127.0.0.1:8091".to_owned(),
+        version: "2.5.0".to_owned(),
+        routing: routing.clone(),
+        nodes: Arc::new(Alone),
+        memory_budget_bytes: 1 << 30,
+    });
+    let traffic = Arc::new(Traffic::default());
+    let counted = traffic.clone();
+    let admin = Admin::new(AdminContext {
+        presenter: Presenter { seata: "a:1".to_owned(), admin: "a:2".to_owned(), group: "default".to_owned() },
+        token: None,
+        routing,
+        ready: watch::channel(true).1,
+        groups: Box::new(Vec::new),
+        metrics: vec![Box::new(move |page| counted.write(page))],
+        move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let listener = Listener::new(coordinator, admin, traffic.clone(), stopped);
+    let mut bound = Vec::new();
+    for _ in 0..2 {
+        bound.push(net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port"));
+    }
+    let addresses = [&bound[0], &bound[1]].map(|door| door.local_addr().expect("bound"));
+    let (http, seata) = (bound.pop().expect("two"), bound.pop().expect("two"));
+    spawn(listener.clone().serve_seata(seata));
+    spawn(listener.serve_http(http));
+    (addresses, traffic, stop)
+}
+
+async fn ask(address: SocketAddr, request: &[u8]) -> String {
+    let mut client = net::connect(address).await.expect("it listens");
+    client.write_all(request).await.expect("it reads");
+    let mut answer = Vec::new();
+    // A refused connection may end with a reset.
+    let _ = timeout(LONG, client.read_to_end(&mut answer)).await.expect("it ends");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn both_ports_answer_http_and_one_answers_seata() {
+    run_test(async {
+        let ([seata, http], traffic, _stop) = doors().await;
+        let health = b"GET /health HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n";
+        for address in [seata, http] {
+            let answer = ask(address, health).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+        }
+        assert_eq!(ask(seata, b"SSH-2.0-OpenSSH_9.2\r\n").await, "");
+        let mut client = net::connect(seata).await.expect("it listens");
+        client.write_all(&ping(11)).await.expect("it reads");
+        assert_eq!(pong_id(&mut client).await, 11);
+        let page = metrics(&traffic);
+        assert!(page.contains("quorate_connections_open{kind=\"seata\"} 1\n"), "{page}");
+        assert!(page.contains("quorate_connections_accepted_total{kind=\"http\"} 2\n"), "{page}");
+        assert!(page.contains("quorate_connections_refused_total{kind=\"stranger\"} 1\n"), "{page}");
+    });
+}
+
+#[test]
+fn a_stop_closes_doors_and_connections() {
+    run_test(async {
+        let ([seata, http], _, stop) = doors().await;
+        let mut clients = Vec::new();
+        for (address, greeting) in [(seata, ping(1)), (http, BytesMut::from(&b"GET"[..]))] {
+            let mut client = net::connect(address).await.expect("it listens");
+            client.write_all(&greeting).await.expect("it reads");
+            clients.push(client);
+        }
+        assert_eq!(pong_id(&mut clients[0]).await, 1);
+        stop.send(true);
+        for mut client in clients {
+            let mut rest = Vec::new();
+            let ended = timeout(LONG, client.read_to_end(&mut rest)).await.expect("it ends");
+            assert!(ended.is_err() || rest.is_empty(), "{rest:?}");
+        }
+    });
+}

@@ -1,0 +1,101 @@
+//! What a peer can make the wire reserve: a small multiple of the bytes it really sent, whatever it announces.
+//!
+//! A binary of its own with one test, because it counts every allocation of the process.
+#![allow(unsafe_code)] // a counting allocator cannot be written without
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use bytes::BytesMut;
+use quorate_core::model::limits::{FRAME_BYTES_MAX, MERGED_REQUESTS_MAX};
+use quorate_core::wire::{Decoder, Head, Message, MessageKind, Version, encode_opaque, seata};
+
+struct Counting;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: passes everything to the system's allocator and only adds up sizes.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        PEAK.fetch_max(held, Relaxed);
+        // SAFETY: the caller's promise is the one that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: as above; `place` came from `System`.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most that `work` held at a time beyond what was held before.
+fn peak_bytes(work: impl FnOnce()) -> usize {
+    let before = HELD.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    work();
+    PEAK.load(Relaxed) - before
+}
+
+/// Decodes all of it, in pieces of 4 KiB, and keeps one frame at a time.
+fn decode_bytes(bytes: &[u8]) -> usize {
+    peak_bytes(|| {
+        let mut decoder = Decoder::new();
+        for piece in bytes.chunks(4096) {
+            decoder.push(piece);
+            while let Ok(Some(frame)) = decoder.next_frame() {
+                drop(frame);
+            }
+        }
+    })
+}
+
+fn framed(body: &[u8]) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    let head = Head { serializer: 2, ..Head::new(Version::V1, MessageKind::OneWay, 1) };
+    encode_opaque(&head, body, &mut out).expect("within the limits");
+    out[10] = seata::SERIALIZER;
+    out.to_vec()
+}
+
+fn v0(type_code: u8, body: &[u8]) -> Vec<u8> {
+    [&[0xda, 0xda, 0, 0x90, 0, type_code, 0, 0, 0, 0, 0, 0, 0, 1], body].concat()
+}
+
+#[test]
+fn announcements_reserve_nothing() {
+    let content = |length: i32, count: i16, children: &[u8]| {
+        [&b"\x00\x3b"[..], &length.to_be_bytes(), &count.to_be_bytes(), children].concat()
+    };
+    let few = 16 << 10;
+    // A frame of 8 MiB, a text of 2 GiB, 32,767 or 10,000 children: announced, not sent.
+    assert!(decode_bytes(b"\xda\xda\x01\x00\x80\x00\x00\x00\x10\x00\x01\x00\x00\x00\x00\x01") < few);
+    assert!(decode_bytes(&framed(b"\x00\x0b\x00\x00\x00\x00\x00\x7f\xff\xff\xff")) < few);
+    assert!(decode_bytes(&framed(&content(2, i16::MAX, b""))) < few);
+    assert!(decode_bytes(&framed(&content(2, MERGED_REQUESTS_MAX as i16, b""))) < few);
+    assert!(decode_bytes(&framed(&content(i32::MAX, 10, b""))) < few);
+    assert!(decode_bytes(&v0(59, &[0x00, 0x7f, 0xff, 0xff])) < few);
+    assert!(decode_bytes(&v0(11, &[0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x7f, 0xff, 0xff])) < few);
+
+    // The worst for its size: the smallest children, as many as allowed, the last one broken. A third more than one
+    // buffer that grew by doubling, and the children as values.
+    let values = MERGED_REQUESTS_MAX * size_of::<Message>();
+    let mut children = b"\x00\x0e\x01\x00".repeat(MERGED_REQUESTS_MAX - 1);
+    children.extend_from_slice(b"\x00\x0e\x02\x00");
+    let sent = framed(&content(children.len() as i32 + 2, MERGED_REQUESTS_MAX as i16, &children));
+    let held = decode_bytes(&sent);
+    assert!(held > values && held < values + 3 * sent.len() + few, "{held} for {} bytes", sent.len());
+
+    // A frame of 8 MiB that is no UTF-8: every byte becomes three.
+    let text = vec![0xff; FRAME_BYTES_MAX - 16 - 14];
+    let mut body = b"\x00\x67\x00\x00\x00\x00\x00\x00\x00\x00".to_vec();
+    body.extend_from_slice(&(text.len() as i32).to_be_bytes());
+    body.extend_from_slice(&text);
+    let held = decode_bytes(&framed(&body));
+    assert!(held < 10 * FRAME_BYTES_MAX, "{held}");
+}
