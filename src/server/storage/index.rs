@@ -191,7 +191,8 @@ impl GroupIndex {
 
     fn remove(&mut self, live: &mut Live) {
         self.cut_back(0, live);
-        *self = GroupIndex { vote: self.vote, removed: true, ..GroupIndex::default() };
+        let vote = self.vote.filter(|_| !quorate_world::bug!("remove_forgets_the_vote"));
+        *self = GroupIndex { vote, removed: true, ..GroupIndex::default() };
     }
 
     /// Drops all below `index`; an empty log then begins there.

@@ -7,8 +7,8 @@
 
 use crate::error::{Damage, StorageError, Tried};
 use crate::index::{GroupIndex, Live};
-use crate::scan::{self, Opened, Replay, Scanned};
-use crate::sector::{BLOCK_BYTES, BatchNumber};
+use crate::scan::{self, Opened, Replay, Scanned, Seen};
+use crate::sector::{BLOCK_BYTES, BatchNumber, SECTOR_BYTES};
 use crate::segment::{self, FIRST_BATCH_SECTOR, Name, SegmentNumber};
 use crate::verdict::Verdict;
 use bytes::Bytes;
@@ -103,23 +103,34 @@ pub(crate) async fn recover(disk: &NodeDisk, owner: &[u8; 16], segment_bytes: u3
     let Some(newest) = listing.segments.last().copied() else {
         return Err(StorageError::Refused("the data folder has an IDENTITY, but no segment of the log".to_owned()));
     };
-    let mut recovery = read_log(disk, owner, newest, &listing.segments).await?;
+    let mut log = read_log(disk, owner, newest, &listing.segments).await?;
+    if !quorate_world::bug!("last_batch_not_rewritten") {
+        write_last_batch_again(&log).await?;
+    }
+    let recovery = &mut log.recovery;
     for segment in listing.segments.iter().filter(|segment| !recovery.sealed.contains_key(segment)) {
         let file = disk.open(&segment.path(), OpenHow::Read).await.tried("open a segment")?;
         let bytes = file.len().await.tried("read a segment")?;
         recovery.dead.push((*segment, u32::try_from(bytes).unwrap_or(0)));
     }
     (recovery.spares, recovery.rubbish) = (listing.spares, listing.rubbish);
-    Ok(recovery)
+    Ok(log.recovery)
 }
 
-/// Reads the log only, for a start and for the offline tools; the last batch is written again by a start.
-async fn read_log(
+/// A log that was read, and its newest segment.
+pub(crate) struct Log {
+    pub recovery: Recovery,
+    last: Opened,
+    last_batch_at: u64,
+}
+
+/// Reads the log and writes nothing: for a start and for the offline tools.
+pub(crate) async fn read_log(
     disk: &NodeDisk,
     owner: &[u8; 16],
     newest: SegmentNumber,
     present: &[SegmentNumber],
-) -> Result<Recovery, StorageError> {
+) -> Result<Log, StorageError> {
     let mut replay = Replay::default();
     let mut sealed = BTreeMap::new();
     let last = Opened::open(disk, newest, owner).await?;
@@ -138,20 +149,24 @@ async fn read_log(
         previous = older.segment;
         let opened = Opened::open(disk, older.segment, owner).await?;
         progress.next_segment();
-        let scanned =
-            scan::scan(&opened, Some(older.end_bytes), &mut replay, &mut |bytes| progress.read(bytes)).await?;
+        let scanned = scan::scan(&opened, Some(older.end_bytes), |batch| {
+            progress.read(batch);
+            replay.apply(batch)
+        });
+        let scanned = scanned.await?;
         epoch = epoch.max(scanned.epoch);
         sealed.insert(older.segment, opened.seal(&scanned));
     }
     progress.next_segment();
-    let scanned = scan::scan(&last, None, &mut replay, &mut |bytes| progress.read(bytes)).await?;
+    let scanned = scan::scan(&last, None, |batch| {
+        progress.read(batch);
+        replay.apply(batch)
+    });
+    let scanned = scanned.await?;
     sealed.insert(newest, last.seal(&scanned));
     if let Some((group, index)) = replay.groups.iter().find_map(|(id, group)| Some((id, group.missing()?))) {
         let what = format!("entry {index} of group {group} is in no segment");
         return Err(Damage::new(newest.path(), BLOCK_BYTES as u64, what).into());
-    }
-    if !quorate_world::bug!("last_batch_not_rewritten") {
-        write_last_batch_again(&last, &scanned).await?;
     }
     let tail = match scanned.tail {
         Verdict::Torn { found, expected } => {
@@ -159,7 +174,7 @@ async fn read_log(
         }
         Verdict::Clean | Verdict::Damaged { .. } => Tail::Clean,
     };
-    Ok(Recovery {
+    let recovery = Recovery {
         groups: replay.groups,
         live: replay.live,
         entries: replay.entries,
@@ -171,7 +186,8 @@ async fn read_log(
         dead: Vec::new(),
         spares: Vec::new(),
         rubbish: Vec::new(),
-    })
+    };
+    Ok(Log { recovery, last, last_batch_at: scanned.last_batch_at })
 }
 
 impl Opened {
@@ -180,29 +196,25 @@ impl Opened {
     }
 }
 
-async fn write_last_batch_again(last: &Opened, scanned: &Scanned) -> Result<(), StorageError> {
-    let first = last_batch_is_the_first(scanned);
-    let from = if first { 0 } else { scanned.last_batch_at };
-    let bytes = vec![0; (scanned.end_bytes - from) as usize];
-    let bytes = last.file.read_at(from, bytes).await.tried("read the last batch")?;
-    last.file.write_at(from, Bytes::from(bytes)).await.tried("write the last batch again")?;
-    last.file.sync_data().await.tried("sync the last batch")
-}
-
-/// Then block 0 was written with it.
-fn last_batch_is_the_first(scanned: &Scanned) -> bool {
-    scanned.last_batch_at == u64::from(FIRST_BATCH_SECTOR) * crate::sector::SECTOR_BYTES as u64
+async fn write_last_batch_again(log: &Log) -> Result<(), StorageError> {
+    // Block 0 was written with the first batch.
+    let first_at = u64::from(FIRST_BATCH_SECTOR) * SECTOR_BYTES as u64;
+    let from = if log.last_batch_at == first_at { 0 } else { log.last_batch_at };
+    let end = log.recovery.sealed[&log.recovery.newest].end_bytes;
+    let bytes = log.last.file.read_at(from, vec![0; (end - from) as usize]).await.tried("read the last batch")?;
+    log.last.file.write_at(from, Bytes::from(bytes)).await.tried("write the last batch again")?;
+    log.last.file.sync_data().await.tried("sync the last batch")
 }
 
 /// The folder of segments.
-struct Listing {
-    segments: Vec<SegmentNumber>,
+pub(crate) struct Listing {
+    pub segments: Vec<SegmentNumber>,
     spares: Vec<u64>,
     rubbish: Vec<String>,
 }
 
 impl Listing {
-    async fn read(disk: &NodeDisk, segment_bytes: u32) -> Result<Listing, StorageError> {
+    pub async fn read(disk: &NodeDisk, segment_bytes: u32) -> Result<Listing, StorageError> {
         let mut listing = Listing { segments: Vec::new(), spares: Vec::new(), rubbish: Vec::new() };
         for name in disk.list(segment::FOLDER).await.tried("list the wal folder")? {
             let path = format!("{}/{name}", segment::FOLDER);
@@ -244,8 +256,8 @@ impl Progress {
         self.segment += 1;
     }
 
-    fn read(&mut self, bytes: u64) {
-        self.read_bytes += bytes;
+    fn read(&mut self, batch: &Seen<'_>) {
+        self.read_bytes += u64::from(batch.head.sectors) * SECTOR_BYTES as u64;
         if self.said.elapsed() >= PROGRESS_EVERY {
             self.said = Instant::now();
             let (segment, segments, read_mb) = (self.segment, self.segments, self.read_bytes >> 20);

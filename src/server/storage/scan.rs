@@ -3,7 +3,7 @@
 //! Older segments must be perfect up to the end that the newest checkpoint names. Behind the last whole batch of the
 //! newest one the verdict decides.
 
-use crate::batch::{self, Found};
+use crate::batch::{self, BatchHead, Found};
 use crate::error::{Damage, StorageError, Tried};
 use crate::index::{GroupIndex, Live, Place};
 use crate::limits::SCAN_READ_BYTES;
@@ -24,7 +24,9 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    fn apply(&mut self, stream: &[u8], segment: SegmentNumber, position: u32, records: u32) -> Result<(), String> {
+    /// Replays the records of one batch.
+    pub fn apply(&mut self, batch: &Seen<'_>) -> Result<(), String> {
+        let Seen { stream, segment, head, position, .. } = *batch;
         let base = position as usize * DATA_BYTES;
         let mut seen = 0;
         for record in batch::records(stream) {
@@ -41,11 +43,21 @@ impl Replay {
             let index = self.groups.entry(group).or_default();
             index.apply(&record, place, &mut self.live).map_err(|why| format!("group {group}: {why}"))?;
         }
-        if seen == records {
+        if seen == head.records {
             return Ok(());
         }
-        Err(format!("it holds {seen} records, but its head says {records}"))
+        Err(format!("it holds {seen} records, but its head says {}", head.records))
     }
+}
+
+/// A whole batch, as a scan meets it.
+pub(crate) struct Seen<'a> {
+    pub segment: SegmentNumber,
+    /// Its first sector.
+    pub position: u32,
+    pub number: BatchNumber,
+    pub head: BatchHead,
+    pub stream: &'a [u8],
 }
 
 /// A segment, opened, with its header checked.
@@ -116,12 +128,11 @@ pub(crate) struct Scanned {
     pub tail: Verdict,
 }
 
-/// Replays a segment, up to `end_bytes` if it is sealed.
+/// Shows all batches of a segment, up to `end_bytes` if it is sealed. What `see` complains of is damage.
 pub(crate) async fn scan(
     opened: &Opened,
     end_bytes: Option<u64>,
-    replay: &mut Replay,
-    progress: &mut impl FnMut(u64),
+    mut see: impl FnMut(&Seen<'_>) -> Result<(), String>,
 ) -> Result<Scanned, StorageError> {
     let segment = opened.header.segment;
     let mut window = Window::new(opened);
@@ -134,13 +145,13 @@ pub(crate) async fn scan(
             Found::Longer { .. } | Found::NotWhole => break,
         };
         let position = (at / SECTOR_BYTES as u64) as u32;
-        replay.apply(&stream, segment, position, head.records).map_err(|what| {
+        let batch = Seen { segment, position, number: expected, head, stream: &stream };
+        see(&batch).map_err(|what| {
             opened.damaged(at, format!("batch {} is fully written but does not parse: {what}", expected.0))
         })?;
         last_batch_at = at;
         at += u64::from(head.sectors) * SECTOR_BYTES as u64;
         (expected, epoch) = (expected.next(), epoch.max(head.epoch));
-        progress(u64::from(head.sectors) * SECTOR_BYTES as u64);
     }
     let tail = match end_bytes {
         Some(end) if end == at => Verdict::Clean,
@@ -154,6 +165,9 @@ pub(crate) async fn scan(
 }
 
 async fn judge_tail(opened: &Opened, at: u64, expected: BatchNumber) -> Result<Verdict, StorageError> {
+    if quorate_world::bug!("first_bad_is_the_end") {
+        return Ok(Verdict::Clean);
+    }
     let rest = vec![0; (opened.bytes - at) as usize];
     let rest = opened.file.read_at(at, rest).await.tried("read a segment")?;
     let position = (at / SECTOR_BYTES as u64) as u32;
@@ -170,7 +184,7 @@ async fn imperfect(opened: &Opened, at: u64, end: u64, expected: BatchNumber) ->
         return Ok(opened.damaged(at, "the segment does not end where the newest checkpoint says"));
     }
     let block = opened.file.read_at(at, vec![0; BLOCK_BYTES]).await.tried("read a segment")?;
-    let head = batch::BatchHead::parse(sector::data(&block[..SECTOR_BYTES]));
+    let head = BatchHead::parse(sector::data(&block[..SECTOR_BYTES]));
     let bytes = head.map_or(BLOCK_BYTES as u64, |head| u64::from(head.sectors) * SECTOR_BYTES as u64).min(end - at);
     let sectors = opened.file.read_at(at, vec![0; bytes as usize]).await.tried("read a segment")?;
     let first = (at / SECTOR_BYTES as u64) as u32;

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-const LOCK: &str = "LOCK";
+pub(crate) const LOCK: &str = "LOCK";
 
 /// The data folder of a node, opened. Clones are handles to the same; when the last one and the last
 /// [`GroupLog`] are gone, what is queued is written and the threads end.

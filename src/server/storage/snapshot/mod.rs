@@ -18,6 +18,7 @@ pub use receiver::SnapshotReceiver;
 pub use store::SnapshotStore;
 pub use writer::SnapshotWriter;
 
+pub(crate) use format::parse_file_name;
 pub(crate) use store::{Known, tidy};
 
 /// Folder of the snapshots.

@@ -1,1 +1,0 @@
-//! The coordinator over a real replica, with hand-made channels.

@@ -1,0 +1,317 @@
+//! Nodes with replicas and a coordinator each, and the network between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1};
+use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, Routing, StartEpoch, StartId};
+use quorate_core::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
+use quorate_core::txn::command::FoundV1;
+use quorate_core::txn::{Command, Stamp, Transactions};
+use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Transport, TransportError};
+use quorate_storage::{Identity, Storage, StorageOptions};
+use quorate_world::disk::{Disk, NodeDisk};
+use quorate_world::time::{Duration, sleep, timeout};
+use quorate_world::watch;
+
+use super::super::guard::locked;
+use super::super::{Coordinator, CoordinatorContext, Nodes};
+use super::client::Client;
+use crate::peer::CallError;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The network: raft and coordinators, cut at will.
+#[derive(Default)]
+pub struct Net {
+    nodes: Mutex<BTreeMap<NodeId, (Arc<Replicas>, Arc<Coordinator>)>>,
+    cut: Mutex<BTreeSet<NodeId>>,
+}
+
+impl Net {
+    /// Nobody hears this node any more, and it hears nobody.
+    pub fn isolate(&self, node: NodeId) {
+        locked(&self.cut).insert(node);
+    }
+
+    pub fn heal(&self) {
+        locked(&self.cut).clear();
+    }
+
+    fn reach(&self, from: NodeId, to: NodeId) -> Option<(Arc<Replicas>, Arc<Coordinator>)> {
+        let cut = locked(&self.cut);
+        if from != to && (cut.contains(&from) || cut.contains(&to)) {
+            return None;
+        }
+        locked(&self.nodes).get(&to).cloned()
+    }
+}
+
+/// One node's way to the others.
+struct Way {
+    from: NodeId,
+    net: Arc<Net>,
+}
+
+impl Transport for Way {
+    fn call(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        rpc: RaftRpc,
+        body: Bytes,
+        limit: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let (from, net) = (self.from, self.net.clone());
+        Box::pin(async move {
+            let Some((node, _)) = net.reach(from, to) else {
+                sleep(limit).await;
+                return Err(TransportError::TimedOut);
+            };
+            let served = timeout(limit, node.serve(from, group, rpc, body)).await;
+            let answer = served.map_err(|_| TransportError::TimedOut)?;
+            match net.reach(to, from) {
+                Some(_) => answer.map_err(|error| TransportError::Refused(error.to_string())),
+                None => Err(TransportError::TimedOut),
+            }
+        })
+    }
+}
+
+impl Nodes for Way {
+    fn call(
+        &self,
+        to: NodeId,
+        group: GroupId,
+        body: Bytes,
+        limit: Duration,
+    ) -> crate::peer::BoxFuture<'_, Result<Bytes, CallError>> {
+        Box::pin(async move {
+            let (_, node) = self.net.reach(self.from, to).ok_or(CallError::Unreachable)?;
+            let served = timeout(limit, node.serve(self.from, group, body)).await;
+            let answer = served.map_err(|_| CallError::TimedOut)?;
+            self.net.reach(to, self.from).ok_or(CallError::Unreachable)?;
+            answer.map_err(CallError::Refused)
+        })
+    }
+
+    fn cast(&self, to: NodeId, group: GroupId, body: Bytes) {
+        if let Some((_, node)) = self.net.reach(self.from, to) {
+            let from = self.from;
+            quorate_world::task::spawn(async move { _ = node.serve(from, group, body).await });
+        }
+    }
+}
+
+/// A running node.
+pub struct Running {
+    pub coordinator: Arc<Coordinator>,
+    pub groups: BTreeMap<GroupId, Arc<Replica<Transactions>>>,
+    replicas: Arc<Replicas>,
+    storage: Storage,
+}
+
+/// A founded cluster: slot s belongs to group 1 + s mod the number of groups, and each group is on every node.
+pub struct Cluster {
+    pub net: Arc<Net>,
+    pub running: BTreeMap<NodeId, Running>,
+    routing: watch::Sender<Routing>,
+    next_port: u16,
+}
+
+impl Cluster {
+    pub async fn founded(name: &str, nodes: &[NodeId], groups: u32) -> Cluster {
+        let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
+        let _ = to_stderr.try_init();
+        let routing = watch::channel(routing(nodes, groups)).0;
+        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, next_port: 1 };
+        for node in nodes {
+            let running = cluster.run(name, *node, groups).await;
+            cluster.running.insert(*node, running);
+        }
+        for group in (1..=groups).map(GroupId) {
+            let founder = nodes[group.0 as usize % nodes.len()];
+            cluster.running[&founder].groups[&group].initialize(nodes).await.expect("a fresh group");
+            cluster.found(group, groups).await;
+        }
+        for running in cluster.running.values() {
+            running.coordinator.start();
+            for (group, replica) in &running.groups {
+                running.coordinator.attach(*group, replica.clone());
+            }
+        }
+        for group in (1..=groups).map(GroupId) {
+            cluster.serving(group).await;
+        }
+        cluster
+    }
+
+    async fn run(&self, name: &str, node: NodeId, groups: u32) -> Running {
+        let disk = scratch(&format!("{name}-{node}")).await;
+        let options = StorageOptions { segment_bytes: 1 << 20, ..StorageOptions::default() };
+        let (storage, _) = Storage::open(disk, options).await.expect("an empty folder");
+        let identity = Identity { cluster: [7; 16], node, disk: [node.0 as u8; 16] };
+        storage.found(identity).await.expect("founded");
+        let way = || Arc::new(Way { from: node, net: self.net.clone() });
+        let raft = RaftOptions { heartbeat_ms: 40, election_timeout_ms: 160, ..RaftOptions::default() };
+        let replicas = Replicas::start(node, raft, storage.clone(), way());
+        let coordinator = Coordinator::new(CoordinatorContext {
+            node,
+            advertise: format!("10.0.0.{node}:8091"),
+            version: "2.5.0".into(),
+            routing: self.routing.subscribe(),
+            nodes: way(),
+            memory_budget_bytes: 1 << 30,
+        });
+        locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
+        let mut opened = BTreeMap::new();
+        for group in (1..=groups).map(GroupId) {
+            opened.insert(group, replicas.open::<Transactions>(group).await.expect("the group opens"));
+        }
+        Running { coordinator, groups: opened, replicas, storage }
+    }
+
+    async fn found(&self, group: GroupId, groups: u32) {
+        let slots = (0..SLOTS).filter(|slot| owner(*slot, groups) == group).map(Slot).collect();
+        let found = Command::Found(FoundV1 { slots, epoch: Epoch(1), sequence: 1 << 20 });
+        loop {
+            for running in self.running.values() {
+                if running.groups[&group].propose(found.clone()).await.is_ok() {
+                    return;
+                }
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The node that serves a group.
+    pub async fn serving(&self, group: GroupId) -> NodeId {
+        let found = timeout(PATIENCE, async {
+            loop {
+                let leads = |running: &Running| running.coordinator.leads().iter().any(|(led, _)| *led == group);
+                let cut = locked(&self.net.cut).clone();
+                let heard = self.running.iter().filter(|(node, _)| !cut.contains(node));
+                if let Some((node, _)) = heard.into_iter().find(|(_, running)| leads(running)) {
+                    return *node;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        found.await.expect("a leader in time")
+    }
+
+    /// A client's connection to a node, not registered yet.
+    pub fn connect(&mut self, node: NodeId) -> Client {
+        self.next_port += 1;
+        let peer = format!("10.1.0.1:{}", self.next_port).parse().expect("an address");
+        Client::connect(self.running[&node].coordinator.clone(), peer)
+    }
+
+    /// A TM of application `shop`.
+    pub async fn tm(&mut self, node: NodeId) -> Client {
+        let client = self.connect(node);
+        client.register_tm("shop").await;
+        client
+    }
+
+    /// An RM of application `shop`.
+    pub async fn rm(&mut self, node: NodeId, resources: &str) -> Client {
+        let client = self.connect(node);
+        client.register_rm("shop", resources).await;
+        client
+    }
+
+    /// Waits until every node has heard of an RM for this resource.
+    pub async fn announced(&self, resource: &str) {
+        for running in self.running.values() {
+            while running.coordinator.channels().best(resource, "shop:10.1.0.1:1", true).is_none() {
+                sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    /// Nothing is locked, nothing unfinished, and every state keeps its invariants.
+    pub async fn at_rest(&self) {
+        let rest = timeout(PATIENCE, async {
+            loop {
+                let busy =
+                    self.running.values().flat_map(|running| running.groups.values()).any(|replica| {
+                        replica.read(|state| state.counts().row_locks > 0 || state.counts().sessions > 0)
+                    });
+                if !busy {
+                    return;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let rested = rest.await;
+        for replica in self.running.values().flat_map(|running| running.groups.values()) {
+            replica.read(|state| {
+                state.check_invariants().expect("invariants");
+                let left: Vec<_> = state.sessions().map(|session| (session.transaction, session.status)).collect();
+                let locks: Vec<_> = state.locks().map(|lock| (lock.row.to_string(), lock.transaction)).collect();
+                assert!(rested.is_ok(), "left: {left:?}, locked: {locks:?}");
+            });
+        }
+    }
+
+    /// Stops all nodes: a log that is closed leaves no thread behind.
+    pub async fn end(self) {
+        for (_, running) in self.running {
+            for (group, replica) in &running.groups {
+                running.coordinator.detach(*group);
+                running.replicas.close(replica).await;
+            }
+            running.storage.close().await;
+        }
+    }
+}
+
+fn owner(slot: u16, groups: u32) -> GroupId {
+    GroupId(1 + u32::from(slot) % groups)
+}
+
+fn routing(nodes: &[NodeId], groups: u32) -> Routing {
+    let started = |node: &NodeId| NodeStartedV1 {
+        node: *node,
+        disk: DiskId([node.0 as u8; 16]),
+        epoch: StartEpoch(1),
+        start: StartId([node.0 as u8; 16]),
+        addresses: Addresses {
+            advertised: format!("10.0.0.{node}:8091"),
+            peer: format!("10.0.0.{node}:9091"),
+            admin: format!("10.0.0.{node}:7091"),
+        },
+    };
+    let found = MetaCommand::FoundCluster(FoundClusterV1 {
+        cluster: ClusterId([7; 16]),
+        birth_ms: 1_800_000_000_000,
+        nodes: nodes.iter().map(started).collect(),
+        groups: (1..=groups)
+            .map(|group| GroupV1 { group: GroupId(group), label: String::new(), replicas: nodes.to_vec() })
+            .collect(),
+        slots: (0..SLOTS).map(|slot| owner(slot, groups)).collect(),
+    });
+    let mut meta = Meta::new();
+    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![found] });
+    assert!(meta.routing().picture() > 0, "founded");
+    meta.routing().clone()
+}
+
+async fn scratch(name: &str) -> NodeDisk {
+    let root = std::env::temp_dir();
+    let path = format!("{}/quorate-coordinator-tests/{name}", root.display());
+    let disk = NodeDisk::open_root(&path).expect("a folder");
+    for folder in ["wal", "snap"] {
+        disk.make_folder(folder).await.expect("made");
+        for name in disk.list(folder).await.expect("listed") {
+            disk.remove(&format!("{folder}/{name}")).await.expect("removed");
+        }
+    }
+    for name in ["LOCK", "IDENTITY", "IDENTITY.tmp"] {
+        // Most of them are not there.
+        let _ = disk.remove(name).await;
+    }
+    disk
+}

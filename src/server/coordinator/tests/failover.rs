@@ -1,0 +1,77 @@
+//! A leader goes away: parked requests are served by the next one, and what was decided goes on.
+
+use quorate_core::model::{BranchStatus, GlobalStatus, GroupId, NodeId};
+use quorate_world::runtime::run_test;
+use quorate_world::task;
+
+use super::THREE;
+use super::client::Answer;
+use super::cluster::Cluster;
+
+#[test]
+fn the_next_leader_goes_on() {
+    run_test(async {
+        let mut cluster = Cluster::founded("next_leader", &THREE, 1).await;
+        let group = GroupId(1);
+        let first = cluster.serving(group).await;
+        let others: Vec<NodeId> = THREE.into_iter().filter(|node| *node != first).collect();
+        let (tm, rm) = (cluster.tm(others[0]).await, cluster.rm(others[1], "db-a").await);
+        cluster.announced("db-a").await;
+        let (open, rolling, committed) = (tm.begin(60_000).await, tm.begin(60_000).await, tm.begin(60_000).await);
+        rm.at(&open, "db-a", "t:1").await.expect("free");
+        rm.at(&rolling, "db-a", "t:2").await.expect("free");
+        rm.at(&committed, "db-a", "t:3").await.expect("free");
+        rm.will_answer(&[Answer::Hold, Answer::Status(BranchStatus::PhaseTwo_RollbackFailed_Retryable)]);
+        assert_eq!(tm.commit(&committed).await, GlobalStatus::Committed);
+        rm.await_told(1).await;
+        assert_eq!(tm.rollback(&rolling).await, GlobalStatus::RollbackRetrying);
+        cluster.net.isolate(first);
+        // Asked while nobody leads: parked, then answered by the next leader. The transaction is not rolled back.
+        let asking = task::spawn({
+            let (tm, open) = (tm.clone(), open.clone());
+            async move { tm.status(&open).await }
+        });
+        let second = cluster.serving(group).await;
+        assert_ne!(first, second);
+        assert_eq!(asking.await, Ok(GlobalStatus::Begin));
+        // The new leader asks again, at once.
+        rm.await_told(4).await;
+        tm.await_status(&committed, GlobalStatus::Committed).await;
+        tm.await_status(&rolling, GlobalStatus::Rollbacked).await;
+        assert_eq!(tm.commit(&open).await, GlobalStatus::Committed);
+        cluster.net.heal();
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_deposed_leader_answers_nothing_of_its_own() {
+    run_test(async {
+        let mut cluster = Cluster::founded("deposed", &THREE, 1).await;
+        let group = GroupId(1);
+        let first = cluster.serving(group).await;
+        let other = THREE.into_iter().find(|node| *node != first).expect("three nodes");
+        let (old, new) = (cluster.tm(first).await, cluster.tm(other).await);
+        let x = new.begin(60_000).await;
+        cluster.net.isolate(first);
+        // Asked at the old leader while it is cut off: it must not answer Begin once the others have committed.
+        let asking = task::spawn({
+            let (old, x) = (old.clone(), x.clone());
+            async move { old.status(&x).await }
+        });
+        cluster.serving(group).await;
+        assert_eq!(new.commit(&x).await, GlobalStatus::Committed);
+        let late = task::spawn({
+            let (old, x) = (old.clone(), x.clone());
+            async move { old.status(&x).await }
+        });
+        cluster.net.heal();
+        assert_eq!(late.await, Ok(GlobalStatus::Committed));
+        // The first question was asked before the commit: both answers are true.
+        let first_answer = asking.await.expect("answered");
+        assert!([GlobalStatus::Begin, GlobalStatus::Committed].contains(&first_answer));
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}

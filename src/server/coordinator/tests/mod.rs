@@ -1,0 +1,13 @@
+//! The coordinator over real replicas, in one process: hand-made channels in front, raft and a disk behind, and between
+//! nodes a network that can be cut. The same tests run in the real world and in the simulated one.
+
+mod at;
+mod client;
+mod cluster;
+mod failover;
+mod tcc;
+
+use quorate_core::model::NodeId;
+
+const ONE: [NodeId; 1] = [NodeId(1)];
+const THREE: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];

@@ -1,0 +1,136 @@
+//! TCC: commit inside the request, in order; retries; refusals for good; AT beside TCC.
+
+use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId};
+use quorate_core::wire::Message;
+use quorate_world::runtime::run_test;
+use quorate_world::task;
+use quorate_world::time::{Duration, sleep};
+
+use super::super::message::Way;
+use super::ONE;
+use super::client::{Answer, Client};
+use super::cluster::Cluster;
+
+async fn tcc(rm: &Client, xid: &quorate_core::model::Xid) -> quorate_core::model::BranchId {
+    rm.branch(xid, BranchType::TCC, "pay", "t:1", "{\"n\":1}").await.expect("TCC locks nothing")
+}
+
+#[test]
+fn the_tm_waits_for_all_in_order() {
+    run_test(async {
+        let mut cluster = Cluster::founded("tcc_order", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay,db-a").await);
+        let x = tm.begin(60_000).await;
+        let branches = [tcc(&rm, &x).await, tcc(&rm, &x).await, tcc(&rm, &x).await];
+        assert!(rm.lockable(None, "pay", "t:1").await);
+        rm.will_answer(&[Answer::Hold]);
+        let committing = task::spawn({
+            let (tm, x) = (tm.clone(), x.clone());
+            async move { tm.commit(&x).await }
+        });
+        rm.await_told(1).await;
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(rm.told().len(), 1, "one at a time");
+        assert_eq!(tm.status(&x).await, GlobalStatus::Committing);
+        assert_eq!(rm.branch(&x, BranchType::TCC, "pay", "", "").await, Err(ExceptionCode::GlobalTransactionNotActive));
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        assert_eq!(committing.await, Ok(GlobalStatus::Committed));
+        let told: Vec<_> = rm.told().iter().map(|told| told.branch).collect();
+        assert_eq!(told, branches, "all of them before the answer");
+        assert_eq!(tm.status(&x).await, GlobalStatus::Committed);
+        // Rolled back in reverse.
+        let y = tm.begin(60_000).await;
+        let (first, second) = (tcc(&rm, &y).await, tcc(&rm, &y).await);
+        assert_eq!(tm.rollback(&y).await, GlobalStatus::Rollbacked);
+        let told: Vec<_> = rm.told()[3..].iter().map(|told| (told.way, told.branch)).collect();
+        assert_eq!(told, [(Way::Rollback, second), (Way::Rollback, first)]);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn what_fails_is_retried_and_what_is_refused_stays() {
+    run_test(async {
+        let mut cluster = Cluster::founded("tcc_retry", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay").await);
+        let x = tm.begin(60_000).await;
+        tcc(&rm, &x).await;
+        tcc(&rm, &x).await;
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_CommitFailed_Retryable), Answer::Hold]);
+        assert_eq!(tm.commit(&x).await, GlobalStatus::CommitRetrying);
+        rm.await_told(2).await;
+        assert_eq!(tm.status(&x).await, GlobalStatus::CommitRetrying);
+        assert_eq!(tm.commit(&x).await, GlobalStatus::CommitRetrying);
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        tm.await_status(&x, GlobalStatus::Committed).await;
+        assert_eq!(rm.told().len(), 3);
+        let y = tm.begin(60_000).await;
+        tcc(&rm, &y).await;
+        tcc(&rm, &y).await;
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_CommitFailed_Unretryable)]);
+        assert_eq!(tm.commit(&y).await, GlobalStatus::CommitFailed);
+        assert_eq!(tm.rollback(&y).await, GlobalStatus::CommitFailed);
+        assert_eq!(rm.told().len(), 4, "later branches are not asked");
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn at_branches_follow_the_answer() {
+    run_test(async {
+        let mut cluster = Cluster::founded("at_and_tcc", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay,db-a").await);
+        let x = tm.begin(60_000).await;
+        let b1 = rm.at(&x, "db-a", "t:1").await.expect("free");
+        let b2 = tcc(&rm, &x).await;
+        let b3 = rm.at(&x, "db-a", "t:2").await.expect("free");
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_Committed), Answer::Hold]);
+        assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
+        let told: Vec<_> = rm.await_told(2).await.iter().map(|told| told.branch).collect();
+        assert_eq!(told, [b2, b1]);
+        assert_eq!(tm.status(&x).await, GlobalStatus::AsyncCommitting);
+        assert!(rm.lockable(None, "db-a", "t:1,2").await);
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        assert_eq!(rm.await_told(3).await[2].branch, b3);
+        tm.await_status(&x, GlobalStatus::Committed).await;
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn merged_requests_and_strangers() {
+    run_test(async {
+        let mut cluster = Cluster::founded("merged", &ONE, 1).await;
+        let tm = cluster.tm(NodeId(1)).await;
+        let (x, y) = (tm.begin(60_000).await, tm.begin(60_000).await);
+        let status = |xid: String| Message::GlobalStatus { xid, extra_data: String::new() };
+        let messages = vec![status(x.to_string()), status("nonsense".into()), status(y.to_string())];
+        let answer = tm.ask(Message::Merged { messages, ids: Some(vec![501, 502, 503]) }).await;
+        let Some(Message::MergeResult { messages }) = answer else { panic!("{answer:?}") };
+        let told: Vec<_> = messages
+            .iter()
+            .map(|message| match message {
+                Message::GlobalStatusResult { status, .. } => *status,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(told, [GlobalStatus::Begin, GlobalStatus::Finished, GlobalStatus::Begin]);
+        let empty = tm.ask(Message::GlobalCommit { xid: String::new(), extra_data: String::new() }).await;
+        let Some(Message::GlobalCommitResult { result, status }) = empty else { panic!("{empty:?}") };
+        assert!(result.message.starts_with("RuntimeException[") && status == GlobalStatus::Finished);
+        // A request may overtake the registration for a moment, not for long.
+        let early = cluster.connect(NodeId(1));
+        let asking = task::spawn({
+            let (early, xid) = (early.clone(), x.to_string());
+            async move { early.ask(Message::GlobalStatus { xid, extra_data: String::new() }).await }
+        });
+        early.register_tm("shop").await;
+        let answer = asking.await;
+        assert!(matches!(answer, Ok(Some(Message::GlobalStatusResult { .. }))), "{answer:?}");
+        let stranger = cluster.connect(NodeId(1));
+        assert_eq!(stranger.ask(Message::GlobalBegin { timeout_ms: 1, name: String::new() }).await, None);
+        cluster.end().await;
+    });
+}
