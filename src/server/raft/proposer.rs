@@ -23,7 +23,7 @@ use quorate_core::model::{GroupId, NodeId};
 use quorate_world::select::{Either3, select3};
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use quorate_world::time::{Duration, Instant, sleep};
-use quorate_world::{tap, watch};
+use quorate_world::{bug, tap, watch};
 
 use crate::clock::GroupClock;
 use crate::entry;
@@ -295,6 +295,10 @@ fn finish<M: Machine>(
             }
         }
         Err(ClientWriteError::ForwardToLeader(forward)) => refused(node, batch, forward, again),
+        Err(ClientWriteError::LogEntryDiscarded(forward)) if bug!("unknown_told_as_refused") => {
+            let leader = forward.leader_id.map(NodeId);
+            answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
+        }
         // It was in our log and is no longer: another leader may have it, and commit it.
         Err(ClientWriteError::LogEntryDiscarded(_)) => answer_all::<M>(batch.callers, &ProposeError::Unknown),
         Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {

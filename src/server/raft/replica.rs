@@ -8,7 +8,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::metrics::RaftMetrics;
-use openraft::{ChangeMembers, Instant as _, ServerState};
+use openraft::{ChangeMembers, Instant, ServerState};
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use quorate_world::task::JoinHandle;
 use quorate_world::time::Duration;
@@ -22,7 +22,7 @@ use crate::state_machine::Held;
 use crate::types::{self, Consensus, Raft};
 
 /// Who leads a group, as far as this node knows.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Leadership {
     /// The highest term seen.
     pub term: Term,
@@ -334,13 +334,17 @@ fn role(state: ServerState) -> Role {
     }
 }
 
+fn since(moment: impl Instant) -> Duration {
+    moment.elapsed()
+}
+
 fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize) -> Health {
     let ours = |log_id: &Option<types::LogId>| log_id.as_ref().map(types::our_log_id);
     let membership = metrics.membership_config.membership();
     let matched = metrics.replication.clone().unwrap_or_default();
     let heard = metrics.heartbeat.clone().unwrap_or_default();
     let others = matched.iter().filter(|(node, _)| **node != metrics.id).map(|(node, matched)| {
-        let silent_for = heard.get(node).copied().flatten().map(|at| at.into_inner().elapsed());
+        let silent_for = heard.get(node).copied().flatten().map(|at| since(at.into_inner()));
         (NodeId(*node), Progress { matched: ours(matched), silent_for })
     });
     Health {
@@ -352,7 +356,7 @@ fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize) -> Health 
         applied: ours(&metrics.last_applied),
         snapshot: ours(&metrics.snapshot),
         purged: ours(&metrics.purged),
-        quorum_silent_for: metrics.last_quorum_acked.map(|at| at.into_inner().elapsed()),
+        quorum_silent_for: metrics.last_quorum_acked.map(|at| since(at.into_inner())),
         members: Members {
             voters: membership.voter_ids().map(NodeId).collect(),
             learners: membership.learner_ids().map(NodeId).collect(),

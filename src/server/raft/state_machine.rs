@@ -32,13 +32,15 @@ const EXIT_CANNOT_APPLY: i32 = 70;
 
 /// The applied state of a group.
 pub(crate) struct Held<M> {
+    node: NodeId,
+    group: GroupId,
     machine: RwLock<M>,
 }
 
 /// [`Held`] without its type, so that openraft is compiled once for all machines.
 pub(crate) trait AnyMachine: Send + Sync + 'static {
-    /// Applies a batch. The outcomes are given back if somebody waits for them.
-    fn apply(&self, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
+    /// Applies the batch of an entry. The outcomes are given back if somebody waits for them.
+    fn apply(&self, at: model::LogId, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
     /// The state as it is, for a snapshot.
     fn frozen(&self) -> Box<dyn Frozen>;
     /// Replaces the state.
@@ -60,8 +62,8 @@ impl<M: Machine> Frozen for M {
 }
 
 impl<M: Machine> Held<M> {
-    pub fn new() -> Held<M> {
-        Held { machine: RwLock::new(M::new()) }
+    pub fn new(node: NodeId, group: GroupId) -> Held<M> {
+        Held { node, group, machine: RwLock::new(M::new()) }
     }
 
     /// Looks at the applied state.
@@ -71,9 +73,15 @@ impl<M: Machine> Held<M> {
 }
 
 impl<M: Machine> AnyMachine for Held<M> {
-    fn apply(&self, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
+    fn apply(&self, at: model::LogId, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
         let batch = codec::decode::<M::Batch>(commands)?;
         let outcomes = self.machine.write().unwrap_or_else(PoisonError::into_inner).apply(&batch);
+        tap!(events::Outcomes {
+            node: self.node,
+            group: self.group,
+            log_id: at,
+            outcomes_hash: events::hash(format!("{outcomes:?}").as_bytes()),
+        });
         Ok(Reply(wanted.then(|| Box::new(outcomes) as Box<dyn Any + Send + Sync>)))
     }
 
@@ -208,7 +216,7 @@ impl StateMachine {
     fn apply_commands(&self, at: model::LogId, payload: &Bytes, wanted: bool) -> Reply {
         let applied = match entry::read(payload) {
             Ok(EntryBody::Commands(commands)) => {
-                self.machine.apply(&commands, wanted).map_err(|error| error.to_string())
+                self.machine.apply(at, &commands, wanted).map_err(|error| error.to_string())
             }
             Ok(EntryBody::Blank | EntryBody::Members(_)) => Err("not commands".to_string()),
             Err(error) => Err(error.to_string()),
@@ -272,6 +280,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
             node: self.node,
             group: self.group,
             last: meta.last_log_id.as_ref().map(types::our_log_id),
+            state_hash: file.name(),
         });
         Ok(())
     }

@@ -7,6 +7,7 @@ mod leading;
 mod ledger;
 mod proposing;
 mod recovering;
+mod suite;
 
 use quorate_core::model::NodeId;
 

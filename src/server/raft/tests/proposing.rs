@@ -42,13 +42,13 @@ fn callers_at_the_same_time_share_entries() {
         let before = leader.health().last_log_index.expect("a leader has a log");
         let pending: Vec<_> = (0..CALLERS).map(|_| leader.submit(put(9, 1)).expect("room")).collect();
         let mut seen = BTreeSet::new();
-        for (caller, balance) in pending.into_iter().enumerate() {
+        for balance in pending {
             let balance = balance.await.expect("applied");
-            // One queue, one order: the caller that came first was served first.
-            assert_eq!(balance.after, caller as u64 + 1);
+            assert_eq!(balance.after, balance.before + 1);
             seen.insert(balance.after);
         }
-        assert_eq!(seen.len() as u64, CALLERS);
+        // Each got an outcome of its own. Not the order of the queue: a lease may have run out meanwhile.
+        assert_eq!(seen, (1..=CALLERS).collect());
         let entries = leader.health().last_log_index.expect("a log") - before;
         assert!(entries <= CALLERS / 50, "{entries} entries for {CALLERS} commands");
         let state = cluster.converge().await;

@@ -13,6 +13,7 @@ use quorate_world::disk::{Disk, DiskFile, OpenHow, PooledFile};
 use quorate_world::sync::OwnedSemaphorePermit;
 use quorate_world::time::{Duration, Instant, sleep_until};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A file under a name that a start removes, until it is finished.
 pub(crate) struct Unfinished {
@@ -22,12 +23,13 @@ pub(crate) struct Unfinished {
     written_bytes: u64,
     synced_bytes: u64,
     began: Instant,
-    finished: bool,
+    /// It has its place; or it is somebody else's.
+    settled: AtomicBool,
 }
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.settled.load(Ordering::Relaxed) {
             self.node.abandon(core::mem::take(&mut self.path));
         }
     }
@@ -42,7 +44,7 @@ impl Unfinished {
         let created = node.pooled.open(&path, OpenHow::CreateNew).await;
         let file = survive_full(created.tried("create a snapshot"))?;
         let began = Instant::now();
-        Ok(Unfinished { node, path, file, written_bytes: 0, synced_bytes: 0, began, finished: false })
+        Ok(Unfinished { node, path, file, written_bytes: 0, synced_bytes: 0, began, settled: AtomicBool::new(false) })
     }
 
     /// Appends, syncs once a MiB has gathered, and keeps the pace.
@@ -63,13 +65,17 @@ impl Unfinished {
         Ok(())
     }
 
-    /// Everything is written: sync, and open what is there as a snapshot.
-    pub async fn finish(mut self, group: GroupId) -> Result<SnapshotFile, SnapshotError> {
+    /// It has got its name, or it is gone: nothing is left to clean up.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// Everything is written: sync, and open what is there as a snapshot. Dropped before it has its place, it goes.
+    pub async fn finish(self, group: GroupId) -> Result<SnapshotFile, SnapshotError> {
         survive_full(self.file.sync_all().await.tried("sync a snapshot"))?;
         let cluster = self.node.identity().cluster;
-        let file = SnapshotFile::open(&self.node.pooled, self.path.clone(), cluster, group).await;
-        self.finished = true;
-        Ok(or_stop(file))
+        let pooled = self.node.pooled.clone();
+        Ok(or_stop(SnapshotFile::open(&pooled, self.path.clone(), cluster, group, Some(self)).await))
     }
 }
 
