@@ -82,19 +82,26 @@ impl Writer {
         self.node.spares.retire(gone);
     }
 
-    /// Frees the emptiest segment: asks first for snapshots and purges of what lives there; what still lives there at a
-    /// later rotation is moved behind the checkpoint, as much as one rotation may move.
+    /// Frees the emptiest segments, one after the other: asks first for snapshots and purges of what lives in one, and
+    /// moves behind the checkpoint what still lives in one that was asked earlier.
     async fn reclaim(&mut self) -> Result<(), StorageError> {
-        let candidates = self.sealed.keys().filter(|segment| self.live.share(**segment).entries > 0);
-        let Some(victim) = candidates.min_by_key(|segment| self.live.share(**segment).bytes).copied() else {
-            return Ok(());
-        };
-        self.asked.retain(|segment| self.sealed.contains_key(segment));
-        if self.asked.insert(victim) {
-            self.node.set_pins(pins(&self.node, victim));
-            return Ok(());
+        self.asked.retain(|segment| self.live.share(*segment).entries > 0);
+        let victim = self.emptiest(|asked| asked);
+        if let Some(next) = self.emptiest(|asked| !asked) {
+            self.asked.insert(next);
+            self.node.set_pins(pins(&self.node, next));
         }
-        self.carry(victim).await
+        match victim {
+            Some(victim) => self.carry(victim).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The sealed segment with the fewest live bytes, of those that were asked or of the others.
+    fn emptiest(&self, among: impl Fn(bool) -> bool) -> Option<SegmentNumber> {
+        let lives = self.sealed.keys().filter(|segment| self.live.share(**segment).entries > 0);
+        let candidates = lives.filter(|segment| among(self.asked.contains(segment)));
+        candidates.min_by_key(|segment| self.live.share(**segment).bytes).copied()
     }
 
     async fn carry(&mut self, victim: SegmentNumber) -> Result<(), StorageError> {

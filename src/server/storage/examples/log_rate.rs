@@ -106,7 +106,9 @@ async fn write(log: GroupLog, entries: u64, until: Instant) -> (Vec<u64>, u64) {
         next += entries;
         let (told, waiting) = oneshot::channel();
         let began = Instant::now();
-        log.append(records, Box::new(move || drop(told.send(())))).await;
+        // The receiver waits below.
+        let durable = Box::new(move || told.send(()).expect("somebody waits"));
+        log.append(records, durable).await;
         waiting.await.expect("told");
         waits_us.push(began.elapsed().as_micros() as u64);
     }

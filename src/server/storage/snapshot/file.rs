@@ -1,7 +1,7 @@
 //! A finished snapshot, verified whole once, read again chunk by chunk.
 
 use super::format::{self, CHUNK_HEAD_BYTES, Checker, Said, SnapshotMeta, Table};
-use super::writer::Unfinished;
+use super::writer::Leftover;
 use crate::error::{Damage, StorageError, Tried};
 use bytes::Bytes;
 use quorate_core::model::GroupId;
@@ -20,7 +20,7 @@ struct Inner {
     starts: Vec<u64>,
     name: u128,
     /// Until it has its place.
-    unfinished: Option<Unfinished>,
+    leftover: Option<Leftover>,
 }
 
 impl core::fmt::Debug for SnapshotFile {
@@ -36,7 +36,7 @@ impl SnapshotFile {
         path: String,
         cluster: [u8; 16],
         group: GroupId,
-        unfinished: Option<Unfinished>,
+        leftover: Option<Leftover>,
     ) -> Result<SnapshotFile, StorageError> {
         let file = disk.open(&path, OpenHow::Read).await.tried("open a snapshot")?;
         let end = file.len().await.tried("read a snapshot")?;
@@ -54,7 +54,7 @@ impl SnapshotFile {
         match meta {
             Some(meta) if checker.finished => {
                 let name = checker.name();
-                Ok(SnapshotFile(Arc::new(Inner { path, file: Arc::new(file), meta, starts, name, unfinished })))
+                Ok(SnapshotFile(Arc::new(Inner { path, file: Arc::new(file), meta, starts, name, leftover })))
             }
             Some(_) | None => Err(Damage::new(path, end, "the snapshot is cut short").into()),
         }
@@ -66,16 +66,16 @@ impl SnapshotFile {
 
     /// It has got its name, or it is gone.
     pub(crate) fn settle(&self) {
-        if let Some(unfinished) = &self.0.unfinished {
-            unfinished.settle();
+        if let Some(leftover) = &self.0.leftover {
+            leftover.settle();
         }
     }
 
     /// The same file under its new name.
     pub(crate) fn renamed(&self, path: String) -> SnapshotFile {
-        let Inner { path: _, file, meta, starts, name, unfinished: _ } = &*self.0;
+        let Inner { path: _, file, meta, starts, name, leftover: _ } = &*self.0;
         let (file, meta, starts) = (file.clone(), meta.clone(), starts.clone());
-        SnapshotFile(Arc::new(Inner { path, file, meta, starts, name: *name, unfinished: None }))
+        SnapshotFile(Arc::new(Inner { path, file, meta, starts, name: *name, leftover: None }))
     }
 
     pub(crate) fn is_same(&self, other: &SnapshotFile) -> bool {
