@@ -3,7 +3,8 @@
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A replica has applied an entry. Two replicas of a group that applied the same index must agree on all of it.
+/// A replica has applied an entry; again after a restart, from its snapshot on. All replicas of a group that applied an
+/// index agree on all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Applied {
     /// Where.

@@ -289,3 +289,72 @@ impl RaftStateMachine<Consensus> for StateMachine {
         self.snapshots.current().await.map_err(io::Error::other)?.map(snapshot::of_file).transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::model::{LogIndex, Term};
+    use quorate_core::txn::{Batch, Command, Outcome, Stamp, Transactions};
+
+    use super::*;
+
+    const AT: model::LogId = model::LogId { term: Term(1), index: LogIndex(3) };
+
+    fn held() -> Held<Transactions> {
+        Held::new(NodeId(1), GroupId(1))
+    }
+
+    #[test]
+    fn outcomes_go_to_those_who_wait_only() {
+        let tick = Batch { stamp: Stamp { clock_ms: 70, wall_ms: 0 }, commands: vec![Command::Tick, Command::Tick] };
+        let bytes = codec::encode(&tick).expect("small");
+        let held = held();
+        assert!(held.apply(AT, &bytes, false).expect("commands").0.is_none());
+        assert_eq!(held.clock_ms(), 70);
+        let outcomes: Box<dyn Any> = held.apply(AT, &bytes, true).expect("commands").0.expect("wanted");
+        let outcomes = outcomes.downcast::<Vec<Outcome>>().expect("of this machine");
+        assert_eq!(*outcomes, [Outcome::Done, Outcome::Done]);
+    }
+
+    #[test]
+    fn what_is_no_batch_is_an_error_and_changes_nothing() {
+        let held = held();
+        for bytes in [&[][..], &[9], &[1, 255], &[1, 0, 0, 1, 200]] {
+            assert!(held.apply(AT, bytes, true).is_err(), "{bytes:?}");
+        }
+        assert_eq!(held.clock_ms(), 0);
+    }
+
+    #[test]
+    fn a_frozen_state_stays_as_it_was() {
+        let held = held();
+        let frozen = held.frozen();
+        let before: Vec<_> = frozen.tables().collect();
+        let tick = Batch { stamp: Stamp { clock_ms: 70, wall_ms: 0 }, commands: vec![Command::Tick] };
+        held.apply(AT, &codec::encode(&tick).expect("small"), false).expect("commands");
+        assert_eq!(frozen.tables().collect::<Vec<_>>(), before);
+        held.load(before).expect("its own records");
+        assert_eq!(held.clock_ms(), 0);
+        assert!(held.load(vec![(u16::MAX, vec![1])]).is_err());
+    }
+
+    #[test]
+    fn a_snapshot_is_due_by_entries_or_bytes_and_asked_for_once() {
+        let options = RaftOptions { snapshot_entries: 3, snapshot_log_bytes: 1_000, ..RaftOptions::default() };
+        let growth = Growth::new(&options);
+        let due = |growth: &Growth| growth.asked.load(Ordering::Relaxed);
+        growth.add(10);
+        growth.add(10);
+        assert!(growth.any() && !due(&growth));
+        growth.add(10);
+        assert!(due(&growth));
+        growth.begin_anew();
+        assert!(!growth.any() && !due(&growth));
+        growth.add(1_000);
+        assert!(due(&growth));
+        // A large snapshot is not written again for little log.
+        growth.begin_anew();
+        growth.note_snapshot(50_000);
+        growth.add(1_000);
+        assert!(!due(&growth));
+    }
+}

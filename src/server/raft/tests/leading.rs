@@ -75,12 +75,12 @@ fn acknowledged_commands_survive_changes_of_leader_under_load() {
             let replicas: BTreeMap<_, _> = cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
             let load: Vec<_> =
                 (0..3).map(|account| task::spawn(client(replicas.clone(), account, over.clone()))).collect();
-            for _ in 0..50 {
+            for _ in 0..15 {
                 cluster.put(put(99, 1)).await;
             }
             let leader = cluster.leader().await;
             cluster.stop(leader).await;
-            for _ in 0..50 {
+            for _ in 0..15 {
                 cluster.put(put(99, 1)).await;
             }
             over.store(true, Ordering::Release);

@@ -5,6 +5,7 @@ mod cluster;
 mod disk;
 mod leading;
 mod ledger;
+mod measuring;
 mod proposing;
 mod recovering;
 mod suite;
