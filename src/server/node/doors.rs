@@ -7,11 +7,11 @@ use quorate_core::cluster::{Addresses, Routing};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_storage::Storage;
 use quorate_world::net;
-use quorate_world::task::{self, JoinHandle};
+use quorate_world::task;
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Exposition, Presenter, Work};
+use crate::admin::{Admin, AdminContext, Exposition, Presenter, Work, metrics};
 use crate::config::Config;
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
@@ -19,7 +19,6 @@ use crate::listener::{Listener, Traffic};
 /// The open doors.
 pub struct Doors {
     stop: watch::Sender<bool>,
-    serving: Vec<JoinHandle<()>>,
 }
 
 /// What the pages show.
@@ -49,14 +48,14 @@ impl Doors {
         let traffic = Arc::new(Traffic::default());
         let pages = Admin::new(context(shows, coordinator.clone(), storage, traffic.clone()));
         let listener = Listener::new(coordinator, pages, traffic, stopped);
-        let serving = vec![task::spawn(listener.clone().serve_seata(seata)), task::spawn(listener.serve_http(admin))];
-        Doors { stop, serving }
+        task::spawn(listener.clone().serve_seata(seata));
+        task::spawn(listener.serve_http(admin));
+        Doors { stop }
     }
 
-    /// Takes no more connections and closes those that are open.
+    /// Takes no more connections and closes those that are open, once what they wait for has left.
     pub fn close(&self) {
         self.stop.send(true);
-        self.serving.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -76,7 +75,7 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
         metrics: vec![
             Box::new(move |page| traffic.write(page)),
             Box::new(move |page| write_requests(&coordinator, page)),
-            Box::new(move |page| write_log(&storage, page)),
+            Box::new(move |page| metrics::of_log(&storage.figures(), page)),
             Box::new(move |page| _ = written.get().map(|parts| parts.shown.write(page))),
         ],
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
@@ -84,21 +83,11 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
 }
 
 fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
-    for (name, count) in coordinator.counts().named() {
-        page.counter(&format!("quorate_{name}_total"), &name.replace('_', " ")).value(count);
-    }
+    let counts: Vec<(&'static str, u64)> = coordinator.counts().named().collect();
+    metrics::of_counts(&counts, page);
     let (channels, resource_managers) = coordinator.channel_count();
-    page.gauge("quorate_channels", "connections of clients").value(channels as u64);
-    page.gauge("quorate_channels_rm", "connections of resource managers").value(resource_managers as u64);
-}
-
-fn write_log(storage: &Storage, page: &mut Exposition) {
-    let figures = storage.figures();
-    page.counter("quorate_log_batches_total", "batches written to the log").value(figures.batches);
-    page.counter("quorate_log_written_bytes_total", "bytes written to the log").value(figures.written_bytes);
-    page.counter("quorate_log_sync_us_total", "time spent in syncs of the log").value(figures.sync_total_us);
-    page.gauge("quorate_log_queued_bytes", "bytes that wait for the disk").value(figures.queued_bytes as u64);
-    page.gauge("quorate_log_cached_bytes", "log entries in memory").value(figures.cached_bytes as u64);
+    page.gauge("quorate_channels_open", "Connections of clients").value(channels as u64);
+    page.gauge("quorate_channels_rm_open", "Connections of resource managers").value(resource_managers as u64);
 }
 
 fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Result<(), String>> {

@@ -3,7 +3,8 @@
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A replica has applied an entry. Two replicas of a group that applied the same index must agree on all of it.
+/// A replica has applied an entry; again after a restart, from its snapshot on. All replicas of a group that applied an
+/// index agree on all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Applied {
     /// Where.
@@ -16,6 +17,19 @@ pub struct Applied {
     pub entry_hash: u64,
     /// The group clock after it.
     pub clock_ms: u64,
+}
+
+/// What the commands of an entry came to on a replica. The same on all replicas: apply depends on nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcomes {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// xxh3-64 of the outcomes as text.
+    pub outcomes_hash: u64,
 }
 
 /// A node has begun to lead. At most one per group and term.
@@ -73,9 +87,11 @@ pub struct SnapshotBuilt {
     pub group: GroupId,
     /// The last entry in it.
     pub last: Option<LogId>,
+    /// xxh3-128 of its records: equal states have equal ones.
+    pub state_hash: u128,
 }
 
-/// A replica has replaced its state by a snapshot.
+/// A replica has replaced its state by a snapshot, a received one or its own at a start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotInstalled {
     /// Where.
@@ -84,6 +100,8 @@ pub struct SnapshotInstalled {
     pub group: GroupId,
     /// The last entry in it.
     pub last: Option<LogId>,
+    /// xxh3-128 of its records.
+    pub state_hash: u128,
 }
 
 pub(crate) fn hash(entry: &[u8]) -> u64 {

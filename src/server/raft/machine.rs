@@ -4,6 +4,8 @@
 //! needed here: `apply` is total (no command stops it), a clone is cheap (a snapshot is built from one while apply goes
 //! on), and equal states give equal tables.
 
+use std::fmt::Debug;
+
 use quorate_core::codec::Persisted;
 use quorate_core::txn::Stamp;
 
@@ -15,7 +17,7 @@ pub trait Machine: Clone + Send + Sync + Sized + 'static {
     /// One change.
     type Command: Send + 'static;
     /// What one change came to.
-    type Outcome: Send + Sync + 'static;
+    type Outcome: Debug + Send + Sync + 'static;
     /// The commands of one log entry.
     type Batch: Persisted + Send + 'static;
 
