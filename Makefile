@@ -98,6 +98,21 @@ $(FUZZ):
 fuzz: $(FUZZ)
 	cd fuzz && $(CARGO) +nightly --version >/dev/null && ../$(FUZZ) fuzz run $(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
 
+## make bench BENCH="--shape at"   load on three fresh nodes on ports 1809x
+bench: build
+	@rm -rf target/bench; peers=1=127.0.0.1:19091,2=127.0.0.1:19092,3=127.0.0.1:19093; pids=; \
+	trap 'kill $$pids 2>/dev/null; wait' EXIT; trap 'exit 130' INT TERM; \
+	for n in 1 2 3; do \
+	  mkdir -p target/bench/n$$n; \
+	  $(QUORATE) server --node-id $$n --peers $$peers --data-dir target/bench/n$$n --listen 127.0.0.1:1809$$n \
+	    --admin-listen 127.0.0.1:1709$$n --peer-listen 127.0.0.1:1909$$n >target/bench/n$$n/ready 2>target/bench/n$$n/log & \
+	  pids="$$pids $$!"; \
+	done; \
+	for n in 1 2 3; do tries=0; until grep -q '^ready ' target/bench/n$$n/ready; do \
+	  tries=$$((tries + 1)); [ $$tries -lt 200 ] || { echo "node $$n is not ready, see target/bench/n$$n/log"; exit 1; }; sleep 0.1; \
+	done; done; \
+	$(QUORATE) bench --servers 127.0.0.1:18091,127.0.0.1:18092,127.0.0.1:18093 --pids $$(echo $$pids | tr ' ' ,) $(BENCH)
+
 ## make doc            the documentation of the code
 doc:
 	$(CARGO) doc --locked --no-deps --workspace --exclude quorate-sim

@@ -8,4 +8,7 @@ pub mod config;
 pub mod coordinator;
 pub mod exit;
 pub mod listener;
+mod node;
 pub mod peer;
+
+pub use node::run;

@@ -73,6 +73,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 }
 
 /// An open file.
+#[allow(clippy::len_without_is_empty, reason = "a call to the disk, not a look at a collection")]
 pub trait DiskFile: Send + Sync + 'static {
     /// Length in bytes.
     fn len(&self) -> impl Future<Output = io::Result<u64>> + Send;

@@ -1,8 +1,6 @@
 //! How counts of other parts are called on the metrics page.
 
 use super::exposition::Exposition;
-use super::status::GroupStatus;
-use quorate_core::model::NodeId;
 use quorate_storage::Figures;
 
 /// Requests of clients, by the name of their count.
@@ -32,29 +30,6 @@ pub fn of_counts(counts: &[(&'static str, u64)], page: &mut Exposition) {
     }
 }
 
-/// The groups of a node.
-pub fn of_groups(node: Option<NodeId>, groups: &[GroupStatus], page: &mut Exposition) {
-    let mut health = page.gauge("quorate_group_health_state", "1 for the state that the group is in, as seen here");
-    for group in groups {
-        health = health.sample(&[("group", &group.group.to_string()), ("state", &group.health.to_string())], 1);
-    }
-    let mut leading = page.gauge("quorate_group_leading_state", "1 if this node leads the group");
-    for group in groups {
-        let leads = node.is_some() && group.leader.map(|(_, leader)| leader) == node;
-        leading = leading.sample(&[("group", &group.group.to_string())], leads.into());
-    }
-    let mut terms = page.gauge("quorate_group_term_number", "Term of the leader that is known here; 0 without one");
-    for group in groups {
-        terms = terms.sample(&[("group", &group.group.to_string())], group.leader.map_or(0, |(term, _)| term.0));
-    }
-    let mut behind =
-        page.gauge("quorate_group_behind_entries", "Entries committed, as known here, and not yet applied");
-    for group in groups {
-        let entries = group.committed.saturating_sub(group.applied);
-        behind = behind.sample(&[("group", &group.group.to_string())], entries);
-    }
-}
-
 /// The node's log.
 pub fn of_log(figures: &Figures, page: &mut Exposition) {
     page.counter("quorate_log_batches_total", "Batches written to the log, each with one sync").value(figures.batches);
@@ -69,8 +44,6 @@ pub fn of_log(figures: &Figures, page: &mut Exposition) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::cluster::health::Health;
-    use quorate_core::model::{GroupId, Term};
 
     #[test]
     fn requests_are_one_family() {
@@ -86,22 +59,5 @@ mod tests {
             "{text}"
         );
         assert_eq!(text.matches("begins").count(), 0);
-    }
-
-    #[test]
-    fn groups() {
-        let mut page = Exposition::new();
-        let leader = Some((Term(4), NodeId(2)));
-        let group = GroupStatus { group: GroupId(7), leader, health: Health::LeaderDown, committed: 9, applied: 5 };
-        of_groups(Some(NodeId(2)), &[group], &mut page);
-        let text = page.into_text();
-        for line in [
-            "quorate_group_health_state{group=\"7\",state=\"LEADER_DOWN\"} 1\n",
-            "quorate_group_leading_state{group=\"7\"} 1\n",
-            "quorate_group_term_number{group=\"7\"} 4\n",
-            "quorate_group_behind_entries{group=\"7\"} 4\n",
-        ] {
-            assert!(text.contains(line), "{text}");
-        }
     }
 }

@@ -229,7 +229,8 @@ fn what_is_shown_reads_back_as_the_same() {
 fn the_manual_lists_every_key() {
     let manual = include_str!("../../../docs/OPERATING.md");
     let mut rows = BTreeMap::new();
-    for line in manual.lines().filter(|line| line.starts_with("| `")) {
+    let table = manual.lines().skip_while(|line| *line != "| key | default | meaning |").skip(2);
+    for line in table.take_while(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
         if let [key, default, meaning] = cells[..] {
             rows.insert(key.trim_matches('`'), (default.trim_matches('`'), meaning));

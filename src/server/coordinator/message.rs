@@ -8,7 +8,7 @@ use quorate_world::net::IpAddr;
 
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};
-use quorate_core::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, NodeId, TransactionId, Xid};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, Fence, NodeId, TransactionId, Xid};
 use quorate_core::txn::Conflict;
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 use quorate_core::wire::Message;
@@ -50,8 +50,6 @@ pub enum Response {
     Refused(RefusedV1),
     /// The rows are free of this transaction and scope.
     Released,
-    /// The slot is not active in the group.
-    NotOwner(Epoch),
     /// A limit or another reason that repeating does not cure.
     Unable(String),
     /// These branches hold nothing rightfully and never will.
@@ -205,29 +203,5 @@ impl Response {
     /// Its bytes.
     pub fn to_bytes(&self) -> Result<Bytes, CodecError> {
         codec::encode(self).map(Bytes::from)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_come_back() {
-        let query = Query::Announce(Announcement {
-            start: 1,
-            version: 2,
-            channels: Some(vec![Announced {
-                application: "shop".into(),
-                ip: "::1".parse().expect("an address"),
-                port: 3,
-                resources: vec!["db".into()],
-            }]),
-        });
-        let bytes = query.to_bytes().expect("small");
-        assert_eq!(codec::decode_canonical::<Query>(&bytes), Ok(query));
-        let response = Response::Untold(Untold::Silent);
-        let bytes = response.to_bytes().expect("small");
-        assert_eq!(codec::decode_canonical::<Response>(&bytes), Ok(response));
     }
 }

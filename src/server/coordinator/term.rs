@@ -95,10 +95,15 @@ impl Coordinator {
         task::spawn(coordinator.watch_deadlines(tenure.clone()));
         let coordinator = self.clone();
         task::spawn(coordinator.audit(tenure.clone()));
-        // A new leader goes on with all that is unfinished, at once (semantics, W19).
-        let unfinished: Vec<TransactionId> = replica.read(|transactions| transactions.unfinished().collect());
+        self.drive_all(&tenure);
+    }
+
+    /// A new leader goes on with all that is unfinished, at once (semantics, W19). Repeated now and then: a decision whose
+    /// outcome its proposer never heard has no driver yet.
+    pub(super) fn drive_all(self: &Arc<Self>, tenure: &Arc<Tenure>) {
+        let unfinished: Vec<TransactionId> = tenure.replica.read(|state| state.unfinished().collect());
         for transaction in unfinished {
-            self.drive(&tenure, transaction, None);
+            self.drive(tenure, transaction, None);
         }
     }
 

@@ -16,6 +16,8 @@ use super::tenure::{Lost, Tenure};
 
 /// Time-outs proposed side by side.
 const TIMEOUTS_IN_FLIGHT_MAX: usize = 256;
+/// Whether every unfinished transaction has its driver is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A reading of the clock that is refused as too early is repeated after so much at least.
 const TOO_EARLY: Duration = Duration::from_millis(2);
 
@@ -23,7 +25,12 @@ impl Coordinator {
     /// Runs as long as the tenure.
     pub(super) async fn watch_deadlines(self: Arc<Self>, tenure: Arc<Tenure>) {
         let mut stamped = Instant::now();
+        let mut looked = Instant::now();
         while !tenure.is_over() {
+            if looked.elapsed() >= LOOK_AGAIN {
+                looked = Instant::now();
+                self.drive_all(&tenure);
+            }
             // Asked for first: a Begin from here on rings.
             tenure.sleeps_until(u64::MAX);
             let (due, awaits_clock) = tenure.replica.read(|state| (state.next_due(), state.awaits_clock()));

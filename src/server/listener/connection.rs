@@ -13,14 +13,11 @@ use core::pin::pin;
 use quorate_core::wire::{Decoded, Decoder, FrameError};
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{ReadHalf, Stream, WriteHalf};
-use quorate_world::select::{Either2, Either3, select2, select3};
-use quorate_world::time::{Duration, Instant, sleep_until, timeout};
-use quorate_world::watch;
+use quorate_world::select::{Either2, select2};
+use quorate_world::time::{Duration, Instant, sleep_until};
 
 /// A client that says nothing for so long is gone; the slowest pings every 10 s (protocol, section 5.5).
 pub const READ_IDLE: Duration = Duration::from_secs(15);
-/// At a stop, what is queued still leaves, but not for longer than this.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// Room made for one read.
 const READ_BYTES: usize = 16 << 10;
 
@@ -29,7 +26,7 @@ const READ_BYTES: usize = 16 << 10;
 pub enum Ended {
     /// The client closed it.
     ByClient,
-    /// The coordinator closed it; what was queued has left.
+    /// The coordinator closed it, or the node stops; what was queued has left.
     ByUs,
     /// Nothing came for too long.
     Idle,
@@ -39,24 +36,21 @@ pub enum Ended {
     Slow,
     /// The network says so.
     Broken(io::Error),
-    /// The node stops.
-    Stopped,
 }
 
 impl Ended {
     /// All names, for counting.
-    pub const NAMES: [&'static str; 7] = ["client", "coordinator", "idle", "framing", "slow", "broken", "stop"];
+    pub const NAMES: [&'static str; 6] = ["client", "server", "idle", "framing", "slow", "broken"];
 
     /// Its name.
     pub const fn name(&self) -> &'static str {
         match self {
             Ended::ByClient => "client",
-            Ended::ByUs => "coordinator",
+            Ended::ByUs => "server",
             Ended::Idle => "idle",
             Ended::Framing(_) => "framing",
             Ended::Slow => "slow",
             Ended::Broken(_) => "broken",
-            Ended::Stopped => "stop",
         }
     }
 }
@@ -73,8 +67,6 @@ pub struct Connection<'a> {
     pub traffic: &'a Traffic,
     /// See [`READ_IDLE`].
     pub idle: Duration,
-    /// Becomes true when the node stops.
-    pub stop: watch::Receiver<bool>,
 }
 
 impl Connection<'_> {
@@ -82,20 +74,11 @@ impl Connection<'_> {
     pub async fn run(mut self, stream: Stream, take: impl FnMut(Decoded)) -> Ended {
         let (mut read, mut write) = stream.split();
         let out = self.out;
-        let ended = {
-            let mut stop = self.stop.clone();
-            let stopped = stop.wait_until(|stop| *stop);
-            match select3(self.read_frames(&mut read, take), write_frames(&mut write, out), stopped).await {
-                Either3::First(ended) | Either3::Second(ended) => ended,
-                Either3::Third(_) => Ended::Stopped,
-            }
-        };
+        let ended = select2(self.read_frames(&mut read, take), write_frames(&mut write, out)).await;
         out.close();
-        if let Ended::Stopped = ended {
-            // Best effort: the node goes, and clients repeat what was not answered.
-            let _ = timeout(FAREWELL, write_frames(&mut write, out)).await;
+        match ended {
+            Either2::First(ended) | Either2::Second(ended) => ended,
         }
-        ended
     }
 
     async fn read_frames(&mut self, read: &mut ReadHalf, mut take: impl FnMut(Decoded)) -> Ended {

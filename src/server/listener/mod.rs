@@ -27,7 +27,8 @@ use quorate_world::select::{Either2, select2};
 use quorate_world::task::spawn;
 use quorate_world::time::{Duration, sleep, timeout};
 use quorate_world::watch;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Connections at a time, both ports together. Beyond it a new one is closed at once.
 const CONNECTIONS_MAX: u64 = 16_384;
@@ -40,6 +41,14 @@ pub struct Listener {
     admin: Arc<Admin>,
     traffic: Arc<Traffic>,
     stop: watch::Receiver<bool>,
+    /// The ways out of all Seata connections, so that a stop reaches them without being asked for at every frame.
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    outboxes: BTreeMap<u64, Arc<Outbox>>,
 }
 
 impl Listener {
@@ -50,12 +59,14 @@ impl Listener {
         traffic: Arc<Traffic>,
         stop: watch::Receiver<bool>,
     ) -> Arc<Listener> {
-        Arc::new(Listener { coordinator, admin, traffic, stop })
+        Arc::new(Listener { coordinator, admin, traffic, stop, open: Mutex::default() })
     }
 
-    /// The Seata port. Returns when the node stops.
+    /// The Seata port. Returns when the node stops; then every connection ends once its queue is written.
     pub async fn serve_seata(self: Arc<Self>, door: net::Listener) {
-        self.accept(door, |listener, stream, peer| async move { listener.greet(stream, peer).await }).await;
+        let greet = |listener: Arc<Listener>, stream, peer| async move { listener.greet(stream, peer).await };
+        self.clone().accept(door, greet).await;
+        self.open().outboxes.values().for_each(|out| out.close());
     }
 
     /// The admin port. Returns when the node stops.
@@ -99,13 +110,30 @@ impl Listener {
     async fn seata(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
         let _open = self.traffic.seata();
         let out = Arc::new(Outbox::new());
+        let number = self.remember(&out);
         let channel = self.coordinator.connect(peer, out.clone());
-        let (traffic, stop) = (&self.traffic, self.stop.clone());
-        let connection = Connection { peer, before, out: &out, traffic, idle: READ_IDLE, stop };
+        let connection = Connection { peer, before, out: &out, traffic: &self.traffic, idle: READ_IDLE };
         let ended = connection.run(stream, |decoded| self.coordinator.receive(&channel, decoded)).await;
+        self.open().outboxes.remove(&number);
         self.coordinator.disconnect(&channel);
         self.traffic.ended(&ended);
         tell(peer, &ended);
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, out: &Arc<Outbox>) -> u64 {
+        let mut open = self.open();
+        open.next += 1;
+        let number = open.next;
+        open.outboxes.insert(number, out.clone());
+        // Who comes in while the doors are being closed finds no one to close it later.
+        if *self.stop.borrow() {
+            out.close();
+        }
+        number
     }
 
     async fn http(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
@@ -137,7 +165,7 @@ fn tell(peer: SocketAddr, ended: &Ended) {
         Ended::Slow => tracing::warn!(%peer, "the connection was closed: the client does not read its answers"),
         Ended::Idle => tracing::info!(%peer, "the connection was closed: the client was silent for 15 s"),
         Ended::Broken(error) => tracing::debug!(%peer, %error, "the connection broke"),
-        Ended::ByClient | Ended::ByUs | Ended::Stopped => {
+        Ended::ByClient | Ended::ByUs => {
             tracing::debug!(%peer, how = ended.name(), "the connection ended")
         }
     }

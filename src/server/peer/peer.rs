@@ -52,7 +52,14 @@ pub struct Contact {
 impl Peer {
     /// A peer of which only the address is known.
     pub fn new(node: NodeId, address: String) -> Peer {
-        let state = State { address, known: None, provisional: true, heard: Instant::now(), ever_heard: false, inbound: BTreeMap::new() };
+        let state = State {
+            address,
+            known: None,
+            provisional: true,
+            heard: Instant::now(),
+            ever_heard: false,
+            inbound: BTreeMap::new(),
+        };
         Peer {
             node,
             links: Class::ALL.map(|class| Arc::new(Link::new(class))),

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
-use crate::machine::Machine;
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-/// A replica has applied an entry. Two replicas of a group that applied the same index must agree on all of it.
+use crate::machine::Machine;
+
+/// A replica has applied an entry; again after a restart, from its snapshot on. All replicas of a group that applied an
+/// index agree on all of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Applied {
     /// Where.
@@ -19,6 +21,49 @@ pub struct Applied {
     pub entry_hash: u64,
     /// The group clock after it.
     pub clock_ms: u64,
+}
+
+/// What the commands of an entry came to on a replica. The same on all replicas: apply depends on nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Outcomes {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// xxh3-64 of the outcomes as text.
+    pub outcomes_hash: u64,
+}
+
+/// What an entry says that a replica has applied: a model moves on by the same batch. [`Outcomes`] came just before.
+pub struct Batched<M: Machine> {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// What it says.
+    pub batch: M::Batch,
+}
+
+impl<M: Machine> fmt::Debug for Batched<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Batched { node, group, log_id, batch } = self;
+        write!(f, "Batched {{ node {node}, group {group}, {log_id:?}, {batch:?} }}")
+    }
+}
+
+/// A replica has stopped in good order, with this state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// See [`state_hash`].
+    pub state_hash: u64,
 }
 
 /// A node has begun to lead. At most one per group and term.
@@ -76,9 +121,11 @@ pub struct SnapshotBuilt {
     pub group: GroupId,
     /// The last entry in it.
     pub last: Option<LogId>,
+    /// xxh3-128 of its records: equal states have equal ones.
+    pub state_hash: u128,
 }
 
-/// A replica has replaced its state by a snapshot.
+/// A replica has replaced its state by a snapshot, a received one or its own at a start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotInstalled {
     /// Where.
@@ -87,41 +134,8 @@ pub struct SnapshotInstalled {
     pub group: GroupId,
     /// The last entry in it.
     pub last: Option<LogId>,
-}
-
-/// A replica's machine has applied an entry with commands; [`Applied`] follows. A model applies the same batch and must
-/// come to the same outcomes.
-pub struct Batched<M: Machine> {
-    /// Where.
-    pub node: NodeId,
-    /// Of which group.
-    pub group: GroupId,
-    /// The entry.
-    pub log_id: LogId,
-    /// xxh3-64 of the batch's bytes.
-    pub batch_hash: u64,
-    /// What it says.
-    pub batch: M::Batch,
-    /// See [`outcomes_hash`].
-    pub outcomes_hash: u64,
-}
-
-impl<M: Machine> fmt::Debug for Batched<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Batched { node, group, log_id, batch, outcomes_hash, .. } = self;
-        write!(f, "Batched {{ node {node}, group {group}, {log_id:?}, {batch:?}, outcomes {outcomes_hash:x} }}")
-    }
-}
-
-/// A replica has stopped in good order, with this state.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Stopped {
-    /// Where.
-    pub node: NodeId,
-    /// Of which group.
-    pub group: GroupId,
-    /// See [`state_hash`].
-    pub state_hash: u64,
+    /// xxh3-128 of its records.
+    pub state_hash: u128,
 }
 
 /// What two runs of one batch are compared by.

@@ -8,7 +8,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::metrics::RaftMetrics;
-use openraft::{ChangeMembers, Instant as _, ServerState};
+use openraft::{ChangeMembers, Instant, ServerState};
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use quorate_world::task::JoinHandle;
 use quorate_world::time::Duration;
@@ -23,7 +23,7 @@ use crate::state_machine::Held;
 use crate::types::{self, Consensus, Raft};
 
 /// Who leads a group, as far as this node knows.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub struct Leadership {
     /// The highest term seen.
     pub term: Term,
@@ -39,7 +39,7 @@ pub enum ProposeError {
     /// Not applied, and it will not be. The leader, if known, is another node.
     #[error("this node does not lead the group")]
     NotLeader {
-        /// Whom to ask; none if nobody leads, or this node does but has no quorum.
+        /// Whom to ask; none if nobody is known to lead.
         leader: Option<NodeId>,
     },
     /// Not applied: too much is waiting.
@@ -201,7 +201,8 @@ impl<M: Machine> Replica<M> {
         self.submit(command)?.await
     }
 
-    /// Puts a command into the queue now; its outcome comes later. Dropping the outcome does not take the command back.
+    /// Puts a command into the queue now; its outcome comes later. Commands are applied in the order in which they were put
+    /// here, but for those that are refused. Dropping the outcome does not take the command back.
     pub fn submit(&self, command: M::Command) -> Result<Pending<M::Outcome>, ProposeError> {
         let leadership = *self.leadership.borrow();
         if !leadership.leading {
@@ -340,13 +341,17 @@ fn role(state: ServerState) -> Role {
     }
 }
 
+fn since(moment: impl Instant) -> Duration {
+    moment.elapsed()
+}
+
 fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize) -> Health {
     let ours = |log_id: &Option<types::LogId>| log_id.as_ref().map(types::our_log_id);
     let membership = metrics.membership_config.membership();
     let matched = metrics.replication.clone().unwrap_or_default();
     let heard = metrics.heartbeat.clone().unwrap_or_default();
     let others = matched.iter().filter(|(node, _)| **node != metrics.id).map(|(node, matched)| {
-        let silent_for = heard.get(node).copied().flatten().map(|at| at.into_inner().elapsed());
+        let silent_for = heard.get(node).copied().flatten().map(|at| since(at.into_inner()));
         (NodeId(*node), Progress { matched: ours(matched), silent_for })
     });
     Health {
@@ -358,7 +363,7 @@ fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize) -> Health 
         applied: ours(&metrics.last_applied),
         snapshot: ours(&metrics.snapshot),
         purged: ours(&metrics.purged),
-        quorum_silent_for: metrics.last_quorum_acked.map(|at| at.into_inner().elapsed()),
+        quorum_silent_for: metrics.last_quorum_acked.map(|at| since(at.into_inner())),
         members: Members {
             voters: membership.voter_ids().map(NodeId).collect(),
             learners: membership.learner_ids().map(NodeId).collect(),

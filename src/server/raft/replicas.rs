@@ -104,7 +104,7 @@ impl Replicas {
         if self.serving(group).is_some() {
             return Err(OpenError::Open(group));
         }
-        let held = Arc::new(Held::<M>::new());
+        let held = Arc::new(Held::<M>::new(self.node, group));
         let clock = Arc::new(GroupClock::default());
         let growth = Arc::new(Growth::new(&self.options));
         let raft = self.raft(group, held.clone(), &clock, &growth).await.map_err(broken)?;

@@ -83,8 +83,8 @@ impl RaftSnapshotBuilder<Consensus> for SnapshotBuilder {
             }
         };
         self.growth.note_snapshot(file.bytes());
-        let last = self.meta.last_log_id.as_ref().map(types::our_log_id);
-        tap!(events::SnapshotBuilt { node: self.node, group: self.group, last });
+        let last = file.meta().last;
+        tap!(events::SnapshotBuilt { node: self.node, group: self.group, last, state_hash: file.name() });
         tracing::info!(group = %self.group, ?last, bytes = file.bytes(), "snapshot built");
         // Of the file, not of the state: one that was installed meanwhile may have won.
         of_file(file)

@@ -32,21 +32,15 @@ const EXIT_CANNOT_APPLY: i32 = 70;
 
 /// The applied state of a group.
 pub(crate) struct Held<M> {
-    machine: RwLock<M>,
-}
-
-/// Which entry of which group, on which node: for whoever watches.
-#[derive(Clone, Copy)]
-pub(crate) struct Place {
     node: NodeId,
     group: GroupId,
-    log_id: model::LogId,
+    machine: RwLock<M>,
 }
 
 /// [`Held`] without its type, so that openraft is compiled once for all machines.
 pub(crate) trait AnyMachine: Send + Sync + 'static {
-    /// Applies a batch. The outcomes are given back if somebody waits for them.
-    fn apply(&self, at: Place, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
+    /// Applies the batch of an entry. The outcomes are given back if somebody waits for them.
+    fn apply(&self, at: model::LogId, commands: &[u8], wanted: bool) -> Result<Reply, CodecError>;
     /// The state as it is, for a snapshot.
     fn frozen(&self) -> Box<dyn Frozen>;
     /// Replaces the state.
@@ -68,8 +62,8 @@ impl<M: Machine> Frozen for M {
 }
 
 impl<M: Machine> Held<M> {
-    pub fn new() -> Held<M> {
-        Held { machine: RwLock::new(M::new()) }
+    pub fn new(node: NodeId, group: GroupId) -> Held<M> {
+        Held { node, group, machine: RwLock::new(M::new()) }
     }
 
     /// Looks at the applied state.
@@ -79,17 +73,16 @@ impl<M: Machine> Held<M> {
 }
 
 impl<M: Machine> AnyMachine for Held<M> {
-    fn apply(&self, at: Place, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
+    fn apply(&self, at: model::LogId, commands: &[u8], wanted: bool) -> Result<Reply, CodecError> {
         let batch = codec::decode::<M::Batch>(commands)?;
         let outcomes = self.machine.write().unwrap_or_else(PoisonError::into_inner).apply(&batch);
-        tap!(events::Batched::<M> {
-            node: at.node,
-            group: at.group,
-            log_id: at.log_id,
-            batch_hash: events::hash(commands),
-            batch,
+        tap!(events::Outcomes {
+            node: self.node,
+            group: self.group,
+            log_id: at,
             outcomes_hash: events::outcomes_hash::<M>(&outcomes),
         });
+        tap!(events::Batched::<M> { node: self.node, group: self.group, log_id: at, batch });
         Ok(Reply(wanted.then(|| Box::new(outcomes) as Box<dyn Any + Send + Sync>)))
     }
 
@@ -224,8 +217,7 @@ impl StateMachine {
     fn apply_commands(&self, at: model::LogId, payload: &Bytes, wanted: bool) -> Reply {
         let applied = match entry::read(payload) {
             Ok(EntryBody::Commands(commands)) => {
-                let place = Place { node: self.node, group: self.group, log_id: at };
-                self.machine.apply(place, &commands, wanted).map_err(|error| error.to_string())
+                self.machine.apply(at, &commands, wanted).map_err(|error| error.to_string())
             }
             Ok(EntryBody::Blank | EntryBody::Members(_)) => Err("not commands".to_string()),
             Err(error) => Err(error.to_string()),
@@ -289,11 +281,81 @@ impl RaftStateMachine<Consensus> for StateMachine {
             node: self.node,
             group: self.group,
             last: meta.last_log_id.as_ref().map(types::our_log_id),
+            state_hash: file.name(),
         });
         Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
         self.snapshots.current().await.map_err(io::Error::other)?.map(snapshot::of_file).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_core::model::{LogIndex, Term};
+    use quorate_core::txn::{Batch, Command, Outcome, Stamp, Transactions};
+
+    use super::*;
+
+    const AT: model::LogId = model::LogId { term: Term(1), index: LogIndex(3) };
+
+    fn held() -> Held<Transactions> {
+        Held::new(NodeId(1), GroupId(1))
+    }
+
+    #[test]
+    fn outcomes_go_to_those_who_wait_only() {
+        let tick = Batch { stamp: Stamp { clock_ms: 70, wall_ms: 0 }, commands: vec![Command::Tick, Command::Tick] };
+        let bytes = codec::encode(&tick).expect("small");
+        let held = held();
+        assert!(held.apply(AT, &bytes, false).expect("commands").0.is_none());
+        assert_eq!(held.clock_ms(), 70);
+        let outcomes: Box<dyn Any> = held.apply(AT, &bytes, true).expect("commands").0.expect("wanted");
+        let outcomes = outcomes.downcast::<Vec<Outcome>>().expect("of this machine");
+        assert_eq!(*outcomes, [Outcome::Done, Outcome::Done]);
+    }
+
+    #[test]
+    fn what_is_no_batch_is_an_error_and_changes_nothing() {
+        let held = held();
+        for bytes in [&[][..], &[9], &[1, 255], &[1, 0, 0, 1, 200]] {
+            assert!(held.apply(AT, bytes, true).is_err(), "{bytes:?}");
+        }
+        assert_eq!(held.clock_ms(), 0);
+    }
+
+    #[test]
+    fn a_frozen_state_stays_as_it_was() {
+        let held = held();
+        let frozen = held.frozen();
+        let before: Vec<_> = frozen.tables().collect();
+        let tick = Batch { stamp: Stamp { clock_ms: 70, wall_ms: 0 }, commands: vec![Command::Tick] };
+        held.apply(AT, &codec::encode(&tick).expect("small"), false).expect("commands");
+        assert_eq!(frozen.tables().collect::<Vec<_>>(), before);
+        held.load(before).expect("its own records");
+        assert_eq!(held.clock_ms(), 0);
+        assert!(held.load(vec![(u16::MAX, vec![1])]).is_err());
+    }
+
+    #[test]
+    fn a_snapshot_is_due_by_entries_or_bytes_and_asked_for_once() {
+        let options = RaftOptions { snapshot_entries: 3, snapshot_log_bytes: 1_000, ..RaftOptions::default() };
+        let growth = Growth::new(&options);
+        let due = |growth: &Growth| growth.asked.load(Ordering::Relaxed);
+        growth.add(10);
+        growth.add(10);
+        assert!(growth.any() && !due(&growth));
+        growth.add(10);
+        assert!(due(&growth));
+        growth.begin_anew();
+        assert!(!growth.any() && !due(&growth));
+        growth.add(1_000);
+        assert!(due(&growth));
+        // A large snapshot is not written again for little log.
+        growth.begin_anew();
+        growth.note_snapshot(50_000);
+        growth.add(1_000);
+        assert!(!due(&growth));
     }
 }

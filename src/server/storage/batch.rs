@@ -176,6 +176,33 @@ mod tests {
         assert_eq!(read(24, 5, 4), Found::NotWhole);
     }
 
+    proptest::proptest! {
+        /// Whatever stands on the disk under a good checksum, reading it neither panics nor takes much memory.
+        #[test]
+        fn any_stream_is_read_without_a_panic(
+            mut bytes in proptest::collection::vec(0u8..12, 64..2000),
+            head in proptest::bool::ANY,
+        ) {
+            let framed_sectors = sector::sectors_for(bytes.len());
+            if head {
+                let records = u32::from(bytes[40]);
+                seal(&mut bytes, records, SegmentNumber(4), 9);
+            }
+            let mut out = BytesMut::new();
+            sector::frame(&bytes, framed_sectors, 16, BatchNumber(5), &mut out);
+            let mut stream = Vec::new();
+            if let Found::Batch(_) = read(&out, 16, BatchNumber(5), SegmentNumber(4), &mut stream) {
+                let mut index = crate::index::GroupIndex::default();
+                let mut live = crate::index::Live::default();
+                for (_, _, record) in records(&stream).map_while(Result::ok) {
+                    let place = crate::index::Place { segment: SegmentNumber(4), offset: 0, bytes: 0 };
+                    let _ = index.apply(&record, place, &mut live);
+                }
+            }
+            crate::verdict::judge(&out, 16, BatchNumber(5), SegmentNumber(4));
+        }
+    }
+
     #[test]
     fn a_batch_that_is_cut_asks_for_more() {
         let (bytes, _) = framed(3000);

@@ -157,7 +157,7 @@ async fn verify_snapshots(disk: &NodeDisk, report: &mut Report) -> Result<(), St
     for name in pooled.list(snapshot::FOLDER).await.tried("list the snap folder")? {
         let Some((group, _)) = snapshot::parse_file_name(&name) else { continue };
         let path = format!("{}/{name}", snapshot::FOLDER);
-        let file = SnapshotFile::open(&pooled, path, report.identity.cluster, group).await;
+        let file = SnapshotFile::open(&pooled, path, report.identity.cluster, group, None).await;
         if let Some(file) = note(file, &mut report.damage)?
             && let Some(found) = report.groups.iter_mut().find(|found| found.group == group)
         {

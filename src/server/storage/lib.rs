@@ -52,4 +52,4 @@ pub use record::{Marks, Vote};
 pub use recovery::{Recovered, Tail};
 pub use snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotReceiver, SnapshotStore, SnapshotWriter};
 pub use stats::{Figures, SYNC_BUCKETS};
-pub use storage::Storage;
+pub use storage::{Space, Storage};

@@ -212,3 +212,71 @@ impl Queue {
 }
 
 const _: () = assert!(RECORD_HEAD_BYTES * 2048 < BATCH_BYTES, "the marks of all groups fit a batch");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::GroupIndex;
+    use quorate_core::model::Term;
+    use quorate_world::runtime::run_test;
+    use quorate_world::time::timeout;
+
+    fn group(id: u32) -> Arc<Group> {
+        Arc::new(Group::new(GroupId(id), GroupIndex::default(), Arc::default()))
+    }
+
+    fn put(queue: &Queue, group: &Arc<Group>, payload_bytes: usize, urgent: bool) {
+        let payload = vec![0; payload_bytes];
+        let record = Record::Entry { log_id: LogId::default(), payload: &payload };
+        let operation = Operation { group: group.clone(), records: 1, room_bytes: 0, last: None, then: Then::Nothing };
+        queue.put(operation, RECORD_HEAD_BYTES + payload_bytes, urgent, |stream| record.encode(group.id, stream));
+    }
+
+    fn groups_of(gathered: &Gathered) -> Vec<u32> {
+        gathered.operations.iter().map(|operation| operation.group.id.0).collect()
+    }
+
+    async fn take(queue: &Queue) -> Vec<u32> {
+        queue.take().await.map(|gathered| groups_of(&gathered)).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_queued_goes_in_order_and_in_full_batches() {
+        run_test(async {
+            let queue = Queue::new(1000);
+            let groups = [group(1), group(2), group(3)];
+            for (which, bytes) in [(0, 300), (1, 300), (2, 300), (0, 5000), (1, 10), (2, 10)] {
+                put(&queue, &groups[which], bytes, true);
+            }
+            assert!(!queue.is_idle());
+            assert_eq!(take(&queue).await, [1, 2]);
+            assert_eq!(take(&queue).await, [3], "what is larger than a batch goes alone");
+            assert_eq!(take(&queue).await, [1]);
+            assert_eq!(take(&queue).await, [2, 3]);
+            queue.close();
+            assert!(queue.take().await.is_none() && queue.is_idle());
+        });
+    }
+
+    #[test]
+    fn lazy_records_wait_for_a_batch_or_half_a_second() {
+        run_test(async {
+            let queue = Queue::new(1000);
+            let (one, two) = (group(1), group(2));
+            put(&queue, &one, 0, false);
+            for index in 0..5 {
+                queue.put_committed(&two, LogId { term: Term(1), index: LogIndex(index) });
+            }
+            let soon = timeout(Duration::from_millis(LAZY_MS / 4), queue.take()).await;
+            assert!(soon.is_err(), "they wake nobody");
+            put(&queue, &two, 0, true);
+            assert_eq!(take(&queue).await, [1, 2, 2], "in order, and the newest mark behind");
+            queue.put_committed(&one, LogId::default());
+            queue.put_committed(&two, LogId::default());
+            queue.forget_committed(GroupId(2));
+            let began = Instant::now();
+            assert_eq!(take(&queue).await, [1], "a batch of their own");
+            assert!(began.elapsed() >= Duration::from_millis(LAZY_MS / 2));
+        });
+    }
+}

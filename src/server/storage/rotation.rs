@@ -3,8 +3,8 @@
 //! In this order: block 0 and the checkpoint in one write, sync, rename, sync of the folder; only now it is log. The
 //! checkpoint that no longer lists a dead segment is durable then, so the helper may take it.
 //!
-//! With the log above its target, what lives in the emptiest segment is carried forward right behind the checkpoint,
-//! so that one slow group cannot pin a segment for ever.
+//! With the log above its target, groups that live in the emptiest segment are asked for a snapshot and a purge; what
+//! cannot be purged is carried forward right behind a checkpoint, so that no group pins a segment for ever.
 
 use crate::batch;
 use crate::checkpoint;
@@ -12,12 +12,13 @@ use crate::error::{StorageError, Tried};
 use crate::group::{Group, LogRecord};
 use crate::index::Place;
 use crate::limits::CARRY_BYTES_MAX;
+use crate::node::Node;
 use crate::read;
 use crate::record::{Needed, RECORD_HEAD_BYTES, Record};
 use crate::recovery::Sealed;
 use crate::segment::{self, Header, SegmentNumber};
 use crate::writer::{Newest, Writer};
-use quorate_core::model::LogId;
+use quorate_core::model::{GroupId, LogId, LogIndex};
 use quorate_world::disk::{Disk, DiskFile, OpenHow};
 use std::sync::Arc;
 
@@ -28,7 +29,9 @@ impl Writer {
         self.rotate_into(spare).await?;
         let files = self.sealed.len() as u64 + 1;
         if files * u64::from(self.node.options.segment_bytes) > self.node.options.wal_bytes_target {
-            self.carry().await?;
+            self.reclaim().await?;
+        } else {
+            self.node.set_pins(Vec::new());
         }
         Ok(())
     }
@@ -79,12 +82,29 @@ impl Writer {
         self.node.spares.retire(gone);
     }
 
-    /// Moves what lives in the emptiest segment behind the checkpoint, as much as one rotation may move.
-    async fn carry(&mut self) -> Result<(), StorageError> {
-        let candidates = self.sealed.keys().filter(|segment| self.live.share(**segment).entries > 0);
-        let Some(victim) = candidates.min_by_key(|segment| self.live.share(**segment).bytes).copied() else {
-            return Ok(());
-        };
+    /// Frees the emptiest segments, one after the other: asks first for snapshots and purges of what lives in one, and
+    /// moves behind the checkpoint what still lives in one that was asked earlier.
+    async fn reclaim(&mut self) -> Result<(), StorageError> {
+        self.asked.retain(|segment| self.live.share(*segment).entries > 0);
+        let victim = self.emptiest(|asked| asked);
+        if let Some(next) = self.emptiest(|asked| !asked) {
+            self.asked.insert(next);
+            self.node.set_pins(pins(&self.node, next));
+        }
+        match victim {
+            Some(victim) => self.carry(victim).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The sealed segment with the fewest live bytes, of those that were asked or of the others.
+    fn emptiest(&self, among: impl Fn(bool) -> bool) -> Option<SegmentNumber> {
+        let lives = self.sealed.keys().filter(|segment| self.live.share(**segment).entries > 0);
+        let candidates = lives.filter(|segment| among(self.asked.contains(segment)));
+        candidates.min_by_key(|segment| self.live.share(**segment).bytes).copied()
+    }
+
+    async fn carry(&mut self, victim: SegmentNumber) -> Result<(), StorageError> {
         let mut left = CARRY_BYTES_MAX.min(self.node.options.segment_bytes as usize / 4);
         let groups: Vec<Arc<Group>> = self.node.groups().values().cloned().collect();
         let mut moved = 0;
@@ -119,6 +139,17 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// Which groups have entries in a segment, and up to which index.
+fn pins(node: &Node, segment: SegmentNumber) -> Vec<(GroupId, LogIndex)> {
+    let groups = node.groups();
+    let pins = groups.values().filter_map(|group| {
+        let view = group.view();
+        let last = view.durable.places().filter(|(_, place)| place.segment == segment).last();
+        last.map(|(index, _)| (group.id, index))
+    });
+    pins.collect()
 }
 
 /// The group's entries in a segment, in the order of their places, as many as `left` bytes allow.

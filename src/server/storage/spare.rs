@@ -29,7 +29,10 @@ struct Shelf {
     ready: VecDeque<u64>,
     retired: VecDeque<(SegmentNumber, u32)>,
     next: u64,
+    /// The writer waits for one.
     wanted: bool,
+    /// The last try met a full device.
+    full: bool,
     closed: bool,
 }
 
@@ -107,6 +110,16 @@ impl Spares {
         self.shelf().ready.len()
     }
 
+    /// Whether the device is full, and whether the writer waits for it.
+    pub fn is_full(&self) -> (bool, bool) {
+        let shelf = self.shelf();
+        (shelf.full, shelf.wanted && shelf.ready.is_empty())
+    }
+
+    fn set_full(&self, full: bool) {
+        self.shelf().full = full;
+    }
+
     pub fn close(&self) {
         self.shelf().closed = true;
         self.wake.notify_one();
@@ -139,12 +152,7 @@ impl Preparer {
         loop {
             let done = match self.next_job() {
                 Job::Retire(segment, bytes) => self.retire(segment, bytes).await,
-                Job::Prepare => {
-                    let number = self.spares.fresh_number();
-                    prepare(&self.disk, number, self.segment_bytes, Some(&self.spares)).await.map(|()| {
-                        self.spares.add(number);
-                    })
-                }
+                Job::Prepare => self.prepare_one().await,
                 Job::Wait => {
                     self.spares.wake.notified().await;
                     Ok(())
@@ -155,11 +163,21 @@ impl Preparer {
                 Ok(()) => {}
                 Err(StorageError::Io { source, .. }) if is_full(&source) => {
                     tracing::warn!("storage: the device is full, no spare segment: trying again");
+                    self.spares.set_full(true);
                     select2(sleep(RETRY_WHEN_FULL), self.spares.wake.notified()).await;
                 }
                 Err(error) => stop(&error),
             }
         }
+    }
+
+    async fn prepare_one(&self) -> Result<(), StorageError> {
+        let number = self.spares.fresh_number();
+        if prepare(&self.disk, number, self.segment_bytes, Some(&self.spares)).await? {
+            self.spares.set_full(false);
+            self.spares.add(number);
+        }
+        Ok(())
     }
 
     fn next_job(&self) -> Job {
@@ -188,27 +206,31 @@ impl Preparer {
     }
 }
 
-/// Writes a spare full of zeros; with `paced`, slowly as long as nobody waits for it.
+/// Writes a spare full of zeros; with `shelf`, slowly as long as nobody waits for it, and only while it is open: false,
+/// and an unfinished file, if it was closed meanwhile.
 pub(crate) async fn prepare(
     disk: &NodeDisk,
     number: u64,
     bytes: u32,
-    paced: Option<&Spares>,
-) -> Result<(), StorageError> {
+    shelf: Option<&Spares>,
+) -> Result<bool, StorageError> {
     let path = segment::spare_path(number);
     let unfinished = format!("{path}.tmp");
-    let written = fill(disk, &unfinished, bytes, paced).await;
-    if let Err(StorageError::Io { source, .. }) = &written
+    let filled = fill(disk, &unfinished, bytes, shelf).await;
+    if let Err(StorageError::Io { source, .. }) = &filled
         && is_full(source)
     {
         disk.remove(&unfinished).await.tried("remove an unfinished spare")?;
     }
-    written?;
-    disk.rename(&unfinished, &path).await.tried("rename a spare")?;
-    disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")
+    if filled? {
+        disk.rename(&unfinished, &path).await.tried("rename a spare")?;
+        disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
+        return Ok(true);
+    }
+    Ok(false)
 }
 
-async fn fill(disk: &NodeDisk, path: &str, bytes: u32, paced: Option<&Spares>) -> Result<(), StorageError> {
+async fn fill(disk: &NodeDisk, path: &str, bytes: u32, shelf: Option<&Spares>) -> Result<bool, StorageError> {
     let file = disk.open(path, OpenHow::CreateNew).await.tried("create a spare")?;
     let zeros = Bytes::from(vec![0; WRITE_BYTES.min(bytes as usize)]);
     let (mut at, end) = (0, u64::from(bytes));
@@ -218,16 +240,18 @@ async fn fill(disk: &NodeDisk, path: &str, bytes: u32, paced: Option<&Spares>) -
         file.write_at(at - piece.len() as u64, piece).await.tried("write a spare")?;
         if at.is_multiple_of(SYNC_BYTES) && at < end {
             file.sync_data().await.tried("sync a spare")?;
-            if let Some(spares) = paced {
-                let (wanted, closed) = {
-                    let shelf = spares.shelf();
-                    (shelf.wanted, shelf.closed)
-                };
-                if !wanted && !closed {
-                    sleep(PACE_PER_SYNC).await;
-                }
+            let (wanted, closed) = shelf.map_or((true, false), |spares| {
+                let shelf = spares.shelf();
+                (shelf.wanted, shelf.closed)
+            });
+            if closed {
+                return Ok(false);
+            }
+            if !wanted {
+                sleep(PACE_PER_SYNC).await;
             }
         }
     }
-    file.sync_all().await.tried("sync a spare")
+    file.sync_all().await.tried("sync a spare")?;
+    Ok(true)
 }

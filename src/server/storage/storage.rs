@@ -3,7 +3,7 @@
 use crate::error::{Damage, StorageError, Tried};
 use crate::group_log::GroupLog;
 use crate::identity::{self, Identity, Standing};
-use crate::limits::FIRST_SEGMENT_BYTES;
+use crate::limits::{FIRST_SEGMENT_BYTES, FREE_BYTES_LOW};
 use crate::node::{Node, StorageOptions};
 use crate::recovery::{self, Recovered, Recovery, Tail};
 use crate::sector::BatchNumber;
@@ -12,7 +12,7 @@ use crate::snapshot::{self, Known, SnapshotStore};
 use crate::spare::{self, Preparer};
 use crate::stats::Figures;
 use crate::writer::Writer;
-use quorate_core::model::GroupId;
+use quorate_core::model::{GroupId, LogIndex};
 use quorate_world::disk::{Disk, NodeDisk};
 use quorate_world::sync::oneshot;
 use quorate_world::task::{JoinHandle, spawn_owned_thread};
@@ -28,6 +28,19 @@ pub(crate) const LOCK: &str = "LOCK";
 #[derive(Clone)]
 pub struct Storage {
     handle: Arc<Handle>,
+}
+
+/// How much room the device has left (what happens then is the caller's business).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Space {
+    /// Enough.
+    Ample,
+    /// New transactions should be refused, snapshots and purges forced.
+    Low,
+    /// A spare segment cannot be made: only what ends transactions should pass.
+    Critical,
+    /// Appends wait. Nothing is acknowledged, nothing is lost; it goes on when space returns.
+    Full,
 }
 
 /// Closes the queue when nobody is left to use it.
@@ -144,6 +157,23 @@ impl Storage {
     /// Bytes that wait for the disk; from half of [`crate::limits::QUEUE_BYTES_MAX`] on new work is refused.
     pub fn queued_bytes(&self) -> usize {
         self.node().queue.bytes()
+    }
+
+    /// Groups that should make a snapshot and purge up to this index, so that a segment can go: the log is above its
+    /// target. What stays is carried forward at later rotations.
+    pub fn pins(&self) -> Vec<(GroupId, LogIndex)> {
+        self.node().pins()
+    }
+
+    /// How much room the device has left for the log.
+    pub async fn space(&self) -> Result<Space, StorageError> {
+        match self.node().spares.is_full() {
+            (true, true) => return Ok(Space::Full),
+            (true, false) => return Ok(Space::Critical),
+            (false, _) => {}
+        }
+        let free_bytes = self.node().pooled.free_bytes().await.tried("ask for the free space")?;
+        Ok(if free_bytes < FREE_BYTES_LOW { Space::Low } else { Space::Ample })
     }
 
     /// Figures for metrics.
@@ -265,7 +295,8 @@ async fn rotate_at_start(writer: &mut Writer) -> Result<(), StorageError> {
         None => {
             let spare = writer.node.spares.fresh_number();
             let bytes = FIRST_SEGMENT_BYTES.min(writer.node.options.segment_bytes);
-            spare::prepare(&writer.disk, spare, bytes, None).await?;
+            let made = spare::prepare(&writer.disk, spare, bytes, None).await?;
+            assert!(made, "only a closed shelf interrupts");
             spare
         }
     };

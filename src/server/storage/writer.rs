@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use quorate_core::model::LogIndex;
 use quorate_world::disk::{DiskFile, NodeDisk, NodeFile};
 use quorate_world::time::{Duration, Instant};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -46,6 +46,8 @@ pub(crate) struct Writer {
     pub next: BatchNumber,
     pub live: Live,
     pub sealed: BTreeMap<SegmentNumber, Sealed>,
+    /// Segments whose groups were asked to purge.
+    pub asked: BTreeSet<SegmentNumber>,
     /// Unfinished spares that a start found.
     pub rubbish: Vec<String>,
     /// Durable entries that are still in memory, oldest first.
@@ -63,6 +65,7 @@ impl Writer {
             next,
             live: Live::default(),
             sealed: BTreeMap::new(),
+            asked: BTreeSet::new(),
             rubbish: Vec::new(),
             cached: VecDeque::new(),
             out: BytesMut::new(),

@@ -41,6 +41,8 @@ pub enum FaultClass {
     DiskLength,
     /// A write failed.
     DiskWriteError,
+    /// A write was taken and never reached the device.
+    DiskLostWrite,
     /// A read failed.
     DiskReadError,
     /// A sync failed.

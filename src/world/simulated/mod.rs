@@ -111,11 +111,14 @@ pub(crate) fn try_with<T>(use_it: impl FnOnce(&mut State) -> T) -> Option<T> {
 pub fn emit(event: &dyn Event) {
     let identity = identity();
     let found = try_with(|state| {
+        if !state.is_alive(identity) {
+            return None;
+        }
         let text = format!("{event:?}");
         state.record_text(trace::Kind::Tap, u64::from(identity.machine), 0, &text);
-        state.now_nanos()
+        Some(state.now_nanos())
     });
-    let Some(at_nanos) = found else { return };
+    let Some(Some(at_nanos)) = found else { return };
     let shared = CURRENT.with(|current| current.borrow().clone());
     let Some(shared) = shared else { return };
     // Taken out while it runs: a hook that passes a tap itself is not called again.

@@ -108,12 +108,12 @@ impl AsyncRuntime for SimulatedRuntime {
     }
 
     /// Inline: nothing may take real time here.
-    fn spawn_blocking<F, T>(call: F) -> impl Future<Output = Result<T, std::io::Error>> + Send
+    async fn spawn_blocking<F, T>(call: F) -> Result<T, std::io::Error>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        async move { Ok(call()) }
+        Ok(call())
     }
 }
 

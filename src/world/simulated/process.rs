@@ -39,8 +39,15 @@ pub(crate) fn exit(code: i32) -> ! {
 pub(crate) fn panicked(identity: Identity, panic: &(dyn Any + Send)) {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no text".to_owned());
-    // In the end of the world, destructors may panic for want of it.
-    if try_with(|state| state.count(FaultClass::ProcessPanic, identity.machine, 0)).is_none() {
+    // The dead may panic as they like, and at the end of the world nobody is left to care.
+    let alive = try_with(|state| {
+        let alive = state.is_alive(identity);
+        if alive {
+            state.count(FaultClass::ProcessPanic, identity.machine, 0);
+        }
+        alive
+    });
+    if alive != Some(true) {
         return;
     }
     life::end_process(identity, Ending::Panicked(text));

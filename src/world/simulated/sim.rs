@@ -17,11 +17,12 @@ use crate::tap::Event;
 use crate::time::Duration;
 use std::any::Any;
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
 pub use super::dice::{Dice, Latency};
-pub use super::disk::{DiskFaults, DiskImage, DiskSpeed};
+pub use super::disk::{DiskFaults, DiskImage, DiskSpeed, Moment};
 pub use super::faults::{Counters, FaultClass};
 pub use super::net::LinkState;
 pub use super::trace::{Digest, Kind as TraceKind};
@@ -31,7 +32,8 @@ mod links;
 
 pub use disks::MachineDisk;
 pub use links::{
-    block, change_link, heal_all, isolate, link, partition, partition_one_way, reset_connections, set_link, unblock,
+    block, change_link, delay_message, heal_all, isolate, link, messages, partition, partition_one_way,
+    reset_connections, set_link, unblock,
 };
 
 /// What a world is made of.
@@ -72,11 +74,28 @@ where
     F: Future,
     F::Output: Send + 'static,
 {
+    let Run { output, digest, counters, simulated, bug_passed } = try_run(seed, options, main);
+    match output {
+        Ok(output) => Run { output, digest, counters, simulated, bug_passed },
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Like [`run`], but a panic in `main` (and the world coming to a halt, which is one) is a result.
+pub fn try_run<F>(
+    seed: u64,
+    options: Options,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> Run<std::thread::Result<F::Output>>
+where
+    F: Future,
+    F::Output: Send + 'static,
+{
     // Deep futures in a build without optimisation need room.
     const STACK_BYTES: usize = 64 << 20;
     let in_world = move || {
         let world = World::new(seed, options);
-        let output = world.block_on(async { main().await });
+        let output = catch_unwind(AssertUnwindSafe(|| world.block_on(async { main().await })));
         let mut state = world.shared().state.borrow_mut();
         state.flush_trace();
         Run {

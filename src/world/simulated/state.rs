@@ -112,6 +112,12 @@ impl State {
         &mut self.machines[index as usize]
     }
 
+    /// Whether this process is still there. Code of a dead one may run on to its next wait, and its destructors after.
+    pub fn is_alive(&self, identity: super::Identity) -> bool {
+        let machine = self.machine(identity.machine);
+        machine.life == identity.life && (identity == super::HARNESS || matches!(machine.power, Power::Running { .. }))
+    }
+
     /// Adds a machine, without a process.
     pub fn add_machine(&mut self, name: &str, ip: IpAddr) -> u32 {
         assert!(self.net.ips.insert(ip, self.machines.len() as u32).is_none(), "two machines with the address {ip}");

@@ -12,6 +12,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+/// Nothing is due so late: if nothing else is, the world has come to a halt and should say so.
+const NEVER_NANOS: u64 = 100 * 365 * 24 * 3600 * 1_000_000_000;
+
 /// Names an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TimerKey {
@@ -137,6 +140,9 @@ impl Waiting {
         let (ready, dropped) = with(|state| {
             if state.now_nanos() >= at_nanos {
                 return (true, self.key.take().and_then(|key| state.remove_timer(key)));
+            }
+            if at_nanos >= NEVER_NANOS {
+                return (false, self.key.take().and_then(|key| state.remove_timer(key)));
             }
             if let Some(key) = self.key {
                 if key.at_nanos == at_nanos

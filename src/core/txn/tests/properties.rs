@@ -106,19 +106,7 @@ impl Ghost {
             28..30 => Command::End(name),
             30 => Command::Detach(name),
             31 => Command::Forget(name),
-            32..35 => {
-                // The second half of a listed branch, or one whose register is late or lost.
-                let listed = state.session(transaction).and_then(|session| session.branches.get(&known));
-                let listed = listed.filter(|_| !wish.stale);
-                self.dealt += u64::from(listed.is_none());
-                Command::AcquireLocks(AcquireLocksV1 {
-                    transaction,
-                    branch: listed.map_or(branch(transaction, FIRST_SEQUENCE + self.dealt), |listed| listed.branch),
-                    fence,
-                    resource: listed.map_or(resource.into(), |listed| (*listed.resource).into()),
-                    lock_keys: listed.map_or(rows, |listed| (*listed.lock_keys).into()),
-                })
-            }
+            32..35 => self.acquire(state, transaction, known, wish.stale, (fence, resource, rows)),
             35..37 => Command::ReleaseLocks(ReleaseLocksV1 {
                 transaction,
                 slot: lock_slot(resource),
@@ -128,6 +116,27 @@ impl Ghost {
             38 => found(),
             _ => Command::Tick,
         }
+    }
+
+    /// The second half of a listed branch, or one whose register is late or lost.
+    fn acquire(
+        &mut self,
+        state: &Transactions,
+        transaction: TransactionId,
+        known: BranchId,
+        is_lost: bool,
+        (fence, resource, rows): (Fence, &str, String),
+    ) -> Command {
+        let listed = state.session(transaction).and_then(|session| session.branches.get(&known));
+        let listed = listed.filter(|_| !is_lost);
+        self.dealt += u64::from(listed.is_none());
+        Command::AcquireLocks(AcquireLocksV1 {
+            transaction,
+            branch: listed.map_or(branch(transaction, FIRST_SEQUENCE + self.dealt), |listed| listed.branch),
+            fence,
+            resource: listed.map_or(resource.into(), |listed| (*listed.resource).into()),
+            lock_keys: listed.map_or(rows, |listed| (*listed.lock_keys).into()),
+        })
     }
 
     /// Looks at one command and what it came to.

@@ -5,6 +5,7 @@ mod at;
 mod client;
 mod cluster;
 mod failover;
+mod golden;
 mod tcc;
 
 use quorate_core::model::NodeId;

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_storage::Storage;
 use quorate_world::disk::NodeDisk;
 use quorate_world::random;
 use quorate_world::time::{Duration, sleep, timeout};
+use quorate_world::watch;
 
 use super::disk;
 use super::ledger::{Balance, Ledger, Put};
@@ -149,6 +151,15 @@ pub fn quick() -> RaftOptions {
     RaftOptions { heartbeat_ms: 40, election_timeout_ms: 160, ..RaftOptions::default() }
 }
 
+/// Waits until somebody hears of another leader, or has stopped: then it is no longer among them.
+pub async fn any_change(watches: &mut Vec<watch::Receiver<Leadership>>) {
+    let changes = watches.iter_mut().map(|watch| Box::pin(watch.changed()));
+    let (changed, which, _) = select_all(changes).await;
+    if changed == Err(watch::Closed) {
+        watches.remove(which);
+    }
+}
+
 impl Cluster {
     /// Nodes that know of no group yet.
     pub async fn start(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
@@ -220,24 +231,21 @@ impl Cluster {
 
     /// The node that leads `nodes`, one of them, as all of them know.
     pub async fn leader_among(&self, nodes: &[NodeId]) -> NodeId {
-        loop {
-            let mut told = BTreeSet::new();
-            for node in nodes {
-                told.insert(self.led(*node, nodes).await);
+        let mut watches: Vec<_> = nodes.iter().map(|node| self.replica(*node).leadership()).collect();
+        let agreed = async {
+            loop {
+                let told: BTreeSet<Leadership> =
+                    watches.iter_mut().map(|watch| Leadership { leading: false, ..*watch.borrow_and_update() }).collect();
+                let leader = told.first().and_then(|leadership| leadership.leader);
+                if let (1, Some(leader)) = (told.len(), leader.filter(|leader| nodes.contains(leader)))
+                    && self.replica(leader).leadership().borrow().leading
+                {
+                    return leader;
+                }
+                any_change(&mut watches).await;
             }
-            let (leader, term) = told.pop_last().expect("there are nodes");
-            let leads = self.replica(leader).leadership().borrow().term == term;
-            if told.is_empty() && leads && self.replica(leader).leadership().borrow().leading {
-                return leader;
-            }
-        }
-    }
-
-    async fn led(&self, node: NodeId, nodes: &[NodeId]) -> (NodeId, quorate_core::model::Term) {
-        let known = |leadership: &Leadership| leadership.leader.is_some_and(|leader| nodes.contains(&leader));
-        let mut watch = self.replica(node).leadership();
-        let leadership = timeout(PATIENCE, watch.wait_until(known)).await.expect("a leader in time").expect("runs");
-        (leadership.leader.expect("just seen"), leadership.term)
+        };
+        timeout(PATIENCE, agreed).await.expect("a leader in time")
     }
 
     /// Proposes where the leader is until it is applied. Only for commands that may be applied twice.

@@ -5,8 +5,10 @@ mod cluster;
 mod disk;
 mod leading;
 mod ledger;
+mod measuring;
 mod proposing;
 mod recovering;
+mod suite;
 
 use quorate_core::model::NodeId;
 

@@ -1,6 +1,7 @@
 //! A finished snapshot, verified whole once, read again chunk by chunk.
 
 use super::format::{self, CHUNK_HEAD_BYTES, Checker, Said, SnapshotMeta, Table};
+use super::writer::Leftover;
 use crate::error::{Damage, StorageError, Tried};
 use bytes::Bytes;
 use quorate_core::model::GroupId;
@@ -18,6 +19,8 @@ struct Inner {
     /// Where each chunk starts, and the end of the last.
     starts: Vec<u64>,
     name: u128,
+    /// Until it has its place.
+    leftover: Option<Leftover>,
 }
 
 impl core::fmt::Debug for SnapshotFile {
@@ -33,6 +36,7 @@ impl SnapshotFile {
         path: String,
         cluster: [u8; 16],
         group: GroupId,
+        leftover: Option<Leftover>,
     ) -> Result<SnapshotFile, StorageError> {
         let file = disk.open(&path, OpenHow::Read).await.tried("open a snapshot")?;
         let end = file.len().await.tried("read a snapshot")?;
@@ -50,7 +54,7 @@ impl SnapshotFile {
         match meta {
             Some(meta) if checker.finished => {
                 let name = checker.name();
-                Ok(SnapshotFile(Arc::new(Inner { path, file: Arc::new(file), meta, starts, name })))
+                Ok(SnapshotFile(Arc::new(Inner { path, file: Arc::new(file), meta, starts, name, leftover })))
             }
             Some(_) | None => Err(Damage::new(path, end, "the snapshot is cut short").into()),
         }
@@ -60,11 +64,18 @@ impl SnapshotFile {
         &self.0.path
     }
 
+    /// It has got its name, or it is gone.
+    pub(crate) fn settle(&self) {
+        if let Some(leftover) = &self.0.leftover {
+            leftover.settle();
+        }
+    }
+
     /// The same file under its new name.
     pub(crate) fn renamed(&self, path: String) -> SnapshotFile {
-        let Inner { path: _, file, meta, starts, name } = &*self.0;
+        let Inner { path: _, file, meta, starts, name, leftover: _ } = &*self.0;
         let (file, meta, starts) = (file.clone(), meta.clone(), starts.clone());
-        SnapshotFile(Arc::new(Inner { path, file, meta, starts, name: *name }))
+        SnapshotFile(Arc::new(Inner { path, file, meta, starts, name: *name, leftover: None }))
     }
 
     pub(crate) fn is_same(&self, other: &SnapshotFile) -> bool {

@@ -389,6 +389,23 @@ mod tests {
         assert!(reading.finished && reading.push(&foot).is_err());
     }
 
+    proptest::proptest! {
+        /// A peer may send anything under a good checksum.
+        #[test]
+        fn any_chunk_is_read_without_a_panic(
+            kind in 0usize..3,
+            payload in proptest::collection::vec(0u8..9, 0..200),
+        ) {
+            let kind = [ChunkKind::Head, ChunkKind::Table, ChunkKind::Foot][kind];
+            let mut reading = checker();
+            let _ = reading.push(&frame(0, kind, &payload));
+            let mut reading = checker();
+            proptest::prop_assert!(reading.push(&frame(0, ChunkKind::Head, &head().encode())).is_ok());
+            let _ = reading.push(&frame(1, kind, &payload));
+            let _ = reading.push(&payload.into());
+        }
+    }
+
     #[test]
     fn wrong_chunks_are_refused() {
         let first = frame(0, ChunkKind::Head, &head().encode());

@@ -77,7 +77,7 @@ impl SnapshotStore {
         }
         let identity = self.node.identity();
         let path = path_of(self.group, last);
-        let opened = SnapshotFile::open(&self.node.pooled, path.clone(), identity.cluster, self.group).await;
+        let opened = SnapshotFile::open(&self.node.pooled, path.clone(), identity.cluster, self.group, None).await;
         let file = opened.map_err(|error| error.of_node(identity.node))?;
         if file.meta().last.unwrap_or_default() != last {
             let damage = crate::error::Damage::new(path, 0, "the snapshot is of another log id than its name says");
@@ -144,10 +144,12 @@ pub(crate) async fn settle(node: &Node, group: GroupId, file: &SnapshotFile) -> 
     if let Some(Known { last: there, file: Some(newer) }) = &older
         && there.index > last.index
     {
+        file.settle();
         node.pooled.remove(file.path()).await.tried("remove an outdated snapshot")?;
         return Ok(newer.clone());
     }
     let path = path_of(group, last);
+    file.settle();
     node.pooled.rename(file.path(), &path).await.tried("rename a snapshot")?;
     node.pooled.sync_folder(FOLDER).await.tried("sync the snap folder")?;
     let settled = file.renamed(path.clone());

@@ -12,25 +12,42 @@ use quorate_core::model::GroupId;
 use quorate_world::disk::{Disk, DiskFile, OpenHow, PooledFile};
 use quorate_world::sync::OwnedSemaphorePermit;
 use quorate_world::time::{Duration, Instant, sleep_until};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
-/// A file under a name that a start removes, until it is finished.
+/// A name that a start removes. Dropped before the file has its place, the file goes.
+pub(crate) struct Leftover {
+    /// Weak: a file that somebody still reads does not keep the folder locked.
+    node: Weak<Node>,
+    path: String,
+    settled: AtomicBool,
+}
+
+impl Leftover {
+    /// The file has got its name, or it is gone: nothing is left to clean up.
+    pub fn settle(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Leftover {
+    fn drop(&mut self) {
+        if !self.settled.load(Ordering::Relaxed)
+            && let Some(node) = self.node.upgrade()
+        {
+            node.abandon(core::mem::take(&mut self.path));
+        }
+    }
+}
+
+/// A file that is being written.
 pub(crate) struct Unfinished {
     node: Arc<Node>,
-    pub path: String,
+    leftover: Leftover,
     file: PooledFile,
     written_bytes: u64,
     synced_bytes: u64,
     began: Instant,
-    finished: bool,
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.node.abandon(core::mem::take(&mut self.path));
-        }
-    }
 }
 
 impl Unfinished {
@@ -41,8 +58,9 @@ impl Unfinished {
         let path = format!("{FOLDER}/g{:010}-{}.tmp", group.0, node.fresh_file_number());
         let created = node.pooled.open(&path, OpenHow::CreateNew).await;
         let file = survive_full(created.tried("create a snapshot"))?;
+        let leftover = Leftover { node: Arc::downgrade(&node), path, settled: AtomicBool::new(false) };
         let began = Instant::now();
-        Ok(Unfinished { node, path, file, written_bytes: 0, synced_bytes: 0, began, finished: false })
+        Ok(Unfinished { node, leftover, file, written_bytes: 0, synced_bytes: 0, began })
     }
 
     /// Appends, syncs once a MiB has gathered, and keeps the pace.
@@ -63,13 +81,12 @@ impl Unfinished {
         Ok(())
     }
 
-    /// Everything is written: sync, and open what is there as a snapshot.
-    pub async fn finish(mut self, group: GroupId) -> Result<SnapshotFile, SnapshotError> {
+    /// Everything is written: sync, and open what is there as a snapshot. Dropped before it has its place, it goes.
+    pub async fn finish(self, group: GroupId) -> Result<SnapshotFile, SnapshotError> {
         survive_full(self.file.sync_all().await.tried("sync a snapshot"))?;
         let cluster = self.node.identity().cluster;
-        let file = SnapshotFile::open(&self.node.pooled, self.path.clone(), cluster, group).await;
-        self.finished = true;
-        Ok(or_stop(file))
+        let path = self.leftover.path.clone();
+        Ok(or_stop(SnapshotFile::open(&self.node.pooled, path, cluster, group, Some(self.leftover)).await))
     }
 }
 

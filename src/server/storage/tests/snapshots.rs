@@ -133,6 +133,12 @@ fn what_is_given_up_leaves_nothing_behind() {
         drop(writer);
         let receiving = store.receive().await.expect("begun");
         assert!(matches!(receiving.finish().await, Err(SnapshotError::Unfinished)));
+        let all = chunks(&store.write(meta(Some(id(1, 1))), state(1)).await.expect("written")).await;
+        let mut receiving = store.receive().await.expect("begun");
+        for chunk in all {
+            receiving.push(chunk).await.expect("the next one");
+        }
+        drop(receiving.finish().await.expect("complete, but never installed"));
         store.write(meta(Some(id(1, 2))), state(1)).await.expect("written");
         assert_eq!(names(&disk).await, ["g0000000001-t000000000001-i000000000002.qsn"]);
         storage.close().await;

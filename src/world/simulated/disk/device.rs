@@ -50,6 +50,8 @@ impl Default for DiskSpeed {
 pub struct DiskFaults {
     /// How many writes in a million fail.
     pub write_error_per_million: u32,
+    /// How many writes in a million never reach the device, though reads see them until the power fails and syncs succeed.
+    pub lost_write_per_million: u32,
     /// How many reads in a million fail.
     pub read_error_per_million: u32,
     /// How many syncs in a million fail, once: what they should have written counts as clean afterwards.
@@ -64,6 +66,25 @@ pub struct DiskFaults {
     pub read_only: bool,
     /// Syncs do nothing and say otherwise. No storage can survive this; it shows that the harness notices.
     pub lying_sync: bool,
+}
+
+/// At which end of a call something happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before it does anything.
+    Before,
+    /// After it has done all, before the caller hears of it.
+    After,
+}
+
+/// The machine dies at one of its disk calls.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlannedCrash {
+    /// Counted down at each call; at 0 it happens.
+    pub calls_before: u64,
+    pub moment: Moment,
+    /// The power fails; else the process is killed.
+    pub power: bool,
 }
 
 /// What is on a disk, to be put back or elsewhere. Opaque.
@@ -81,6 +102,7 @@ pub(crate) struct DiskState {
     pub speed: DiskSpeed,
     pub faults: DiskFaults,
     pub fail_next_sync: bool,
+    pub planned_crash: Option<PlannedCrash>,
     /// Until when the device is busy with what came before.
     busy_until_nanos: u64,
     /// Bytes that the next sync has to write out, of the call that is being made.
@@ -100,6 +122,7 @@ impl DiskState {
             speed,
             faults: DiskFaults::default(),
             fail_next_sync: false,
+            planned_crash: None,
             busy_until_nanos: 0,
             cost_bytes: 0,
             happened: Vec::new(),
@@ -290,6 +313,11 @@ impl DiskState {
     pub fn write_at(&mut self, number: u64, at: u64, bytes: Bytes) -> io::Result<()> {
         self.check_changeable()?;
         self.check_room(number, at + bytes.len() as u64)?;
+        if self.dice.happens(self.faults.lost_write_per_million) {
+            self.happened.push(FaultClass::DiskLostWrite);
+            self.file_mut(number)?.write_in_vain(at, &bytes);
+            return Ok(());
+        }
         self.file_mut(number)?.write(at, bytes);
         Ok(())
     }

@@ -119,6 +119,15 @@ impl FileImage {
         self.push(What::Write { at, bytes });
     }
 
+    /// A write that will never be stored; only the length that it gave the file will.
+    pub fn write_in_vain(&mut self, at: u64, bytes: &[u8]) {
+        let before = self.seen.len();
+        self.seen.write(at, bytes);
+        if self.seen.len() > before {
+            self.push(What::Length(self.seen.len()));
+        }
+    }
+
     pub fn set_len(&mut self, bytes: u64) {
         self.seen.set_len(bytes);
         self.push(What::Length(bytes));
@@ -269,6 +278,122 @@ impl Survival {
             1 => Survival::All,
             2 => Survival::Each,
             _ => Survival::First(dice.below(writes as u64 + 1) as usize),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Write(u64, usize, u8),
+        Length(u64),
+        Sync,
+        FailSync,
+        PowerFail,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0u64..12_000, 1usize..6000, any::<u8>()).prop_map(|(at, bytes, byte)| Step::Write(at, bytes, byte)),
+            2 => (0u64..16_000).prop_map(Step::Length),
+            2 => Just(Step::Sync),
+            1 => Just(Step::FailSync),
+            1 => Just(Step::PowerFail),
+        ]
+    }
+
+    /// Everything that each byte may be after a power failure: what was synced, and what was written since.
+    #[derive(Default)]
+    struct Model {
+        seen: Vec<u8>,
+        lengths: Vec<usize>,
+        allowed: Vec<Vec<u8>>,
+    }
+
+    impl Model {
+        fn settle(&mut self, seen: Vec<u8>) {
+            self.lengths = vec![seen.len()];
+            self.allowed = seen.iter().map(|byte| vec![*byte]).collect();
+            self.seen = seen;
+        }
+
+        fn note(&mut self) {
+            self.lengths.push(self.seen.len());
+            // A byte that comes into being by the length alone is zero.
+            self.allowed.resize(self.allowed.len().max(self.seen.len()), vec![0]);
+            for (allowed, byte) in self.allowed.iter_mut().zip(&self.seen) {
+                allowed.push(*byte);
+            }
+        }
+
+        fn check(&self, found: &[u8]) -> Result<(), TestCaseError> {
+            let least = self.lengths.iter().copied().min().unwrap_or(0);
+            let most = self.lengths.iter().copied().max().unwrap_or(0);
+            prop_assert!((least..=most).contains(&found.len()), "{} bytes were never there", found.len());
+            for (at, byte) in found.iter().enumerate() {
+                // Where the file once ended earlier, there may be a hole.
+                let hole = *byte == 0 && at >= least;
+                prop_assert!(hole || self.allowed[at].contains(byte), "{byte} was never at {at}");
+            }
+            Ok(())
+        }
+    }
+
+    fn whole(content: &Content) -> Vec<u8> {
+        let mut bytes = vec![0; content.len() as usize];
+        content.read(0, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_is_what_was_written_and_survives_as_a_part_of_it(
+            steps in prop::collection::vec(step(), 1..40),
+            seed in any::<u64>(),
+        ) {
+            let (mut file, mut dice) = (FileImage::default(), Dice::new(seed, "test"));
+            let mut model = Model { lengths: vec![0], ..Model::default() };
+            for step in steps {
+                match step {
+                    Step::Write(at, bytes, byte) => {
+                        file.write(at, vec![byte; bytes].into());
+                        let end = at as usize + bytes;
+                        model.seen.resize(model.seen.len().max(end), 0);
+                        model.seen[at as usize..end].fill(byte);
+                        model.note();
+                    }
+                    Step::Length(bytes) => {
+                        file.set_len(bytes);
+                        model.seen.resize(bytes as usize, 0);
+                        model.note();
+                    }
+                    Step::Sync => {
+                        let mark = file.mark();
+                        prop_assert!(file.store_until(mark));
+                        let seen = whole(&file.seen);
+                        prop_assert_eq!(&whole(&file.stored), &seen);
+                        model.settle(seen);
+                    }
+                    Step::FailSync => {
+                        file.fail_sync(&mut dice);
+                        model.check(&whole(&file.stored))?;
+                        // Either goes on being seen; what is stored has been decided.
+                        file.seen = file.stored.clone();
+                        model.settle(whole(&file.stored));
+                    }
+                    Step::PowerFail => {
+                        file.power_fail(&mut dice);
+                        model.check(&whole(&file.seen))?;
+                        prop_assert_eq!(whole(&file.seen), whole(&file.stored));
+                        model.settle(whole(&file.seen));
+                    }
+                }
+                prop_assert_eq!(whole(&file.seen), model.seen.clone());
+            }
         }
     }
 }

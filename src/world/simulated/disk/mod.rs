@@ -15,8 +15,8 @@ mod device;
 mod file;
 mod names;
 
-pub(crate) use device::DiskState;
-pub use device::{DiskFaults, DiskImage, DiskSpeed};
+pub use device::{DiskFaults, DiskImage, DiskSpeed, Moment};
+pub(crate) use device::{DiskState, PlannedCrash};
 
 use super::state::State;
 use super::timers::wait_until_world;
@@ -108,6 +108,7 @@ async fn call<T>(
     what: u64,
     act: impl FnOnce(&mut DiskState) -> io::Result<T>,
 ) -> io::Result<T> {
+    crash_if_planned(owner, Moment::Before).await;
     let (result, done_nanos) = with(|state| {
         begin(state, owner, operation, what)?;
         let result = act(&mut state.machine_mut(owner.machine).disk);
@@ -116,11 +117,43 @@ async fn call<T>(
     })?;
     wait_until_world(done_nanos).await;
     with(|state| end(state, owner, operation, result.is_err()));
+    match operation {
+        // Those have a second half, which decides what is durable.
+        Operation::Sync | Operation::SyncFolder => {}
+        Operation::Open
+        | Operation::Rename
+        | Operation::Remove
+        | Operation::List
+        | Operation::MakeFolder
+        | Operation::Lock
+        | Operation::Length
+        | Operation::SetLength
+        | Operation::Read
+        | Operation::Write => crash_if_planned(owner, Moment::After).await,
+    }
     result
 }
 
+/// Counts this call down, and ends the machine if it is the one.
+async fn crash_if_planned(owner: Identity, moment: Moment) {
+    let planned = with(|state| {
+        let planned =
+            state.machine_mut(owner.machine).disk.planned_crash.as_mut().filter(|plan| plan.moment == moment)?;
+        planned.calls_before = planned.calls_before.checked_sub(1)?;
+        (planned.calls_before == 0).then_some(planned.power)
+    });
+    let Some(power) = planned else { return };
+    with(|state| state.machine_mut(owner.machine).disk.planned_crash = None);
+    if power {
+        super::life::power_fail(owner.machine);
+    } else {
+        super::life::kill(owner.machine);
+    }
+    std::future::pending().await
+}
+
 fn begin(state: &mut State, owner: Identity, operation: Operation, what: u64) -> io::Result<()> {
-    if state.machine(owner.machine).life != owner.life {
+    if !state.is_alive(owner) {
         return Err(io::Error::other("this process is dead"));
     }
     state.record(Kind::DiskCall, u64::from(owner.machine), operation as u64, what);
@@ -186,7 +219,9 @@ impl Disk for SimulatedDisk {
         // Durable at its end, not at its beginning.
         let mark = self.call(Operation::SyncFolder, folder, |disk, full| disk.begin_sync_folder(full)).await?;
         let full = self.full(folder);
-        with(|state| state.machine_mut(self.owner.machine).disk.end_sync_folder(&full, mark))
+        let result = with(|state| state.machine_mut(self.owner.machine).disk.end_sync_folder(&full, mark));
+        crash_if_planned(self.owner, Moment::After).await;
+        result
     }
 
     async fn free_bytes(&self) -> io::Result<u64> {
@@ -219,7 +254,9 @@ impl SimulatedFile {
 
     async fn sync(&self) -> io::Result<()> {
         let mark = self.call(Operation::Sync, self.number, |disk, number| disk.begin_sync(number)).await?;
-        with(|state| state.machine_mut(self.owner.machine).disk.end_sync(self.number, mark))
+        let result = with(|state| state.machine_mut(self.owner.machine).disk.end_sync(self.number, mark));
+        crash_if_planned(self.owner, Moment::After).await;
+        result
     }
 }
 

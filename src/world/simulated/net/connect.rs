@@ -51,6 +51,9 @@ enum Outcome {
 
 impl State {
     pub fn net_listen(&mut self, owner: Identity, asked: SocketAddr) -> io::Result<(u64, SocketAddr)> {
+        if !self.is_alive(owner) {
+            return Err(io::ErrorKind::NetworkDown.into());
+        }
         let ip = self.machine(owner.machine).ip;
         if asked.ip() != ip && !asked.ip().is_loopback() && !asked.ip().is_unspecified() {
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{asked} is not an address of {ip}")));
@@ -118,6 +121,9 @@ impl State {
             target.ip()
         };
         let number = self.net.next_number();
+        if !self.is_alive(owner) {
+            return number;
+        }
         // An address that nobody has is a machine that is never on.
         let machine = self.net.ips.get(&target_ip).copied().unwrap_or(u32::MAX);
         let attempt = Attempt { owner, target, outcome: None, answer: None, machine, knocks: 0, waker: None };

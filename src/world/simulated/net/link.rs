@@ -102,7 +102,19 @@ impl State {
                 nanos += nanos_of(again);
             }
         }
-        nanos + self.wait_for_line(from, to, link.bytes_per_second, bytes)
+        let number = self.net.messages.entry((from, to)).or_default();
+        *number += 1;
+        let delay = self.net.delays.get(&(from, to, *number)).copied().unwrap_or(0);
+        nanos + delay + self.wait_for_line(from, to, link.bytes_per_second, bytes)
+    }
+
+    /// The message of this number (from 1) on this link will be later by so much.
+    pub fn delay_message(&mut self, from: u32, to: u32, number: u64, nanos: u64) {
+        self.net.delays.insert((from, to, number), nanos);
+    }
+
+    pub fn messages(&self, from: u32, to: u32) -> u64 {
+        self.net.messages.get(&(from, to)).copied().unwrap_or(0)
     }
 
     fn wait_for_line(&mut self, from: u32, to: u32, bytes_per_second: Option<u64>, bytes: usize) -> u64 {

@@ -63,6 +63,10 @@ pub(crate) struct Net {
     blocked_since: BTreeMap<(u32, u32), u64>,
     /// When the line of a link is free again, for those with a limited bandwidth.
     busy_until: BTreeMap<(u32, u32), u64>,
+    /// How many messages each link has been given.
+    messages: BTreeMap<(u32, u32), u64>,
+    /// Messages that are to be late, by link and number.
+    delays: BTreeMap<(u32, u32, u64), u64>,
     listening: BTreeMap<(u32, u16), Listening>,
     connections: BTreeMap<u64, Connection>,
     attempts: BTreeMap<u64, Attempt>,
@@ -79,6 +83,8 @@ impl Net {
             links: BTreeMap::new(),
             blocked_since: BTreeMap::new(),
             busy_until: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            delays: BTreeMap::new(),
             listening: BTreeMap::new(),
             connections: BTreeMap::new(),
             attempts: BTreeMap::new(),

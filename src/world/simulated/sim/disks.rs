@@ -1,7 +1,7 @@
 //! Control of disks. Paths are full ones: with the root that the process opened, without a leading `/`.
 
-use super::{DiskFaults, DiskImage, DiskSpeed, FaultClass, Machine};
-use crate::simulated::disk::DiskState;
+use super::{DiskFaults, DiskImage, DiskSpeed, FaultClass, Machine, Moment};
+use crate::simulated::disk::{DiskState, PlannedCrash};
 use crate::simulated::with;
 use crate::time::Duration;
 use std::io;
@@ -42,6 +42,23 @@ impl MachineDisk {
     /// The next sync of a file fails.
     pub fn fail_next_sync(self) {
         self.with(|disk| disk.fail_next_sync = true);
+    }
+
+    /// The power fails at the n-th disk call of the process from now on (1 is the next).
+    pub fn power_fail_at_call(self, number: u64, moment: Moment) {
+        assert!(number > 0, "calls count from 1");
+        self.with(|disk| disk.planned_crash = Some(PlannedCrash { calls_before: number, moment, power: true }));
+    }
+
+    /// The process is killed at its n-th disk call from now on (1 is the next).
+    pub fn kill_at_call(self, number: u64, moment: Moment) {
+        assert!(number > 0, "calls count from 1");
+        self.with(|disk| disk.planned_crash = Some(PlannedCrash { calls_before: number, moment, power: false }));
+    }
+
+    /// Whether such a crash is still to come.
+    pub fn is_crash_planned(self) -> bool {
+        self.with(|disk| disk.planned_crash.is_some())
     }
 
     /// Nothing moves for this long.

@@ -1,7 +1,9 @@
 //! Control of links.
 
 use super::{FaultClass, LinkState, Machine};
+use crate::simulated::dice::nanos;
 use crate::simulated::with;
+use crate::time::Duration;
 
 /// How a link is.
 pub fn link(from: Machine, to: Machine) -> LinkState {
@@ -71,6 +73,16 @@ pub fn reset_connections(one: Machine, other: Machine) -> usize {
         }
         broken
     })
+}
+
+/// Makes one message later: the n-th (from 1) that is given to this link. For artefacts that carry a schedule.
+pub fn delay_message(from: Machine, to: Machine, number: u64, by: Duration) {
+    with(|state| state.delay_message(from.0, to.0, number, nanos(by)));
+}
+
+/// How many messages this link has been given: connects, answers to them, writes, ends.
+pub fn messages(from: Machine, to: Machine) -> u64 {
+    with(|state| state.messages(from.0, to.0))
 }
 
 fn all() -> Vec<Machine> {

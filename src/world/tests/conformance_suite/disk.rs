@@ -130,7 +130,7 @@ fn what_is_wrong_is_refused() {
 fn one_holder_of_a_lock() {
     async fn test<D: Disk>(disk: D) {
         let lock = disk.lock("LOCK").await.expect("locks");
-        let error = disk.lock("LOCK").await.err().expect("is taken");
+        let error = disk.lock("LOCK").await.expect_err("is taken");
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
         drop(lock);
         drop(disk.lock("LOCK").await.expect("free again"));

@@ -3,7 +3,7 @@
 use crate::{idle_machine, ip};
 use quorate_world::disk::{Disk, DiskFile, NodeDisk, NodeFile, OpenHow};
 use quorate_world::io::ErrorKind;
-use quorate_world::sim::{self, DiskFaults, FaultClass, Machine, Options};
+use quorate_world::sim::{self, DiskFaults, Ending, FaultClass, Machine, Moment, Options};
 use quorate_world::time::{Duration, Instant, sleep, timeout};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -64,7 +64,7 @@ fn a_power_failure_never_touches_what_is_synced_and_tears_the_rest_at_sectors() 
                 sector[0]
             })
             .collect();
-        assert!(length >= SECTORS * SECTOR && length <= 50 * SECTOR, "{length}");
+        assert!((SECTORS * SECTOR..=50 * SECTOR).contains(&length), "{length}");
         assert!(sectors[..10].iter().all(|sector| *sector == 1));
         assert!(sectors[10..20].iter().all(|sector| *sector == 1 || *sector == 2));
         assert!(sectors[20..30].iter().all(|sector| (1..=3).contains(sector)));
@@ -333,5 +333,56 @@ fn disks_are_looked_at_changed_swapped_and_rolled_back() {
         sleep(50 * MS).await;
         assert_eq!(disk.read("data/f").expect("made again"), b"first");
         assert_eq!(disk.used_bytes(), 5);
+    });
+}
+
+#[test]
+fn a_crash_can_be_planned_for_every_single_call() {
+    // open_root, open, write, sync, sync_folder: at each of them, before and after, power or process.
+    let mut outcomes = BTreeMap::new();
+    for (call, moment) in (1..=4).flat_map(|call| [(call, Moment::Before), (call, Moment::After)]) {
+        for seed in 0..20 {
+            let run = sim::run(seed, Options::default(), move || async move {
+                let machine = working_machine(|disk| async move {
+                    synced_file(&disk, "f", b"whole".to_vec()).await;
+                });
+                machine.disk().power_fail_at_call(call, moment);
+                assert_eq!(machine.ended().await, Ending::PowerFailed);
+                assert!(!machine.disk().is_crash_planned());
+                machine.disk().read("data/f").ok()
+            });
+            *outcomes.entry((call, moment == Moment::After, run.output == Some(b"whole".to_vec()))).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(outcomes.get(&(4, true, true)), Some(&20), "all was said to be durable");
+    assert!(outcomes.contains_key(&(4, false, true)) && outcomes.contains_key(&(4, false, false)));
+    assert!((1..=2).all(|call| !outcomes.contains_key(&(call, false, true))), "{outcomes:?}");
+    sim::run(1, Options::default(), || async {
+        let machine = working_machine(|disk| async move {
+            synced_file(&disk, "f", b"whole".to_vec()).await;
+        });
+        machine.disk().kill_at_call(2, Moment::After);
+        assert_eq!(machine.ended().await, Ending::Killed);
+        assert_eq!(machine.disk().read("data/f").expect("the kernel has it"), b"whole");
+    });
+}
+
+#[test]
+fn a_lost_write_is_seen_until_the_power_fails() {
+    sim::run(1, Options::default(), || async {
+        let machine = working_machine(|disk| async move {
+            let file = synced_file(&disk, "f", b"old".to_vec()).await;
+            sleep(20 * MS).await;
+            file.write_at(0, b"newer".as_slice().into()).await.expect("writes");
+            file.sync_data().await.expect("syncs");
+            assert_eq!(file.read_at(0, vec![0; 5]).await.expect("reads"), b"newer");
+        });
+        sleep(10 * MS).await;
+        machine.disk().set_faults(DiskFaults { lost_write_per_million: 1_000_000, ..DiskFaults::default() });
+        sleep(50 * MS).await;
+        assert!(machine.is_running(), "{:?}", machine.ending());
+        machine.power_fail();
+        assert_eq!(machine.disk().read("data/f").expect("is there"), b"old\0\0");
+        assert_eq!(sim::counters()[&FaultClass::DiskLostWrite], 1);
     });
 }

@@ -218,7 +218,7 @@ fn bits_are_turned_over_at_the_given_rate() {
                 wrong += usize::from(echo(&mut stream, &[0; 64]).await.expect("answers") != [0; 64]);
             }
             assert!(wrong > 5 && wrong < 50, "{wrong}");
-            assert_eq!(sim::counters()[&FaultClass::LinkCorruption] as usize >= wrong, true);
+            assert!(sim::counters()[&FaultClass::LinkCorruption] as usize >= wrong);
         },
     );
 }
@@ -234,4 +234,30 @@ fn connections_can_be_broken_on_purpose() {
         let error = echo(&mut stream, b"x").await.expect_err("broken");
         assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{error}");
     });
+}
+
+#[test]
+fn one_message_can_be_delayed_by_its_number() {
+    let took = |nth: Option<u64>| {
+        let options =
+            Options { link: LinkState { latency: Latency::micros(100, 0), ..LinkState::CALM }, ..Options::default() };
+        let run = sim::run(1, options, move || async move {
+            let machine = echo_machine(1);
+            sleep(MS).await;
+            if let Some(nth) = nth {
+                sim::delay_message(HARNESS, machine, nth, 70 * MS);
+            }
+            let mut stream = connect(echo_at(1)).await.expect("connects");
+            let begun = Instant::now();
+            for _ in 0..3 {
+                echo(&mut stream, b"x").await.expect("answers");
+            }
+            assert_eq!(sim::messages(HARNESS, machine), 4, "a knock and three bytes");
+            begun.elapsed()
+        });
+        run.output
+    };
+    assert!(took(None) < 2 * MS);
+    assert!(took(Some(3)) > 70 * MS && took(Some(3)) < 72 * MS);
+    assert!(took(Some(5)) < 2 * MS, "beyond the last");
 }

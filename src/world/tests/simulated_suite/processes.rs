@@ -226,3 +226,66 @@ fn machines_have_names_and_addresses_of_their_own() {
         assert_eq!((machine.name(), machine.ip(), machine.index()), ("n3".to_owned(), ip(3), 1));
     });
 }
+
+#[derive(Debug)]
+struct Now;
+
+#[test]
+fn a_machine_can_be_ended_from_within_a_tap_of_its_own() {
+    sim::run(1, Options::default(), || async {
+        sim::set_tap_hook(|tap| {
+            assert!(tap.get::<Now>().is_some());
+            assert!(tap.machine.power_fail(), "told of the dead");
+        });
+        let machine = sim::add_machine("n1", ip(1), || async {
+            let disk = NodeDisk::open_root("data").expect("a root");
+            tap!(Now);
+            // Goes on to its next wait, but the world does not hear it any more.
+            tap!(Now);
+            assert!(disk.open("f", OpenHow::CreateNew).await.is_err());
+            assert!(listen(echo_at(1)).await.is_err());
+            panic!("too late to matter")
+        });
+        machine.start();
+        assert_eq!(machine.ended().await, Ending::PowerFailed);
+        sleep(SECOND).await;
+        assert_eq!(machine.disk().files(), []);
+        assert!(!sim::counters().contains_key(&FaultClass::ProcessPanic));
+    });
+}
+
+#[test]
+#[should_panic(expected = "all tasks will block forever")]
+fn a_world_in_which_nothing_can_happen_any_more_says_so() {
+    sim::run(1, Options::default(), || async {
+        idle_machine(1);
+        sleep(Duration::MAX).await;
+    });
+}
+
+#[test]
+fn a_panic_of_the_harness_leaves_the_hash() {
+    let run = |text: &'static str| {
+        sim::try_run(1, Options::default(), move || async move { assert!(text.is_empty(), "{text}") })
+    };
+    let ended = run("on purpose, in a test");
+    let panic = ended.output.expect_err("it panicked");
+    assert_eq!(
+        panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(|s| s.as_str())),
+        Some("on purpose, in a test")
+    );
+    assert_eq!(ended.digest, run("another").digest);
+}
+
+#[test]
+fn a_planted_bug_is_there_only_in_the_run_that_chose_it() {
+    let run = |bug: Option<&str>| {
+        let options = Options { bug: bug.map(str::to_owned), ..Options::default() };
+        let run = sim::run(1, options, || async { quorate_world::bug!("one_of_them") });
+        (run.output, run.bug_passed)
+    };
+    let planted = quorate_world::bug::PLANTED;
+    assert_eq!(run(Some("one_of_them")), (planted, planted));
+    assert_eq!(run(Some("another")), (false, false));
+    assert_eq!(run(None), (false, false));
+}

@@ -1,0 +1,151 @@
+//! The bytes of what coordinators say to each other, frozen in `tests/golden/coordinator.txt`: nodes of two versions meet
+//! during an upgrade. A line that changes or goes means that they would no longer understand each other: add a variant.
+
+use quorate_core::codec::{self, Persisted};
+use quorate_core::model::{
+    BranchId, BranchStatus, BranchType, Epoch, ExceptionCode, Fence, GlobalStatus, NodeId, RowKey, Slot, Term,
+    TransactionId,
+};
+use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
+use quorate_core::txn::{Conflict, ReleaseScope};
+
+use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
+use super::super::message::{
+    Announced, Announcement, AuditV1, ForwardV1, PassOnV1, Query, RefusedV1, RelayV1, Response, Untold, Way,
+};
+
+const GOLDEN: &str = include_str!("../../../../tests/golden/coordinator.txt");
+const TRANSACTION: TransactionId = TransactionId((1000 << 12) | 77);
+const BRANCH: BranchId = BranchId((1001 << 12) | 77);
+const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(300) };
+
+fn asks() -> Vec<(&'static str, Ask)> {
+    vec![
+        (
+            "begin",
+            Ask::Begin(BeginAsk {
+                address: "10.0.0.1:8091".into(),
+                application: "shop".into(),
+                service_group: "default_tx_group".into(),
+                name: "buy".into(),
+                timeout_ms: 60_000,
+            }),
+        ),
+        ("commit", Ask::Commit(TRANSACTION)),
+        ("rollback", Ask::Rollback(TRANSACTION)),
+        ("status", Ask::Status(TRANSACTION)),
+        ("report", Ask::Report(TRANSACTION, GlobalStatus::Committed)),
+        (
+            "register",
+            Ask::Register(RegisterAsk {
+                transaction: TRANSACTION,
+                kind: BranchType::AT,
+                resource: "jdbc:a".into(),
+                lock_keys: "t:1,2".into(),
+                application_data: "{}".into(),
+                client: "shop:10.0.0.2:5000".into(),
+                locks: true,
+            }),
+        ),
+        (
+            "report_branch",
+            Ask::ReportBranch(ReportBranchAsk {
+                transaction: TRANSACTION,
+                branch: BRANCH,
+                status: BranchStatus::PhaseOne_Done,
+                application_data: "{}".into(),
+            }),
+        ),
+        (
+            "lock_query",
+            Ask::LockQuery(LockQueryAsk {
+                transaction: Some(TRANSACTION),
+                resource: "jdbc:a".into(),
+                lock_keys: "t:1".into(),
+            }),
+        ),
+    ]
+}
+
+fn queries() -> Vec<(&'static str, Query)> {
+    let channel = Announced {
+        application: "shop".into(),
+        ip: "10.0.0.2".parse().expect("an address"),
+        port: 5000,
+        resources: vec!["jdbc:a".into()],
+    };
+    let locks = AcquireLocksV1 {
+        transaction: TRANSACTION,
+        branch: BRANCH,
+        fence: FENCE,
+        resource: "jdbc:a".into(),
+        lock_keys: "t:1,2".into(),
+    };
+    let release = ReleaseLocksV1 { transaction: TRANSACTION, slot: Slot(9), scope: ReleaseScope::All };
+    let relay = RelayV1 {
+        way: Way::Rollback,
+        transaction: TRANSACTION,
+        address: "10.0.0.1:8091".into(),
+        branch: BRANCH,
+        kind: BranchType::TCC,
+        resource: "pay".into(),
+        application_data: "{}".into(),
+        client: "shop:10.0.0.2:5000".into(),
+    };
+    vec![
+        ("acquire", Query::Acquire(locks)),
+        ("release", Query::Release(release)),
+        ("audit", Query::Audit(AuditV1 { transaction: TRANSACTION, holds: vec![(BRANCH, FENCE)] })),
+        ("mark_rolling_back", Query::MarkRollingBack(TRANSACTION)),
+        ("relay", Query::Relay(relay)),
+        (
+            "pass_on",
+            Query::PassOn(PassOnV1 { id: 0x4100_0007, branch: BRANCH, status: BranchStatus::PhaseTwo_Committed }),
+        ),
+        ("announce", Query::Announce(Announcement { start: 5, version: 6, channels: Some(vec![channel]) })),
+        ("announce_version", Query::Announce(Announcement { start: 5, version: 6, channels: None })),
+    ]
+}
+
+fn responses() -> Vec<(&'static str, Response)> {
+    let row = RowKey { table: "t".into(), key: "1".into() };
+    let conflict = Conflict { row, holder: TRANSACTION, held_ms: 2_000 };
+    let failure = Failure::new(ExceptionCode::LockKeyConflict, "row t:1 is locked");
+    vec![
+        ("begun", Response::Reply(Reply::Begun(TRANSACTION))),
+        ("standing", Response::Reply(Reply::Standing(GlobalStatus::Committed))),
+        ("registered", Response::Reply(Reply::Registered(BRANCH))),
+        ("reported", Response::Reply(Reply::Reported)),
+        ("lockable", Response::Reply(Reply::Lockable(true))),
+        ("failed", Response::Reply(Reply::Failed(failure))),
+        ("failed_runtime", Response::Reply(Reply::Failed(Failure::runtime("the xid is empty")))),
+        ("elsewhere", Response::Elsewhere(Some(NodeId(3)))),
+        ("acquired", Response::Acquired),
+        ("refused", Response::Refused(RefusedV1 { conflict, rolling_back: true })),
+        ("released", Response::Released),
+        ("unable", Response::Unable("a row key may have at most 1024 bytes".into())),
+        ("gone", Response::Gone(vec![BRANCH])),
+        ("told", Response::Told(BranchStatus::PhaseTwo_Rollbacked)),
+        ("no_channel", Response::Untold(Untold::NoChannel)),
+        ("silent", Response::Untold(Untold::Silent)),
+        ("heard", Response::Heard(false)),
+    ]
+}
+
+fn line<T: Persisted + PartialEq + std::fmt::Debug>(name: &str, value: &T) -> String {
+    let bytes = codec::encode(value).expect("small");
+    assert_eq!(codec::decode_canonical::<T>(&bytes).as_ref(), Ok(value));
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{name} {hex}\n")
+}
+
+#[test]
+fn nodes_of_two_versions_understand_each_other() {
+    let forward = |ask| Query::Forward(ForwardV1 { ask, patience_ms: 25_000 });
+    let asks = asks().into_iter().map(|(name, ask)| line(&format!("forward.{name}"), &forward(ask)));
+    let queries = queries().into_iter().map(|(name, query)| line(&format!("query.{name}"), &query));
+    let responses = responses().into_iter().map(|(name, response)| line(&format!("response.{name}"), &response));
+    let lines: String = asks.chain(queries).chain(responses).collect();
+    let golden: String = GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    assert!(lines == golden, "tests/golden/coordinator.txt no longer holds; the bytes are now\n{lines}");
+}

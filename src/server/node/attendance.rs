@@ -1,0 +1,85 @@
+//! Who is there: each start is told to the meta group, and its leader records who falls silent and who returns.
+//!
+//! Also here: nodes that follow the meta group without a vote, since who attends is the same question.
+
+use std::sync::Arc;
+
+use quorate_core::cluster::command::NodeV1;
+use quorate_core::cluster::{MetaCommand, MetaRefusal, Node, Routing};
+use quorate_core::model::NodeId;
+use quorate_world::time::{self, Duration};
+use quorate_world::watch;
+
+use super::founding::word_of;
+use super::seat::Seat;
+use crate::exit::{ExitCode, Failure};
+use crate::peer::{Own, Peers};
+
+/// Tells the meta group of this start. Returns only if the meta group refuses it.
+pub async fn announce(seat: Arc<Seat>, own: Own, mut routing: watch::Receiver<Routing>) -> Failure {
+    // Before the founding there is nobody to tell, and the founding tells it.
+    let founded = routing.wait_until(|routing| routing.cluster().is_some()).await;
+    let recorded = founded.ok().and_then(|routing| routing.node(own.node).cloned());
+    if recorded.is_none_or(|recorded| !says(&recorded, &own))
+        && let Err(refusal) = seat.insist(MetaCommand::NodeStarted(word_of(&own))).await
+    {
+        return refused(refusal);
+    }
+    std::future::pending().await
+}
+
+fn says(recorded: &Node, own: &Own) -> bool {
+    (recorded.epoch, recorded.start, &recorded.addresses) == (own.epoch, own.start, &own.addresses)
+}
+
+fn refused(refusal: MetaRefusal) -> Failure {
+    match refusal {
+        MetaRefusal::Identity(_) | MetaRefusal::UnknownNode(_) => {
+            Failure::new(ExitCode::Identity, format!("the cluster refuses this node: {refusal}"))
+        }
+        MetaRefusal::Founded(_) | MetaRefusal::NotFounded | MetaRefusal::Founding(_) => {
+            Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
+        }
+    }
+}
+
+/// While this node leads the meta group: records who is silent and who is back, and lets every node follow. For ever.
+pub async fn record(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Duration) {
+    loop {
+        time::sleep(election_timeout / 2).await;
+        if !seat.replica().leadership().borrow().leading {
+            continue;
+        }
+        let routing = seat.routing();
+        for command in changes(&routing, |node| peers.is_silent(node)) {
+            tracing::info!(?command, "recording");
+            // Lost on the way, it is seen again in the next round.
+            let _ = seat.replica().propose(command).await;
+        }
+        invite(&seat, &routing).await;
+    }
+}
+
+/// What differs between who is recorded as silent and who is.
+fn changes(routing: &Routing, is_silent: impl Fn(NodeId) -> bool) -> Vec<MetaCommand> {
+    let differing = routing.nodes().filter(|node| node.silent != is_silent(node.id));
+    differing
+        .map(|node| {
+            let which = NodeV1 { node: node.id, epoch: node.epoch };
+            if node.silent { MetaCommand::NodeReturned(which) } else { MetaCommand::NodeSilent(which) }
+        })
+        .collect()
+}
+
+/// Nodes that do not vote in the meta group follow it.
+async fn invite(seat: &Seat, routing: &Routing) {
+    let members = seat.replica().health().members;
+    for node in routing.nodes().map(|node| node.id) {
+        if !members.voters.contains(&node)
+            && !members.learners.contains(&node)
+            && let Err(error) = seat.replica().add_learner(node).await
+        {
+            tracing::debug!(%node, %error, "the node does not follow the meta group yet");
+        }
+    }
+}

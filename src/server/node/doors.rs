@@ -1,0 +1,120 @@
+//! What this node shows to clients and operators: the Seata port and the admin port, opened at once, so that a start can
+//! be watched.
+
+use std::sync::{Arc, OnceLock};
+
+use quorate_core::cluster::{Addresses, Routing};
+use quorate_core::model::{GroupId, NodeId};
+use quorate_storage::Storage;
+use quorate_world::net;
+use quorate_world::task;
+use quorate_world::watch;
+
+use super::Parts;
+use crate::admin::{Admin, AdminContext, Exposition, Presenter, Work, metrics};
+use crate::config::Config;
+use crate::coordinator::Coordinator;
+use crate::listener::{Listener, Traffic};
+
+/// The open doors.
+pub struct Doors {
+    stop: watch::Sender<bool>,
+}
+
+/// What the pages show.
+pub struct Shows<'a> {
+    /// The configuration.
+    pub config: &'a Config,
+    /// Where this node is.
+    pub addresses: &'a Addresses,
+    /// The picture.
+    pub routing: watch::Receiver<Routing>,
+    /// Whether a Begin would be served.
+    pub is_ready: watch::Receiver<bool>,
+    /// The groups, once there are any.
+    pub parts: Arc<OnceLock<Parts>>,
+}
+
+impl Doors {
+    /// Serves both ports.
+    pub fn open(
+        shows: Shows<'_>,
+        coordinator: Arc<Coordinator>,
+        storage: Storage,
+        seata: net::Listener,
+        admin: net::Listener,
+    ) -> Doors {
+        let (stop, stopped) = watch::channel(false);
+        let traffic = Arc::new(Traffic::default());
+        let pages = Admin::new(context(shows, coordinator.clone(), storage, traffic.clone()));
+        let listener = Listener::new(coordinator, pages, traffic, stopped);
+        task::spawn(listener.clone().serve_seata(seata));
+        task::spawn(listener.serve_http(admin));
+        Doors { stop }
+    }
+
+    /// Takes no more connections and closes those that are open, once what they wait for has left.
+    pub fn close(&self) {
+        self.stop.send(true);
+    }
+}
+
+fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
+    let Shows { config, addresses, routing, is_ready, parts } = shows;
+    let (shown, written) = (parts.clone(), parts.clone());
+    AdminContext {
+        presenter: Presenter {
+            seata: addresses.advertised.clone(),
+            admin: addresses.admin.clone(),
+            group: config.cluster_name.clone(),
+        },
+        token: config.admin_token.clone(),
+        routing,
+        ready: is_ready,
+        groups: Box::new(move || shown.get().map(|parts| parts.shown.groups()).unwrap_or_default()),
+        metrics: vec![
+            Box::new(move |page| traffic.write(page)),
+            Box::new(move |page| write_requests(&coordinator, page)),
+            Box::new(move |page| metrics::of_log(&storage.figures(), page)),
+            Box::new(move |page| _ = written.get().map(|parts| parts.shown.write(page))),
+        ],
+        move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
+    }
+}
+
+fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
+    let counts: Vec<(&'static str, u64)> = coordinator.counts().named().collect();
+    metrics::of_counts(&counts, page);
+    let (channels, resource_managers) = coordinator.channel_count();
+    page.gauge("quorate_channels_open", "Connections of clients").value(channels as u64);
+    page.gauge("quorate_channels_rm_open", "Connections of resource managers").value(resource_managers as u64);
+}
+
+fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Result<(), String>> {
+    let Some(parts) = parts.get() else {
+        return Box::pin(async { Err("the node is starting".to_owned()) });
+    };
+    let leads = move |leading: bool, leader: Option<NodeId>| match leader {
+        _ if leading => Ok(()),
+        Some(leader) => Err(format!("node {leader} leads group {group}; ask there")),
+        None => Err(format!("nobody leads group {group}")),
+    };
+    if group == GroupId::META {
+        let seat = parts.seat.clone();
+        return Box::pin(async move {
+            let now = *seat.replica().leadership().borrow();
+            leads(now.leading, now.leader)?;
+            seat.replica().transfer(to).await;
+            Ok(())
+        });
+    }
+    match parts.groups.open().get(&group).cloned() {
+        Some(replica) => Box::pin(async move {
+            let now = *replica.leadership().borrow();
+            leads(now.leading, now.leader)?;
+            replica.transfer(to).await;
+            Ok(())
+        }),
+        None => Box::pin(async move { Err(format!("group {group} has no replica here")) }),
+    }
+}

@@ -1,0 +1,179 @@
+//! The data groups of this node: opened as the picture says, founded once, led at their preferred place.
+//!
+//! A group is initialised by its first replica, and by any other if it still has no members after the longest election
+//! time-out: the same members from several is safe. Its first leader gives it its slots, once; the state machine
+//! refuses a second time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use quorate_core::cluster::Routing;
+use quorate_core::model::{Epoch, GroupId, NodeId, Slot};
+use quorate_core::txn::command::FoundV1;
+use quorate_core::txn::{Command, Outcome, Transactions};
+use quorate_raft::{OpenError, ProposeError, RaftOptions, Replica, Replicas};
+use quorate_world::sync::oneshot;
+use quorate_world::time::{self, Duration};
+use quorate_world::{task, watch};
+
+use super::desk::Desk;
+use crate::coordinator::Coordinator;
+use crate::exit::{ExitCode, Failure};
+
+/// Before a founding that was not taken is proposed again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The data groups that this node carries.
+pub struct Groups {
+    node: NodeId,
+    replicas: Arc<Replicas>,
+    desk: Arc<Desk>,
+    coordinator: Arc<Coordinator>,
+    routing: watch::Receiver<Routing>,
+    options: RaftOptions,
+    open: Mutex<BTreeMap<GroupId, Arc<Replica<Transactions>>>>,
+}
+
+/// What the groups need of their node.
+pub struct GroupsContext {
+    /// This node.
+    pub node: NodeId,
+    /// Opens replicas.
+    pub replicas: Arc<Replicas>,
+    /// Is told what is open.
+    pub desk: Arc<Desk>,
+    /// Serves what is led.
+    pub coordinator: Arc<Coordinator>,
+    /// The picture.
+    pub routing: watch::Receiver<Routing>,
+    /// Time-outs.
+    pub options: RaftOptions,
+}
+
+impl Groups {
+    /// None is open.
+    pub fn new(context: GroupsContext) -> Arc<Groups> {
+        let GroupsContext { node, replicas, desk, coordinator, routing, options } = context;
+        Arc::new(Groups { node, replicas, desk, coordinator, routing, options, open: Mutex::default() })
+    }
+
+    /// The replicas that are open, ascending by group.
+    pub fn open(&self) -> BTreeMap<GroupId, Arc<Replica<Transactions>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Opens what is on the disk and what the picture gives this node, now and whenever it changes. Returns only if a
+    /// group cannot be opened.
+    pub async fn follow(self: Arc<Self>, on_disk: Vec<GroupId>) -> Failure {
+        let mut picture = self.routing.clone();
+        let mut known: BTreeSet<GroupId> = BTreeSet::from([GroupId::META]);
+        let mut wanted: BTreeSet<GroupId> = on_disk.into_iter().collect();
+        loop {
+            wanted.extend(carried_by(&picture.borrow_and_update(), self.node));
+            let new: Vec<GroupId> = wanted.difference(&known).copied().collect();
+            known.extend(&new);
+            if let Err(error) = self.clone().open_all(new).await {
+                return Failure::new(ExitCode::Bug, error.to_string());
+            }
+            if picture.changed().await.is_err() {
+                return Failure::new(ExitCode::Bug, "the meta group has stopped");
+            }
+        }
+    }
+
+    async fn open_all(self: Arc<Self>, groups: Vec<GroupId>) -> Result<(), OpenError> {
+        let opening: Vec<_> = groups
+            .into_iter()
+            .map(|group| {
+                let (opened, result) = oneshot::channel();
+                let groups = self.clone();
+                task::spawn(async move {
+                    // Nobody waits any more only if the node stops.
+                    let _ = opened.send(groups.open_one(group).await);
+                });
+                result
+            })
+            .collect();
+        for result in opening {
+            // The task ends with its word, or with the process.
+            result.await.unwrap_or(Ok(()))?;
+        }
+        Ok(())
+    }
+
+    async fn open_one(self: Arc<Self>, group: GroupId) -> Result<(), OpenError> {
+        let replica = self.replicas.open::<Transactions>(group).await?;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(group, replica.clone());
+        self.desk.opened(group);
+        self.coordinator.attach(group, replica.clone());
+        task::spawn(self.clone().give_slots(replica.clone()));
+        let preferred = self.routing.borrow().preferred_leader(group) == Some(self.node);
+        if !replica.is_initialized().await {
+            task::spawn(self.initialize(replica, preferred));
+        } else if preferred {
+            // A restart need not wait for the time-out; where another leader is alive, the others refuse.
+            replica.elect().await;
+        }
+        Ok(())
+    }
+
+    async fn initialize(self: Arc<Self>, replica: Arc<Replica<Transactions>>, first: bool) {
+        if !first {
+            time::sleep(self.options.election_timeout_max()).await;
+            if replica.is_initialized().await {
+                return;
+            }
+        }
+        let voters = self.routing.borrow().replicas(replica.group());
+        if voters.contains(&self.node)
+            && let Err(error) = replica.initialize(&voters).await
+        {
+            tracing::warn!(group = %replica.group(), %error, "the group could not be initialised here");
+        }
+    }
+
+    /// Gives the group its first slots whenever this node leads it and it has none.
+    async fn give_slots(self: Arc<Self>, replica: Arc<Replica<Transactions>>) {
+        let mut leadership = replica.leadership();
+        loop {
+            let now = leadership.wait_until(|now| now.leading).await;
+            if now.is_err() {
+                return;
+            }
+            match self.found(&replica).await {
+                Some(Outcome::Done) => {
+                    tracing::debug!(group = %replica.group(), "founded");
+                    return;
+                }
+                // It has slots: founded long ago.
+                Some(_) => return,
+                None => time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    async fn found(&self, replica: &Replica<Transactions>) -> Option<Outcome> {
+        if replica.read(|transactions| transactions.slots().next().is_some()) {
+            return Some(Outcome::Done);
+        }
+        let founding = {
+            let routing = self.routing.borrow();
+            let slots: Vec<(Slot, Epoch)> = routing.slots_of(replica.group()).collect();
+            let epoch = slots.first().map(|(_, epoch)| *epoch)?;
+            let slots = slots.into_iter().map(|(slot, _)| slot).collect();
+            FoundV1 { slots, epoch, sequence: routing.first_sequence() }
+        };
+        match replica.propose(Command::Found(founding)).await {
+            Ok(outcome) => Some(outcome),
+            Err(ProposeError::Stopped) => Some(Outcome::Done),
+            Err(
+                ProposeError::NotLeader { .. } | ProposeError::Full | ProposeError::TooLarge | ProposeError::Unknown,
+            ) => None,
+        }
+    }
+}
+
+fn carried_by(routing: &Routing, node: NodeId) -> Vec<GroupId> {
+    let groups = routing.groups();
+    groups.filter(|(_, route)| route.replicas.contains(&node)).map(|(group, _)| group).collect()
+}
