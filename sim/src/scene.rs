@@ -83,7 +83,7 @@ impl Scene {
     }
 
     /// A replica has applied a batch of commands.
-    pub fn applied(&self, node: NodeId, group: GroupId, log_id: LogId, batch: &Batch, hash: u64) {
+    pub fn applied(&self, node: NodeId, group: GroupId, log_id: LogId, batch: &Batch) {
         let mut watch = self.watch();
         let mut failed = Ok(());
         if let Some((done, model_hash)) = watch.ghost.apply(group, log_id, batch) {
@@ -93,7 +93,6 @@ impl Scene {
                 failed = failed.and_then(|()| watch.step(&Step { group, log_id, clock_ms, command, outcome }));
             }
         }
-        let failed = failed.and_then(|()| watch.saw(&Seen::Outcomes { node, group, log_id, hash }));
         self.raise(&mut watch, failed);
     }
 
@@ -238,6 +237,10 @@ impl Watch {
     fn remember(&mut self, seen: &Seen) {
         let ghost = &mut self.ghost;
         match seen {
+            Seen::Snapshot { node, group, last: Some(last), .. } => {
+                let applied = ghost.applied.entry((*node, *group)).or_default();
+                *applied = (*applied).max(last.index);
+            }
             Seen::Applied { node, group, log_id, .. } => {
                 ghost.applied.insert((*node, *group), log_id.index);
             }

@@ -13,6 +13,8 @@ pub enum Seen {
     Applied { node: NodeId, group: GroupId, log_id: LogId, entry_hash: u64 },
     /// A replica applied an entry with commands; compared with what the model or another replica came to.
     Outcomes { node: NodeId, group: GroupId, log_id: LogId, hash: u64 },
+    /// A replica has this state after this entry: it built a snapshot of it, or took its state from one.
+    Snapshot { node: NodeId, group: GroupId, last: Option<LogId>, hash: u128 },
     /// A replica stopped with this state.
     Stopped { node: NodeId, group: GroupId, state_hash: u64 },
     /// A node leads a group.

@@ -2,7 +2,6 @@
 
 use crate::scene::Scene;
 use crate::seen::Seen;
-use quorate_core::cluster::Meta;
 use quorate_core::model::TransactionId;
 use quorate_core::txn::Transactions;
 use quorate_raft::events as raft;
@@ -12,15 +11,21 @@ use quorate_world::sim::Tap;
 /// Shows the scene what a node told.
 pub fn show(scene: &Scene, tap: &Tap<'_>) {
     if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
-        scene.applied(batched.node, batched.group, batched.log_id, &batched.batch, batched.outcomes_hash);
+        scene.applied(batched.node, batched.group, batched.log_id, &batched.batch);
     } else if let Some(seen) = of_raft(tap).or_else(|| of_coordinator(tap)) {
         scene.saw(seen);
     }
 }
 
 fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
-    if let Some(at) = tap.get::<raft::Batched<Meta>>() {
-        return Some(Seen::Outcomes { node: at.node, group: at.group, log_id: at.log_id, hash: at.outcomes_hash });
+    if let Some(&raft::Outcomes { node, group, log_id, outcomes_hash }) = tap.get() {
+        return Some(Seen::Outcomes { node, group, log_id, hash: outcomes_hash });
+    }
+    if let Some(&raft::SnapshotBuilt { node, group, last, state_hash }) = tap.get() {
+        return Some(Seen::Snapshot { node, group, last, hash: state_hash });
+    }
+    if let Some(&raft::SnapshotInstalled { node, group, last, state_hash }) = tap.get() {
+        return Some(Seen::Snapshot { node, group, last, hash: state_hash });
     }
     if let Some(at) = tap.get::<raft::Applied>() {
         let raft::Applied { node, group, log_id, entry_hash, .. } = *at;

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 pub struct Logs {
     entries: BTreeMap<(GroupId, LogIndex), (Term, u64)>,
     outcomes: BTreeMap<(GroupId, LogIndex), u64>,
+    snapshots: BTreeMap<(GroupId, Option<LogId>), u128>,
     leaders: BTreeMap<(GroupId, Term), NodeId>,
     answered: BTreeMap<(GroupId, LogIndex), Term>,
 }
@@ -46,6 +47,11 @@ impl Oracle for Logs {
             Seen::Outcomes { node, group, log_id, hash } => {
                 let known = *self.outcomes.entry((*group, log_id.index)).or_insert(*hash);
                 let text = format!("the commands of entry {} had other outcomes elsewhere", log_id.index);
+                (node, group, if known == *hash { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Snapshot { node, group, last, hash } => {
+                let known = *self.snapshots.entry((*group, *last)).or_insert(*hash);
+                let text = format!("its state after entry {last:?} is not the one that another replica had");
                 (node, group, if known == *hash { Ok(()) } else { Err(Finding::new(text)) })
             }
             Seen::Answered { node, group, log_id } => {
