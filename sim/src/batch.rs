@@ -1,5 +1,7 @@
 //! Many runs: a hunt through a range of seeds, the check that runs repeat, the search for planted bugs.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "outside of all worlds: files, processes and standard output are real")]
+
 use crate::child::{Ended, Job, run_all};
 use crate::plan::Size;
 use std::collections::BTreeMap;
@@ -61,6 +63,11 @@ pub fn hunt(seeds: Seeds, size: Size, bug: Option<&str>, at_a_time: usize) -> io
     for class in never_happened(&ended) {
         eprintln!("{class} was planned and never happened in any of these runs");
         code = if code == 0 { 13 } else { code };
+    }
+    let mut walls: Vec<_> = ended.iter().map(|ended| ended.wall).collect();
+    walls.sort_unstable();
+    if let (Some(median), Some(longest)) = (walls.get(walls.len() / 2), walls.last()) {
+        eprintln!("a seed took {:.1}s in the median, {:.1}s at most", median.as_secs_f64(), longest.as_secs_f64());
     }
     println!("{} passed, {} failed", ended.len() - failed.len(), failed.len());
     Ok(code)

@@ -87,10 +87,9 @@ impl Scene {
         let mut watch = self.watch();
         let mut failed = Ok(());
         if let Some((done, model_hash)) = watch.ghost.apply(group, log_id, batch) {
-            let clock_ms = watch.ghost.groups.get(&group).map_or(0, |group| group.model.clock_ms());
             failed = watch.saw(&Seen::Outcomes { node, group, log_id, hash: model_hash });
             for (command, outcome) in &done {
-                failed = failed.and_then(|()| watch.step(&Step { group, log_id, clock_ms, command, outcome }));
+                failed = failed.and_then(|()| watch.step(&Step { group, command, outcome }));
             }
         }
         self.raise(&mut watch, failed);

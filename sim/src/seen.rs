@@ -22,7 +22,7 @@ pub enum Seen {
     /// Commands were answered to those who proposed them.
     Answered { node: NodeId, group: GroupId, log_id: LogId },
     /// A leader takes a transaction for decided.
-    DecisionKnown { node: NodeId, group: GroupId, transaction: TransactionId, status: GlobalStatus },
+    DecisionKnown { node: NodeId, transaction: TransactionId, status: GlobalStatus },
     /// A branch is being acknowledged.
     Acknowledged { node: NodeId, transaction: TransactionId, branch: BranchId },
     /// A phase-two request leaves.
@@ -46,10 +46,6 @@ pub enum Seen {
 pub struct Step<'a> {
     /// The group.
     pub group: GroupId,
-    /// Where in its log.
-    pub log_id: LogId,
-    /// Its clock.
-    pub clock_ms: u64,
     /// What was asked.
     pub command: &'a Command,
     /// What came of it.

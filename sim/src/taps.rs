@@ -43,8 +43,8 @@ fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
 
 fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {
     if let Some(at) = tap.get::<coordinator::DecisionKnown>() {
-        let coordinator::DecisionKnown { node, group, transaction, status, .. } = *at;
-        return Some(Seen::DecisionKnown { node, group, transaction, status });
+        let coordinator::DecisionKnown { node, transaction, status, .. } = *at;
+        return Some(Seen::DecisionKnown { node, transaction, status });
     }
     if let Some(at) = tap.get::<coordinator::BranchAcknowledged>() {
         let coordinator::BranchAcknowledged { node, transaction, branch, .. } = *at;
