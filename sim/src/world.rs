@@ -69,7 +69,10 @@ async fn play(plan: Plan) -> Outcome {
     sim::set_tap_hook(move |tap| taps::show(&shown, &tap));
     let failure = match select2(scene.failed(), acts(&scene)).await {
         Either2::First(failure) => Some(failure),
-        Either2::Second(()) => scene.watch().failure().or_else(|| never_fired(&scene)),
+        Either2::Second(()) => {
+            let failure = scene.watch().failure();
+            failure.or_else(|| never_fired(&scene))
+        }
     };
     let watch = scene.watch();
     Outcome { failure, fired: watch.fired.clone(), told: watch.told }
