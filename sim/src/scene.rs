@@ -150,6 +150,14 @@ impl Scene {
         self.watch().finished.insert(op);
     }
 
+    /// A TM has died: what it was doing is nobody's any more.
+    pub fn abandon(&self, tm: u32) {
+        let mut watch = self.watch();
+        let its = self.plan.operations.iter().filter(|operation| operation.tm + 1 == tm).map(|operation| operation.op);
+        let started: Vec<u32> = its.filter(|op| watch.started.contains(op)).collect();
+        watch.finished.extend(started);
+    }
+
     /// A planned fault has happened.
     pub fn fired(&self, class: Class) {
         *self.watch().fired.entry(class).or_default() += 1;
@@ -161,8 +169,6 @@ impl Scene {
         let mut watch = self.watch();
         let dies = planned && watch.tm_deaths.insert((op, at));
         if dies {
-            // Dead TMs finish nothing.
-            watch.finished.insert(op);
             *watch.fired.entry(Class::TmDeath).or_default() += 1;
         }
         dies

@@ -84,8 +84,8 @@ async fn acts(scene: &Arc<Scene>) {
     cluster.start_all().await;
     scene.begin();
     sim::note("the plan begins");
-    for client in &clients {
-        keep_running(scene.clone(), *client);
+    for (number, client) in (1..).zip(&clients) {
+        keep_running(scene.clone(), *client, number);
     }
     let nemesis = Nemesis::new(scene.clone(), cluster.clone(), clients);
     let faults = nemesis.begin();
@@ -113,8 +113,8 @@ fn add_clients(scene: &Arc<Scene>) -> Vec<Machine> {
     tms.into_iter().chain(rms).collect()
 }
 
-/// Clients die of the plan only, and are started again soon after.
-fn keep_running(scene: Arc<Scene>, client: Machine) {
+/// Clients die of the plan only, and are started again soon after. TMs are numbered first.
+fn keep_running(scene: Arc<Scene>, client: Machine, number: u32) {
     let mut dice = Dice::new(scene.plan.seed, &format!("restarts of {}", client.name()));
     task::spawn(async move {
         loop {
@@ -125,6 +125,7 @@ fn keep_running(scene: Arc<Scene>, client: Machine) {
                 scene.fail(&mut scene.watch(), Failure::plain(Kind::Harness, text, sim::now()));
                 return;
             }
+            scene.abandon(number);
             sleep(ms(dice.between(10, 8_000))).await;
         }
     });

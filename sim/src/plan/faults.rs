@@ -46,6 +46,13 @@ fn habit(class: Class) -> Option<Habit> {
     Some(Habit { light_ms, heavy_ms, lasts_ms })
 }
 
+/// Short ones as often as long ones: each halving of the range is as likely as the next.
+fn draw_length(dice: &mut Dice, (least, most): (u64, u64)) -> u64 {
+    let halvings = most.checked_div(least).map_or(0, u64::ilog2);
+    let top = most >> dice.between(0, u64::from(halvings));
+    dice.between((top / 2).max(least), top.max(least))
+}
+
 /// Draws the faults of all classes that strike the world; those that belong to a transaction stand there.
 pub fn draw(seed: u64, size: Size, swarm: &Swarm) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -61,7 +68,7 @@ pub fn draw(seed: u64, size: Size, swarm: &Swarm) -> Vec<Fault> {
         while at_ms < size.safety_ms {
             let number = faults.len() as u32;
             let mut dice = Dice::new(seed, &format!("{class:?} at {at_ms}"));
-            let to_ms = at_ms + dice.between(habit.lasts_ms.0, habit.lasts_ms.1);
+            let to_ms = at_ms + draw_length(&mut dice, habit.lasts_ms);
             faults.push(Fault { fault: number, class, from_ms: at_ms, to_ms, pick: dice.next() });
             at_ms += 1 + times.exponential(mean_ms * 1_000_000) / 1_000_000;
         }
