@@ -3,7 +3,7 @@
 //! Entries get a longer deadline than openraft proposes (its heartbeat): the answer waits for the follower's disk, and
 //! asking again at once would only send the same entries to a slow disk twice. Heartbeats keep theirs.
 //!
-//! Heartbeats of all groups that are due at about the same time to one node share a body: see `heartbeats`.
+//! The body of a heartbeat has room for those of several groups to one node; today each travels alone.
 
 use std::future::Future;
 use std::io;
