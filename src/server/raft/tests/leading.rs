@@ -235,9 +235,15 @@ fn members_come_and_go() {
         cluster.replica(leader).change_voters(&voters).await.expect("a new set of voters");
         let members = cluster.replica(leader).health().members;
         assert_eq!((members.voters, members.joint), (voters, false));
-        cluster.stop(leaves).await;
+        // It goes, and comes back as if it had never been there; but it knows for whom it voted.
+        let left = cluster.remove(leaves).await;
+        assert!(left.vote.is_some() && left.last.is_none());
         cluster.put(put(1, 1)).await;
         assert_eq!(cluster.converge().await.balance(1), 6);
+        cluster.run(leaves).await;
+        cluster.replica(cluster.leader_among(&[leader, FOURTH]).await).add_learner(leaves).await.expect("a learner");
+        cluster.catch_up(leaves, leader).await;
+        assert_eq!(cluster.replica(leaves).read(|ledger| ledger.balance(1)), 6);
         cluster.end().await;
     });
 }
