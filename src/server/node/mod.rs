@@ -23,6 +23,8 @@ mod readiness;
 mod seat;
 mod shown;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

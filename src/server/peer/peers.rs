@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
 use quorate_core::cluster::{ClusterId, Routing, StartEpoch};
@@ -60,7 +60,7 @@ pub(super) struct Shared {
     node: NodeId,
     own: RwLock<Own>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
-    handler: OnceLock<Arc<dyn Handler>>,
+    handler: RwLock<Option<Arc<dyn Handler>>>,
     hellos: watch::Sender<BTreeMap<NodeId, HelloV1>>,
     refusals: watch::Sender<BTreeMap<NodeId, HelloRefusal>>,
     pub(super) counters: Counters,
@@ -80,7 +80,7 @@ impl Peers {
             node: own.node,
             own: RwLock::new(own),
             peers: RwLock::default(),
-            handler: OnceLock::new(),
+            handler: RwLock::default(),
             hellos: watch::channel(BTreeMap::new()).0,
             refusals: watch::channel(BTreeMap::new()).0,
             counters: Counters::default(),
@@ -97,7 +97,8 @@ impl Peers {
 
     /// From now on requests go to this handler. Once.
     pub fn serve(&self, handler: Arc<dyn Handler>) {
-        assert!(self.shared.handler.set(handler).is_ok(), "the peer port has a handler already");
+        let before = self.shared.handler.write().unwrap_or_else(PoisonError::into_inner).replace(handler);
+        assert!(before.is_none(), "the peer port has a handler already");
     }
 
     /// The disk belongs to a cluster now, and starts are counted: hellos say so from now on.
@@ -197,6 +198,9 @@ impl Peers {
             peer.close_all();
         }
         tasks.iter().for_each(JoinHandle::abort);
+        // The parts of a node know the port too: let go of them, or nothing of it would ever be dropped.
+        let handler = self.shared.handler.write().unwrap_or_else(PoisonError::into_inner).take();
+        drop(handler);
     }
 
     /// Makes a node known, if it is not yet.
@@ -226,7 +230,7 @@ impl Shared {
     }
 
     pub(super) fn handler(&self) -> Option<Arc<dyn Handler>> {
-        self.handler.get().cloned()
+        self.handler.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn peer(&self, node: NodeId) -> Option<Arc<Peer>> {

@@ -4,10 +4,12 @@
 //! few entries are in flight, so that the queue, not raft, is where commands meet. Nothing is spawned per command or per
 //! batch: the outcomes go from where the entry is applied straight to those who wait.
 //!
-//! An expired lease is not a lost leadership: the entry was not written, nobody else leads yet, so it is tried again here.
+//! The order of the queue is the order of the log: whoever puts a command behind another may rely on it (lock protocol,
+//! rule 9). So an entry that raft refused although nobody else leads yet (its lease had run out, or it was handing over)
+//! is tried again here before any later one, for as long as this node leads; and the next entry is made only when raft
+//! is known to have taken the last one: a question behind it in raft's own queue, the *fence*, tells.
 //!
-//! Not here: order between commands whose callers do not wait for each other. It is the order of the queue, except that
-//! a batch refused for an expired lease may be overtaken by the next one.
+//! Not here: how long a caller waits. A leader without a quorum answers when it has one again, or leads no longer.
 
 use std::any::Any;
 use std::future::Future;
@@ -17,12 +19,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use openraft::RaftState;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
 use quorate_core::model::{GroupId, NodeId};
-use quorate_world::select::{Either3, select3};
+use quorate_world::select::{Either3, select2, select3};
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use quorate_world::time::{Duration, Instant, sleep};
+use quorate_world::time::{Duration, sleep};
 use quorate_world::{bug, tap, watch};
 
 use crate::clock::GroupClock;
@@ -46,7 +49,6 @@ type Caller<M> = oneshot::Sender<Result<<M as Machine>::Outcome, ProposeError>>;
 struct Batch<M: Machine> {
     entry: Bytes,
     callers: Vec<Caller<M>>,
-    first_tried: Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -109,8 +111,10 @@ pub(crate) struct Proposer<M: Machine> {
     left_over: Option<Waiting<M>>,
     /// Places among the entries in flight.
     places: Arc<Semaphore>,
-    /// Batches that a lease did not cover come back here.
+    /// A batch that is to be tried again comes back here, before its fence falls.
     again: (mpsc::Sender<Batch<M>>, mpsc::Receiver<Batch<M>>),
+    /// Falls when raft has taken or refused the last batch.
+    fence: Option<oneshot::Receiver<()>>,
 }
 
 /// What a proposer needs to know of its replica.
@@ -143,7 +147,8 @@ pub(crate) fn queue<M: Machine>(context: ProposerContext) -> (Proposals<M>, Prop
         waiting_bytes,
         left_over: None,
         places: Arc::new(Semaphore::new(options.batches_in_flight_max)),
-        again: mpsc::channel(options.batches_in_flight_max),
+        again: mpsc::channel(1),
+        fence: None,
         options,
     };
     (proposals, proposer)
@@ -170,7 +175,15 @@ impl<M: Machine> Proposer<M> {
     }
 
     async fn propose_waiting(&mut self, place: OwnedSemaphorePermit, first: Option<Waiting<M>>) {
-        let Some(first) = first.or_else(|| self.left_over.take()) else { return };
+        self.left_over = first.or(self.left_over.take());
+        if let Some(fence) = self.fence.take() {
+            // An error: raft has stopped, and the next call will say so.
+            let _ = fence.await;
+        }
+        if let Ok(refused) = self.again.1.try_recv() {
+            return self.try_again(refused).await;
+        }
+        let Some(first) = self.left_over.take() else { return };
         let (commands, callers) = self.gather(first);
         let Some(stamp) = self.clock.stamp() else {
             let leader = self.leadership.borrow().leader;
@@ -178,7 +191,7 @@ impl<M: Machine> Proposer<M> {
             return;
         };
         match entry::commands(&M::batch(stamp, commands)) {
-            Ok(entry) => self.propose(Batch { entry, callers, first_tried: Instant::now(), _place: place }).await,
+            Ok(entry) => self.propose(Batch { entry, callers, _place: place }).await,
             // Several commands fit by their estimate, so this is one that nobody should have let in.
             Err(error) => {
                 tracing::error!(group = %self.group, %error, "a command does not fit into an entry");
@@ -213,25 +226,34 @@ impl<M: Machine> Proposer<M> {
         let (node, group, again) = (self.node, self.group, self.again.0.clone());
         let payload = Payload(batch.entry.clone());
         let answer = Answer(Box::new(move |result| finish(node, group, batch, result, &again)));
+        let (fell, fence) = oneshot::channel();
+        let asked = async {
+            self.raft.client_write_ff(payload, Some(answer)).await?;
+            // Raft takes one thing after the other: this one runs when it has looked at the entry.
+            let fall = move |_: &RaftState<Consensus>| {
+                let _ = fell.send(());
+            };
+            self.raft.external_request(fall).await
+        };
         // On an error the answer was dropped, and with it the callers' channels: they read `Unknown`.
-        if let Err(fatal) = self.raft.client_write_ff(payload, Some(answer)).await {
-            tracing::warn!(group = %self.group, %fatal, "raft has stopped");
+        match asked.await {
+            Ok(()) => self.fence = Some(fence),
+            Err(fatal) => tracing::warn!(group = %self.group, %fatal, "raft has stopped"),
         }
     }
 
-    /// The lease had run out. A heartbeat renews it if a quorum is there; if none is for as long as an election takes at
-    /// most, this leader cannot serve.
+    /// Raft did not take it, but nobody else leads yet. A heartbeat renews the lease if a quorum is there.
     async fn try_again(&mut self, batch: Batch<M>) {
         let leadership = *self.leadership.borrow();
-        let patience = 2 * self.options.election_timeout_max();
-        if !leadership.leading || batch.first_tried.elapsed() > patience {
+        if !leadership.leading {
             let leader = leadership.leader.filter(|leader| *leader != self.node);
             return answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
         }
         if let Err(fatal) = self.raft.trigger().heartbeat().await {
             tracing::warn!(group = %self.group, %fatal, "raft has stopped");
         }
-        sleep(Duration::from_millis(self.options.heartbeat_ms.div_ceil(8))).await;
+        let pause = Duration::from_millis(self.options.heartbeat_ms.div_ceil(8));
+        select2(self.leadership.changed(), sleep(pause)).await;
         self.propose(batch).await;
     }
 
@@ -315,11 +337,12 @@ fn refused<M: Machine>(
     again: &mpsc::Sender<Batch<M>>,
 ) {
     match forward.reason {
-        ForwardReason::LeaseExpired => {
-            // There is room for all that can be in flight; if the proposer is gone, the callers read `Unknown`.
+        ForwardReason::LeaseExpired | ForwardReason::LeadershipTransfer => {
+            // There is room: none is proposed before the last one is taken. If the proposer is gone, the callers read
+            // `Unknown`.
             drop(again.try_send(batch));
         }
-        ForwardReason::NotLeader | ForwardReason::LeadershipTransfer => {
+        ForwardReason::NotLeader => {
             let leader = forward.leader_id.map(NodeId).filter(|leader| *leader != node);
             answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
         }

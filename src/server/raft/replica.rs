@@ -38,7 +38,7 @@ pub enum ProposeError {
     /// Not applied, and it will not be. The leader, if known, is another node.
     #[error("this node does not lead the group")]
     NotLeader {
-        /// Whom to ask; none if nobody leads, or this node does but has no quorum.
+        /// Whom to ask; none if nobody is known to lead.
         leader: Option<NodeId>,
     },
     /// Not applied: too much is waiting.
@@ -200,7 +200,8 @@ impl<M: Machine> Replica<M> {
         self.submit(command)?.await
     }
 
-    /// Puts a command into the queue now; its outcome comes later. Dropping the outcome does not take the command back.
+    /// Puts a command into the queue now; its outcome comes later. Commands are applied in the order in which they were put
+    /// here, but for those that are refused. Dropping the outcome does not take the command back.
     pub fn submit(&self, command: M::Command) -> Result<Pending<M::Outcome>, ProposeError> {
         let leadership = *self.leadership.borrow();
         if !leadership.leading {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::future::select_all;
 use quorate_core::model::{GroupId, NodeId};
-use quorate_storage::Storage;
+use quorate_storage::{LogState, Storage};
 use quorate_world::disk::NodeDisk;
 use quorate_world::random;
 use quorate_world::time::{Duration, sleep, timeout};
@@ -206,6 +206,16 @@ impl Cluster {
             running.replicas.close(&running.replica).await;
             running.storage.close().await;
         }
+    }
+
+    /// Takes the group off a node, and stops the node. What is left of the group.
+    pub async fn remove(&mut self, node: NodeId) -> LogState {
+        self.net.state().nodes.remove(&node);
+        let running = self.running.remove(&node).expect("a running node");
+        running.replicas.remove(&running.replica).await;
+        let left = running.storage.group(GROUP).state();
+        running.storage.close().await;
+        left
     }
 
     /// Stops all nodes: a log that is closed leaves no thread behind.

@@ -112,9 +112,11 @@ fn a_deposed_leader_confirms_nothing() {
         assert!(cluster.replica(old).confirm().await.is_err());
         // Its state is old, and so is what it would have answered.
         assert_eq!(cluster.replica(old).read(|ledger| ledger.balance(1)), 0);
-        let refused = timeout(PATIENCE, cluster.replica(old).propose(put(1, 1))).await.expect("an answer in time");
-        assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
+        // Without a quorum it does not write, and takes itself for the leader until it hears of another one.
+        let pending = cluster.replica(old).submit(put(1, 1)).expect("it takes itself for the leader");
         cluster.net.heal();
+        let refused = timeout(PATIENCE, pending).await.expect("an answer in time");
+        assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
         assert_eq!(cluster.converge().await.balance(1), 1);
         cluster.end().await;
     });
@@ -140,6 +142,40 @@ fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
             Err(error) => panic!("{error}"),
         }
         assert_eq!(state.balance(2), 1);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_leader_without_a_quorum_for_a_while_keeps_the_order() {
+    run_test(async {
+        let mut cluster = Cluster::founded("a_leader_without_a_quorum_for_a_while_keeps_the_order", &NODES, quick()).await;
+        let leader = cluster.leader().await;
+        for node in others(leader) {
+            cluster.stop(node).await;
+        }
+        // Longer than any lease: what is put from here on is not written at first.
+        assert!(cluster.replica(leader).confirm().await.is_err());
+        assert!(cluster.replica(leader).confirm().await.is_err());
+        let mut pending = Vec::new();
+        for amount in 1..=200 {
+            pending.push(cluster.replica(leader).submit(put(1, amount)).expect("room"));
+            task::yield_now().await;
+        }
+        for node in others(leader) {
+            cluster.run(node).await;
+        }
+        let mut sum = 0;
+        for (amount, outcome) in (1..=200).zip(pending) {
+            match timeout(PATIENCE, outcome).await.expect("an answer in time") {
+                Ok(balance) => assert_eq!(balance.before, sum, "before {amount}"),
+                // Another one was elected first; then all later ones are refused as well.
+                Err(ProposeError::NotLeader { .. } | ProposeError::Unknown) => break,
+                Err(error) => panic!("{error}"),
+            }
+            sum += amount;
+        }
+        assert!(cluster.converge().await.balance(1) >= sum);
         cluster.end().await;
     });
 }
@@ -199,9 +235,15 @@ fn members_come_and_go() {
         cluster.replica(leader).change_voters(&voters).await.expect("a new set of voters");
         let members = cluster.replica(leader).health().members;
         assert_eq!((members.voters, members.joint), (voters, false));
-        cluster.stop(leaves).await;
+        // It goes, and comes back as if it had never been there; but it knows for whom it voted.
+        let left = cluster.remove(leaves).await;
+        assert!(left.vote.is_some() && left.last.is_none());
         cluster.put(put(1, 1)).await;
         assert_eq!(cluster.converge().await.balance(1), 6);
+        cluster.run(leaves).await;
+        cluster.replica(cluster.leader_among(&[leader, FOURTH]).await).add_learner(leaves).await.expect("a learner");
+        cluster.catch_up(leaves, leader).await;
+        assert_eq!(cluster.replica(leaves).read(|ledger| ledger.balance(1)), 6);
         cluster.end().await;
     });
 }

@@ -1,0 +1,203 @@
+//! Whole nodes in one process, over loopback and real folders, or in the simulated world.
+
+use std::sync::Arc;
+
+use quorate_core::model::NodeId;
+use quorate_world::net::{self, SocketAddr};
+use quorate_world::runtime::run_test;
+use quorate_world::task::{self, JoinHandle};
+use quorate_world::time::{self, Duration, Instant};
+use quorate_world::{random, watch};
+
+use super::{Node, stop};
+use crate::config::Config;
+use crate::exit::{ExitCode, Failure};
+
+/// Ample on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A place for the folders of one test.
+fn folder() -> String {
+    format!("{}/quorate-node-tests/{:016x}", std::env::temp_dir().display(), random::u64())
+}
+
+async fn free_port() -> SocketAddr {
+    let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+struct Member {
+    node: Arc<Node>,
+    life: JoinHandle<Failure>,
+}
+
+impl Member {
+    async fn start(toml: &str) -> Result<Member, Failure> {
+        let config = Arc::new(Config::from_toml(toml).expect("a legal configuration"));
+        let (node, wishes) = loop {
+            match Node::start(config.clone()).await {
+                // The process before it, in this same process, still lets go of the folder or the port.
+                Err(failure) if matches!(failure.code, ExitCode::InUse | ExitCode::Unavailable) => {
+                    time::sleep(Duration::from_millis(5)).await;
+                }
+                started => break started?,
+            }
+        };
+        let node = Arc::new(node);
+        let living = node.clone();
+        let life = task::spawn(async move { living.live(wishes, Instant::now()).await });
+        Ok(Member { node, life })
+    }
+
+    async fn ready(&self) {
+        let mut ready = self.node.ready.subscribe();
+        let became = time::timeout(PATIENCE, ready.wait_until(|ready| *ready)).await;
+        became.expect("ready in time").expect("the node lives");
+    }
+
+    async fn stop(self) {
+        self.life.abort();
+        stop::leave(&self.node).await;
+    }
+
+    /// How many groups it leads and serves.
+    fn leads(&self) -> usize {
+        self.node.coordinator.leads().len()
+    }
+
+    fn picture(&self) -> watch::Receiver<quorate_core::cluster::Routing> {
+        self.node.picture.subscribe()
+    }
+
+    fn identity(&self) -> (NodeId, String, u64) {
+        let own = self.node.own.borrow();
+        (own.node, own.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(), own.epoch.0)
+    }
+}
+
+/// Looks until it is so.
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn ports() -> &'static str {
+    "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n"
+}
+
+fn alone(folder: &str) -> String {
+    format!("{}peer_listen = \"127.0.0.1:0\"\ndata_dir = \"{folder}/n1\"\n", ports())
+}
+
+/// The configurations of three founders.
+async fn three(folder: &str) -> Vec<String> {
+    let peers = [free_port().await, free_port().await, free_port().await];
+    let list: Vec<String> = (1..).zip(peers).map(|(node, at)| format!("{node}={at}")).collect();
+    let list = list.join(",");
+    let one = |(node, at): (u32, SocketAddr)| {
+        let head = format!("{}peer_listen = \"{at}\"\npeers = \"{list}\"\nnode_id = {node}\n", ports());
+        format!("{head}data_dir = \"{folder}/n{node}\"\n")
+    };
+    (1..).zip(peers).map(one).collect()
+}
+
+async fn start_all(tomls: &[String]) -> Vec<Member> {
+    let mut members = Vec::new();
+    for toml in tomls {
+        members.push(Member::start(toml).await.expect("it starts"));
+    }
+    for member in &members {
+        member.ready().await;
+    }
+    members
+}
+
+#[test]
+fn a_node_alone_founds_serves_and_comes_back_as_itself() {
+    run_test(async {
+        let folder = folder();
+        let first = Member::start(&alone(&folder)).await.expect("it starts");
+        first.ready().await;
+        until("all groups are led", || first.leads() == 8).await;
+        let (node, cluster, epoch) = first.identity();
+        assert_eq!((node, epoch), (NodeId(1), 1));
+        let picture = first.picture().borrow().picture();
+        first.stop().await;
+        let again = Member::start(&alone(&folder)).await.expect("it starts");
+        again.ready().await;
+        until("all groups are led", || again.leads() == 8).await;
+        assert_eq!(again.identity(), (NodeId(1), cluster, 2));
+        // The new start is recorded.
+        let recorded = again.picture().wait_until(|routing| routing.picture() > picture).await.expect("it lives");
+        assert_eq!(recorded.node(NodeId(1)).map(|node| node.epoch.0), Some(2));
+        again.stop().await;
+    });
+}
+
+#[test]
+fn three_found_together_share_the_leaders_and_get_them_back() {
+    run_test(async {
+        let folder = folder();
+        let tomls = three(&folder).await;
+        let mut members = start_all(&tomls).await;
+        let clusters: Vec<String> = members.iter().map(|member| member.identity().1).collect();
+        assert!(clusters.iter().all(|cluster| *cluster == clusters[0] && !cluster.is_empty()));
+        until("leaders are spread", || members.iter().map(Member::leads).eq([3, 3, 2])).await;
+
+        members.remove(2).stop().await;
+        until("the others lead all", || members.iter().map(Member::leads).sum::<usize>() == 8).await;
+        let is_silent = |silent: bool| {
+            move |routing: &quorate_core::cluster::Routing| {
+                routing.node(NodeId(3)).is_some_and(|node| node.silent == silent)
+            }
+        };
+        members[0].picture().wait_until(is_silent(true)).await.expect("it lives");
+
+        let third = Member::start(&tomls[2]).await.expect("it starts");
+        third.ready().await;
+        members[0].picture().wait_until(is_silent(false)).await.expect("it lives");
+        members.push(third);
+        until("leaders are home again", || members.iter().map(Member::leads).eq([3, 3, 2])).await;
+        assert_eq!(members[2].identity().2, 2);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_wiped_disk_does_not_come_back_under_its_old_id() {
+    run_test(async {
+        let folder = folder();
+        let mut tomls = three(&folder).await;
+        let mut members = start_all(&tomls).await;
+        members.remove(2).stop().await;
+        tomls[2] = tomls[2].replace("/n3\"", "/n3-empty\"");
+        let wiped = Member::start(&tomls[2]).await.expect("the ports are free");
+        let failure = time::timeout(PATIENCE, wiped.life).await.expect("refused in time").expect("not aborted");
+        assert_eq!(failure.code, ExitCode::Identity, "{failure}");
+        stop::leave(&wiped.node).await;
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_folder_of_another_node_and_a_taken_folder_are_refused() {
+    run_test(async {
+        let folder = folder();
+        let first = Member::start(&alone(&folder)).await.expect("it starts");
+        first.ready().await;
+        let config = Arc::new(Config::from_toml(&alone(&folder)).expect("a legal configuration"));
+        let taken = Node::start(config).await.map(drop).expect_err("the folder is taken");
+        assert_eq!(taken.code, ExitCode::InUse);
+        first.stop().await;
+        let other = three(&folder).await[1].replace("/n2\"", "/n1\"");
+        let refused = Member::start(&other).await.map(drop).expect_err("it is the folder of node 1");
+        assert_eq!(refused.code, ExitCode::Identity, "{refused}");
+    });
+}
