@@ -10,13 +10,19 @@ use crate::index::Place;
 use crate::limits::{CARRY_BYTES_MAX, COLD_READ_BYTES};
 use crate::read::{self, Wanted};
 use crate::record::{RECORD_HEAD_BYTES, Record};
+use crate::sector::SECTOR_BYTES;
 use crate::segment::SegmentNumber;
 use crate::writer::Writer;
 
 impl Writer {
-    /// Moves what lives in `victim` into the newest segment, as much as one rotation may move.
-    pub async fn carry(&mut self, victim: SegmentNumber) -> Result<(), StorageError> {
-        let wanted = self.living_in(victim, CARRY_BYTES_MAX.min(self.node.options.segment_bytes as usize / 4));
+    /// What one rotation may move.
+    pub fn carry_bytes_max(&self) -> usize {
+        CARRY_BYTES_MAX.min(self.newest.as_ref().map_or(0, |newest| newest.file_bytes as usize / 4))
+    }
+
+    /// Moves what lives in `victim` into the newest segment, as much as is left.
+    pub async fn carry(&mut self, victim: SegmentNumber, left_bytes: &mut usize) -> Result<(), StorageError> {
+        let wanted = self.living_in(victim, left_bytes);
         let file = self.node.files.get(victim);
         let mut moved = 0;
         for piece in in_batches(&wanted, self.node.queue.batch_bytes) {
@@ -29,8 +35,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Entries of all groups in a segment, in the order of their places, as many as `bytes_max` allows.
-    fn living_in(&self, segment: SegmentNumber, bytes_max: usize) -> Vec<Wanted> {
+    /// Entries of all groups in a segment, in the order of their places, as many as `left_bytes` allows.
+    fn living_in(&self, segment: SegmentNumber, left_bytes: &mut usize) -> Vec<Wanted> {
         let mut found = Vec::new();
         for group in self.node.groups().values() {
             let view = group.view();
@@ -40,10 +46,12 @@ impl Writer {
             }
         }
         found.sort_by_key(|wanted| wanted.place.offset);
-        let mut bytes = 0;
         let fits = found.iter().take_while(|wanted| {
-            bytes += RECORD_HEAD_BYTES + wanted.place.bytes as usize;
-            bytes <= bytes_max
+            // Each batch is rounded up to a block; a few small entries must not count as nothing.
+            let bytes = (RECORD_HEAD_BYTES + wanted.place.bytes as usize).max(SECTOR_BYTES);
+            let left = left_bytes.checked_sub(bytes);
+            *left_bytes = left.unwrap_or(*left_bytes);
+            left.is_some()
         });
         let fits = fits.count();
         found.truncate(fits);

@@ -21,11 +21,9 @@ impl Writer {
     pub async fn rotate(&mut self) -> Result<(), StorageError> {
         let spare = self.node.spares.take().await;
         self.rotate_into(spare).await?;
-        let files = self.sealed.len() as u64 + 1;
-        if files * u64::from(self.node.options.segment_bytes) > self.node.options.wal_bytes_target {
-            self.reclaim().await?;
-        } else {
-            self.node.set_pins(Vec::new());
+        match self.excess() {
+            0 => self.node.set_pins(Vec::new()),
+            segments => self.reclaim(segments).await?,
         }
         Ok(())
     }
@@ -76,19 +74,42 @@ impl Writer {
         self.node.spares.retire(gone);
     }
 
-    /// Frees the emptiest segments, one after the other: asks first for snapshots and purges of what lives in one, and
-    /// moves behind the checkpoint what still lives in one that was asked earlier.
-    async fn reclaim(&mut self) -> Result<(), StorageError> {
+    /// Segments above the target.
+    fn excess(&self) -> usize {
+        let target = self.node.options.wal_bytes_target / u64::from(self.node.options.segment_bytes);
+        (self.sealed.len() + 1).saturating_sub(target as usize)
+    }
+
+    /// A start has nobody to ask yet: what it finds above the target is moved at once, so that a node which starts over
+    /// and over does not pile up segments.
+    pub async fn reclaim_at_start(&mut self) -> Result<(), StorageError> {
+        self.asked = self.sealed.keys().copied().collect();
+        match self.excess() {
+            0 => Ok(()),
+            segments => self.reclaim(segments).await,
+        }
+    }
+
+    /// Frees some of the emptiest segments: asks first for snapshots and purges of what lives in one, and moves behind the
+    /// checkpoint what still lives in one that was asked earlier.
+    async fn reclaim(&mut self, segments: usize) -> Result<(), StorageError> {
         self.asked.retain(|segment| self.live.share(*segment).entries > 0);
-        let victim = self.emptiest(|asked| asked);
-        if let Some(next) = self.emptiest(|asked| !asked) {
+        let mut left_bytes = self.carry_bytes_max();
+        for _ in 0..segments {
+            let Some(victim) = self.emptiest(|asked| asked) else { break };
+            self.carry(victim, &mut left_bytes).await?;
+            if self.live.share(victim).entries > 0 {
+                break;
+            }
+        }
+        let mut asking = Vec::new();
+        for _ in 0..segments {
+            let Some(next) = self.emptiest(|asked| !asked) else { break };
             self.asked.insert(next);
-            self.node.set_pins(pins(&self.node, next));
+            asking.extend(pins(&self.node, next));
         }
-        match victim {
-            Some(victim) => self.carry(victim).await,
-            None => Ok(()),
-        }
+        self.node.set_pins(asking);
+        Ok(())
     }
 
     /// The sealed segment with the fewest live bytes, of those that were asked or of the others.
