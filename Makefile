@@ -11,7 +11,7 @@ DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.1
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt replay shrink view determinism bugs fuzz doc bench
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt determinism bugs fuzz doc bench
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -73,15 +73,11 @@ interop-packages:
 
 ## make sim SEED=7     one seed of the simulation [WORLD=R1] [BUG=name]
 sim:
-	@$(SIM_RUN) run --seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace $(TRACE))
+	@$(SIM_RUN) run --seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace $(TRACE)) $(if $(LOG),--log $(LOG))
 
 ## make hunt SEEDS=1..100   a range of seeds, in parallel
 hunt:
 	@$(SIM_RUN) hunt --seeds $(or $(SEEDS),1..100) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG))
-
-## make replay|shrink|view FILE=f   an artefact of a failure again; smaller; as a page
-replay shrink view:
-	@$(SIM_RUN) $@ $(FILE)
 
 ## make determinism    20 seeds, twice, in fresh processes: the same hashes
 determinism:
