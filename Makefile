@@ -92,7 +92,8 @@ $(FUZZ):
 
 ## make fuzz TARGET=frames [SECONDS=60]   needs the nightly toolchain
 fuzz: $(FUZZ)
-	cd fuzz && $(CARGO) +nightly --version >/dev/null && ../$(FUZZ) fuzz run $(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
+	@$(CARGO) +nightly --version >/dev/null || { echo "fuzzing needs: rustup toolchain install nightly"; exit 1; }
+	RUSTUP_TOOLCHAIN=nightly $(FUZZ) run $(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
 
 ## make bench BENCH="--shape at"   load on three fresh nodes on ports 1809x
 bench: build
