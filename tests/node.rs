@@ -1,4 +1,5 @@
 //! Nodes as real processes: the ready line, a restart, an orderly stop, exit codes.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // real processes, on a real machine
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

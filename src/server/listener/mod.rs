@@ -96,7 +96,11 @@ impl Listener {
     /// Waits for the first bytes and sends the connection where it belongs.
     async fn greet(self: Arc<Self>, mut stream: Stream, peer: SocketAddr) {
         let mut first = BytesMut::with_capacity(detect::BYTES_MAX);
-        match timeout(READ_IDLE, greeting(&mut stream, &mut first)).await {
+        let decided = {
+            let _open = self.traffic.unknown();
+            timeout(READ_IDLE, greeting(&mut stream, &mut first)).await
+        };
+        match decided {
             Ok(Protocol::Seata) => self.seata(stream, peer, first.freeze()).await,
             Ok(Protocol::Http) => self.http(stream, peer, first.freeze()).await,
             Ok(Protocol::Stranger) => {

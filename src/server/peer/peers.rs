@@ -14,7 +14,7 @@ use quorate_world::watch;
 
 use super::hello::{HelloRefusal, HelloV1, Own};
 use super::kind::{Class, Kind};
-use super::peer::{Contact, Peer};
+use super::neighbour::{Contact, Peer};
 use super::serve;
 use super::shake::ShakeError;
 use super::{BoxFuture, CallError, Handler};

@@ -98,7 +98,11 @@ impl Link {
         }
     }
 
-    async fn heartbeat(&self, request: &AppendEntriesRequest<Consensus>, timeout: Duration) -> Result<AppendAnswerV1, CallError> {
+    async fn heartbeat(
+        &self,
+        request: &AppendEntriesRequest<Consensus>,
+        timeout: Duration,
+    ) -> Result<AppendAnswerV1, CallError> {
         let beats = HeartbeatsV1 { beats: vec![HeartbeatV1::of(self.network.group, request)] };
         let mut answers: HeartbeatAnswersV1 = self.call(RaftRpc::Heartbeat, &beats, timeout).await?;
         let answer = answers.answers.pop().flatten();

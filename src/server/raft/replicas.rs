@@ -26,9 +26,9 @@ use crate::reads;
 use crate::replica::Replica;
 use crate::snapshot::Receiving;
 use crate::state_machine::{AnyMachine, Growth, Held, StateMachine};
-use quorate_storage::Storage;
 use crate::transport::{RaftRpc, Transport};
 use crate::types::Raft;
+use quorate_storage::Storage;
 
 /// Why a group could not be opened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -121,12 +121,8 @@ impl Replicas {
         clock: &Arc<GroupClock>,
         growth: &Arc<Growth>,
     ) -> Result<Raft, String> {
-        let network = Network {
-            node: self.node,
-            group,
-            transport: self.transport.clone(),
-            options: self.options.clone(),
-        };
+        let network =
+            Network { node: self.node, group, transport: self.transport.clone(), options: self.options.clone() };
         let log = LogStore::new(self.node, self.storage.group(group));
         let snapshots = self.storage.snapshots(group);
         let state = StateMachine::new((self.node, group), machine, clock.clone(), growth.clone(), snapshots);

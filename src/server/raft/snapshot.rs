@@ -5,9 +5,9 @@
 //!
 //! Not here: the form of the file and its checksums (`quorate-storage`).
 
+use quorate_world::time::Duration;
 use std::io;
 use std::sync::Arc;
-use quorate_world::time::Duration;
 
 use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
@@ -21,8 +21,8 @@ use crate::entry::StoredMembersV1;
 use crate::events;
 use crate::message::{SnapshotAnswerV1, SnapshotChunkV1, VoteV1};
 use crate::state_machine::{Frozen, Growth};
-use quorate_storage::{self as storage, SnapshotError, SnapshotFile, SnapshotReceiver, SnapshotStore};
 use crate::types::{self, Consensus, Raft, SnapshotMeta};
+use quorate_storage::{self as storage, SnapshotError, SnapshotFile, SnapshotReceiver, SnapshotStore};
 
 /// A build that found the disk full is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(10);

@@ -245,8 +245,10 @@ impl Cluster {
         let mut watches: Vec<_> = nodes.iter().map(|node| self.replica(*node).leadership()).collect();
         let agreed = async {
             loop {
-                let told: BTreeSet<Leadership> =
-                    watches.iter_mut().map(|watch| Leadership { leading: false, ..*watch.borrow_and_update() }).collect();
+                let told: BTreeSet<Leadership> = watches
+                    .iter_mut()
+                    .map(|watch| Leadership { leading: false, ..*watch.borrow_and_update() })
+                    .collect();
                 let leader = told.first().and_then(|leadership| leadership.leader);
                 if let (1, Some(leader)) = (told.len(), leader.filter(|leader| nodes.contains(leader)))
                     && self.replica(leader).leadership().borrow().leading

@@ -72,7 +72,8 @@ fn acknowledged_commands_survive_changes_of_leader_under_load() {
         let mut told = Known::default();
         for round in 0..3 {
             let over = Arc::new(AtomicBool::new(false));
-            let replicas: BTreeMap<_, _> = cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
+            let replicas: BTreeMap<_, _> =
+                cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
             let load: Vec<_> =
                 (0..3).map(|account| task::spawn(client(replicas.clone(), account, over.clone()))).collect();
             for _ in 0..15 {
@@ -125,7 +126,8 @@ fn a_deposed_leader_confirms_nothing() {
 #[test]
 fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
     run_test(async {
-        let mut cluster = Cluster::founded("what_an_isolated_leader_was_given_is_unknown_and_at_most_once", &NODES, quick()).await;
+        let mut cluster =
+            Cluster::founded("what_an_isolated_leader_was_given_is_unknown_and_at_most_once", &NODES, quick()).await;
         let old = cluster.leader().await;
         cluster.net.isolate(old, &NODES);
         // Its lease still runs, so it writes this into its log.
@@ -149,7 +151,8 @@ fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
 #[test]
 fn a_leader_without_a_quorum_for_a_while_keeps_the_order() {
     run_test(async {
-        let mut cluster = Cluster::founded("a_leader_without_a_quorum_for_a_while_keeps_the_order", &NODES, quick()).await;
+        let mut cluster =
+            Cluster::founded("a_leader_without_a_quorum_for_a_while_keeps_the_order", &NODES, quick()).await;
         let leader = cluster.leader().await;
         for node in others(leader) {
             cluster.stop(node).await;

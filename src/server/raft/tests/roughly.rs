@@ -88,7 +88,8 @@ fn whatever_happens_nothing_acknowledged_is_lost() {
         let mut blows = Vec::new();
         for _ in 0..8 {
             let over = Arc::new(AtomicBool::new(false));
-            let replicas: BTreeMap<_, _> = cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
+            let replicas: BTreeMap<_, _> =
+                cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
             let load: Vec<_> =
                 (0..3).map(|account| task::spawn(client(replicas.clone(), account, over.clone()))).collect();
             work(&cluster, &NODES).await;
