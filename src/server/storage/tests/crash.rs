@@ -335,7 +335,7 @@ fn run_all(seeds: u64, campaign: &Campaign) -> (BTreeSet<u64>, Tally) {
         sum.io_stops += tally.io_stops;
         sum.segments_most = sum.segments_most.max(tally.segments_most);
     }
-    println!("seeds={seeds} bad={} {sum:?}", bad.len());
+    eprintln!("seeds={seeds} bad={} {sum:?}", bad.len());
     (bad, sum)
 }
 

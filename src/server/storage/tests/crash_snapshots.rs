@@ -101,10 +101,10 @@ async fn live(told: Shared, prepared: Prepared) -> i32 {
         Ok(opened) => opened,
         Err(error) => return error.exit_code(),
     };
-    if recovered.is_none() {
-        if let Err(error) = storage.found(IDENTITY).await {
-            return error.exit_code();
-        }
+    if recovered.is_none()
+        && let Err(error) = storage.found(IDENTITY).await
+    {
+        return error.exit_code();
     }
     let (log, snapshots) = (storage.group(GROUP), storage.snapshots(GROUP));
     check(&log, &snapshots, &told).await;
@@ -178,7 +178,7 @@ fn run_all(seeds: u64, faults: DiskFaults) {
         (starts, installed) = (starts + started, installed + done);
         bad.extend(wrong.into_iter().map(|what| format!("seed {seed}: {what}")));
     }
-    println!("seeds={seeds} starts={starts} installed={installed} bad={}", bad.len());
+    eprintln!("seeds={seeds} starts={starts} installed={installed} bad={}", bad.len());
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(starts > 30 && installed > 20, "starts {starts}, installed {installed}");
 }
