@@ -7,7 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts the log. Refused: a filter that cannot be read.
 pub fn start(config: &Config) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&config.log).map_err(|error| format!("log = `{}`: {error}", config.log))?;
+    // openraft tells every step at info; whoever wants that names it (`log = "info,openraft=info"`).
+    let asked = format!("openraft=warn,{}", config.log);
+    let filter = EnvFilter::try_new(asked).map_err(|error| format!("log = `{}`: {error}", config.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => builder.with_ansi(false).init(),

@@ -60,6 +60,7 @@ fn names_stay_at_home() {
     ] {
         assert_eq!(bites(homes, "src/server/coordinator/x.rs", good), [0; 0], "{good}");
     }
+    assert_eq!(bites(homes, "src/server/storage/tests/crash.rs", "#![cfg(madsim)]\n#[cfg(madsim)] fn f() {}"), [2]);
     assert_eq!(bites(homes, "src/world/real/x.rs", "use tokio::net; #[cfg(madsim)] use std::fs;"), [0; 0]);
     assert_eq!(bites(homes, "src/core/codec/mod.rs", "use bincode::config;"), [0; 0]);
 }

@@ -239,13 +239,24 @@ pub fn homes(source: &Source) -> Vec<Finding> {
     }
     // The cfg is no path.
     if !is_in(&source.path, "src/world") {
+        let whole_test = |at: usize| is_test(&source.path) && source.code[..at].lines().last().is_some_and(is_of_file);
         let cfgs = words(&source.code).filter(|(at, word)| *word == "madsim" && source.code[..*at].ends_with('('));
-        findings.extend(
-            cfgs.map(|(at, _)| Finding::new(source, line_of(&source.code, at), "cfg(madsim) is for src/world only")),
-        );
+        findings.extend(cfgs.filter(|(at, _)| !whole_test(*at)).map(|(at, _)| {
+            let what = "cfg(madsim) is for src/world, and for whole files of integration tests";
+            Finding::new(source, line_of(&source.code, at), what)
+        }));
     }
     findings.dedup();
     findings
+}
+
+fn is_test(path: &str) -> bool {
+    path.starts_with("tests/") || path.contains("/tests/")
+}
+
+/// `#![cfg(madsim)]`, `#![cfg(not(madsim))]`: the file exists in one of the worlds.
+fn is_of_file(line: &str) -> bool {
+    line.starts_with("#![cfg(")
 }
 
 fn is_in(path: &str, folder: &str) -> bool {

@@ -86,7 +86,7 @@ fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
 
 fn is_test_file(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.ends_with("tests.rs") || path.starts_with("tests/") || path.contains("/tests/")
+    name.ends_with("tests.rs") || path.starts_with("tests/") || path.contains("/tests/") || path.contains("/examples/")
 }
 
 fn blank(code: &str) -> String {

@@ -1,4 +1,4 @@
-//! D, raft: one leader per term, one entry per place in a log, what was answered stays, equal entries make equal states.
+//! D, raft: one vote and one leader per term, one entry per place in a log, what was answered stays, equal entries make equal states.
 //! Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorithm, figure 3; openraft's invariants.
 //!
 //! Leader completeness shows as log matching: a leader without an answered entry writes another one in its place.
@@ -15,6 +15,7 @@ pub struct Logs {
     entries: BTreeMap<(GroupId, LogIndex), (Term, u64)>,
     outcomes: BTreeMap<(GroupId, LogIndex), u64>,
     snapshots: BTreeMap<(GroupId, Option<LogId>), u128>,
+    votes: BTreeMap<(GroupId, Term, NodeId), NodeId>,
     leaders: BTreeMap<(GroupId, Term), NodeId>,
     answered: BTreeMap<(GroupId, LogIndex), Term>,
 }
@@ -64,6 +65,11 @@ impl Oracle for Logs {
                 let first = *self.leaders.entry((*group, *term)).or_insert(*node);
                 let text = format!("it leads in term {term}, and so does node {first}");
                 (node, group, if first == *node { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Voted { node, group, term, candidate } => {
+                let first = *self.votes.entry((*group, *term, *node)).or_insert(*candidate);
+                let text = format!("in term {term} it votes for node {candidate}, after it has for node {first}");
+                (node, group, if first == *candidate { Ok(()) } else { Err(Finding::new(text)) })
             }
             Seen::Stopped { node, group, state_hash } => {
                 let applied = ghost.applied.get(&(*node, *group)).copied().unwrap_or_default();

@@ -11,7 +11,7 @@ use quorate_core::model::{BranchId, Fence, GroupId, Slot, TransactionId};
 use quorate_core::txn::command::ReleaseLocksV1;
 use quorate_core::txn::{Conflict, ReleaseScope};
 use quorate_world::select::select2;
-use quorate_world::time::{Duration, sleep};
+use quorate_world::time::{Duration, Instant, sleep_until};
 
 use super::context::{Coordinator, Leader};
 use super::events;
@@ -36,15 +36,18 @@ type Holds = BTreeMap<(TransactionId, Slot), Vec<(BranchId, Fence)>>;
 impl Coordinator {
     /// Runs as long as the tenure: suspects as they come, everything old once a minute.
     pub(super) async fn audit(self: Arc<Self>, tenure: Arc<Tenure>) {
+        let mut next_round = Instant::now() + ROUND;
         loop {
-            _ = select2(tenure.suspected(), sleep(ROUND)).await;
+            _ = select2(tenure.suspected(), sleep_until(next_round)).await;
             if tenure.is_over() {
                 return;
             }
-            let suspects = tenure.take_suspects();
-            let holds = match suspects.is_empty() {
-                true => old_holds(&tenure),
-                false => holds_of(&tenure, &suspects),
+            let holds = match Instant::now() >= next_round {
+                true => {
+                    next_round = Instant::now() + ROUND;
+                    old_holds(&tenure)
+                }
+                false => holds_of(&tenure, &tenure.take_suspects()),
             };
             for ((transaction, slot), holds) in holds {
                 self.audit_transaction(&tenure, transaction, slot, holds).await;
@@ -53,9 +56,9 @@ impl Coordinator {
     }
 
     /// A lock stands in somebody's way.
-    pub(super) fn suspect(&self, tenure: &Tenure, conflict: &Conflict) {
+    pub(super) fn suspect(&self, tenure: &Tenure, slot: Slot, conflict: &Conflict) {
         if conflict.held_ms >= SUSPECT_AFTER_MS {
-            tenure.suspect(conflict.holder);
+            tenure.suspect(conflict.holder, slot);
         }
     }
 
@@ -123,14 +126,12 @@ fn old_holds(tenure: &Tenure) -> Holds {
     holds
 }
 
-fn holds_of(tenure: &Tenure, suspects: &[TransactionId]) -> Holds {
+fn holds_of(tenure: &Tenure, suspects: &[(TransactionId, Slot)]) -> Holds {
     let mut holds = Holds::new();
     tenure.replica.read(|state| {
-        for (slot, _) in state.slots() {
-            for suspect in suspects {
-                for hold in state.holds_of(slot, *suspect) {
-                    holds.entry((hold.transaction, slot)).or_default().push((hold.branch, hold.fence));
-                }
+        for (transaction, slot) in suspects {
+            for hold in state.holds_of(*slot, *transaction) {
+                holds.entry((*transaction, *slot)).or_default().push((hold.branch, hold.fence));
             }
         }
     });

@@ -62,10 +62,13 @@ struct Held {
     resources: BTreeMap<Arc<str>, Arc<str>>,
 }
 
+/// Resource, application, and the client's end.
+type RemoteEnd = (Arc<str>, Arc<str>, (IpAddr, u16));
+
 struct Remote {
     start: u64,
     version: u64,
-    ends: Vec<(Arc<str>, Arc<str>, (IpAddr, u16))>,
+    ends: Vec<RemoteEnd>,
 }
 
 impl Channels {

@@ -162,9 +162,8 @@ impl Coordinator {
             GlobalStatus::AsyncCommitting => patience.min(RELEASE_PATIENCE),
             _ => patience,
         };
-        if timeout(patience, done).await.is_err() && decided == GlobalStatus::AsyncCommitting {
-            self.counters.commits_answered_early.one();
-        }
+        // Answered late or dropped unheard: the state says how it stands.
+        _ = timeout(patience, done).await;
         let standing = tenure.replica.read(|transactions| transactions.standing(transaction));
         match standing {
             Some(standing) if !tenure.is_over() => Ok(standing),

@@ -79,13 +79,13 @@ impl Coordinator {
             // A stale no is safe, and costs no entry (rule 5).
             Some(Some(conflict)) => {
                 self.counters.lock_conflicts_early.one();
-                return Ok(Locks::Refused(self.refused(tenure, conflict)));
+                return Ok(Locks::Refused(self.refused(tenure, slot, conflict)));
             }
             Some(None) => {}
         }
         match tenure.propose(Command::AcquireLocks(locks.clone())).await? {
             Outcome::Acquired => Ok(Locks::Acquired),
-            Outcome::Refused(Refusal::Conflict(conflict)) => Ok(Locks::Refused(self.refused(tenure, conflict))),
+            Outcome::Refused(Refusal::Conflict(conflict)) => Ok(Locks::Refused(self.refused(tenure, slot, conflict))),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
             Outcome::Refused(refusal) => Ok(Locks::Unable(refusal.to_string())),
             outcome => unreachable_outcome("AcquireLocks", &outcome),
@@ -93,8 +93,8 @@ impl Coordinator {
     }
 
     /// Completes a conflict with what this node knows of its holder.
-    pub(super) fn refused(&self, tenure: &Tenure, conflict: Conflict) -> RefusedV1 {
-        self.suspect(tenure, &conflict);
+    pub(super) fn refused(&self, tenure: &Tenure, slot: Slot, conflict: Conflict) -> RefusedV1 {
+        self.suspect(tenure, slot, &conflict);
         let rolling_back = tenure.is_rolling_back(conflict.holder) || self.seems_rolling_back(conflict.holder);
         RefusedV1 { conflict, rolling_back }
     }

@@ -57,7 +57,11 @@ impl Coordinator {
                 Look::Go(fence, home_here) => (fence, home_here),
                 Look::Conflict(conflict) => {
                     self.counters.lock_conflicts_early.one();
-                    return Ok(self.conflict(tenure, ask, &self.refused(tenure, conflict)));
+                    return Ok(self.conflict(
+                        tenure,
+                        ask,
+                        &self.refused(tenure, hash::lock_slot(&ask.resource), conflict),
+                    ));
                 }
                 // A no must be true, so the leader makes sure that it leads; what it says then is said by the log.
                 Look::Refuse(_) => {
@@ -95,7 +99,7 @@ impl Coordinator {
             Half::Registered => self.acknowledge(tenure, ask, branch).map(Some),
             Half::Conflict(conflict) => {
                 tenure.forget(branch);
-                Ok(Some(self.conflict(tenure, ask, &self.refused(tenure, conflict))))
+                Ok(Some(self.conflict(tenure, ask, &self.refused(tenure, hash::lock_slot(&ask.resource), conflict))))
             }
             Half::Again => {
                 tenure.forget(branch);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quorate_core::model::{BranchId, GroupId, Term, TransactionId, limits};
+use quorate_core::model::{BranchId, GroupId, Slot, Term, TransactionId, limits};
 use quorate_core::txn::command::LeadV1;
 use quorate_core::txn::{Command, IdBlock, Outcome, Refusal, Transactions};
 use quorate_raft::{ProposeError, Replica};
@@ -64,7 +64,7 @@ struct Memory {
     deciding: BTreeSet<TransactionId>,
     refused: Recent,
     rolling_back: Recent,
-    suspects: BTreeSet<TransactionId>,
+    suspects: BTreeSet<(TransactionId, Slot)>,
     suspected: Recent,
     drives: BTreeMap<TransactionId, JoinHandle<()>>,
     over: bool,
@@ -272,15 +272,15 @@ impl Tenure {
         locked(&self.memory).rolling_back.has(transaction, ROLLING_BACK)
     }
 
-    /// A lock of this transaction stands in somebody's way.
-    pub fn suspect(&self, transaction: TransactionId) {
+    /// A lock of this transaction, in this lock slot, stands in somebody's way.
+    pub fn suspect(&self, transaction: TransactionId, slot: Slot) {
         let mut memory = locked(&self.memory);
         // At most once a second per transaction (rule 14).
         if memory.suspected.has(transaction, SUSPECTED) {
             return;
         }
         memory.suspected.note(transaction, SUSPECTED, REFUSALS_MAX);
-        memory.suspects.insert(transaction);
+        memory.suspects.insert((transaction, slot));
         drop(memory);
         self.suspicion.notify_one();
     }
@@ -291,7 +291,7 @@ impl Tenure {
     }
 
     /// All suspects since the last time.
-    pub fn take_suspects(&self) -> Vec<TransactionId> {
+    pub fn take_suspects(&self) -> Vec<(TransactionId, Slot)> {
         std::mem::take(&mut locked(&self.memory).suspects).into_iter().collect()
     }
 

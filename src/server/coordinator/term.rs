@@ -42,7 +42,7 @@ impl Coordinator {
     async fn follow(self: Arc<Self>, group: GroupId, replica: Arc<Replica<Transactions>>) {
         let mut leadership = replica.leadership();
         loop {
-            let now = leadership.borrow_and_update().clone();
+            let now = *leadership.borrow_and_update();
             if self.led.replica(group).is_none() {
                 break;
             }
@@ -81,7 +81,7 @@ impl Coordinator {
                 | Err(ProposeError::Stopped)
                 | Err(ProposeError::Unknown) => {
                     sleep(PAUSE).await;
-                    let now = replica.leadership().borrow().clone();
+                    let now = *replica.leadership().borrow();
                     if !now.leading || now.term != term {
                         return;
                     }

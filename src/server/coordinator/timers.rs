@@ -20,6 +20,8 @@ const TIMEOUTS_IN_FLIGHT_MAX: usize = 256;
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A reading of the clock that is refused as too early is repeated after so much at least.
 const TOO_EARLY: Duration = Duration::from_millis(2);
+/// What cannot be proposed now is tried again after so much.
+const NO_QUORUM: Duration = Duration::from_millis(100);
 
 impl Coordinator {
     /// Runs as long as the tenure.
@@ -35,14 +37,16 @@ impl Coordinator {
             tenure.sleeps_until(u64::MAX);
             let (due, awaits_clock) = tenure.replica.read(|state| (state.next_due(), state.awaits_clock()));
             let Ok(now_ms) = tenure.clock_ms() else {
-                // Leading without a quorum: time does not pass.
-                _ = select3(tenure.ended(), tenure.deadlines.notified(), sleep(Duration::from_millis(100))).await;
+                // Raft knows already that this node leads no more.
+                _ = select3(tenure.ended(), tenure.deadlines.notified(), sleep(NO_QUORUM)).await;
                 continue;
             };
             match due {
                 Some((due_ms, _)) if due_ms <= now_ms => {
-                    if self.time_out_all(&tenure, now_ms).await.is_err() {
-                        sleep(TOO_EARLY).await;
+                    match self.time_out_all(&tenure, now_ms).await {
+                        Ok(false) => {}
+                        Ok(true) => sleep(TOO_EARLY).await,
+                        Err(Lost) => sleep(NO_QUORUM).await,
                     }
                     stamped = Instant::now();
                 }
@@ -62,8 +66,8 @@ impl Coordinator {
         }
     }
 
-    /// Proposes the time-outs of all that is due, side by side.
-    async fn time_out_all(self: &Arc<Self>, tenure: &Arc<Tenure>, now_ms: u64) -> Result<(), Lost> {
+    /// Proposes the time-outs of all that is due, side by side. True: one of them was too early.
+    async fn time_out_all(self: &Arc<Self>, tenure: &Arc<Tenure>, now_ms: u64) -> Result<bool, Lost> {
         let due: Vec<TransactionId> =
             tenure.replica.read(|state| state.due_until(now_ms).take(TIMEOUTS_IN_FLIGHT_MAX).collect());
         let mut tries = Vec::with_capacity(due.len());
@@ -71,13 +75,11 @@ impl Coordinator {
             let (coordinator, tenure) = (self.clone(), tenure.clone());
             tries.push(quorate_world::task::spawn(async move { coordinator.time_out(&tenure, transaction).await }));
         }
-        let mut early = Ok(());
+        let mut outcomes = Vec::with_capacity(tries.len());
         for outcome in tries {
-            match outcome.await {
-                Ok(Ok(None)) => {}
-                Ok(Ok(Some(_)) | Err(Lost)) | Err(_) => early = Err(Lost),
-            }
+            outcomes.push(outcome.await.unwrap_or(Err(Lost)));
         }
-        early
+        let early: Result<Vec<Option<u64>>, Lost> = outcomes.into_iter().collect();
+        early.map(|early| early.iter().any(Option::is_some))
     }
 }

@@ -7,6 +7,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 /// Since the process started.
 #[derive(Debug, Default)]
 pub struct Traffic {
+    open_unknown: AtomicU64,
+    accepted: AtomicU64,
     open_seata: AtomicU64,
     open_http: AtomicU64,
     accepted_seata: AtomicU64,
@@ -34,6 +36,11 @@ fn open<'a>(now: &'a AtomicU64, ever: &AtomicU64) -> Open<'a> {
 }
 
 impl Traffic {
+    /// A connection begins, and it is not yet known what it speaks.
+    pub fn unknown(&self) -> Open<'_> {
+        open(&self.open_unknown, &self.accepted)
+    }
+
     /// A Seata connection begins.
     pub fn seata(&self) -> Open<'_> {
         open(&self.open_seata, &self.accepted_seata)
@@ -67,9 +74,9 @@ impl Traffic {
         self.foreign_frames.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Connections open now, of both kinds.
+    /// Connections open now, of all kinds.
     pub fn open(&self) -> u64 {
-        self.open_seata.load(Ordering::Relaxed) + self.open_http.load(Ordering::Relaxed)
+        [&self.open_unknown, &self.open_seata, &self.open_http].iter().map(|open| open.load(Ordering::Relaxed)).sum()
     }
 
     /// Its part of the metrics page.
@@ -77,7 +84,8 @@ impl Traffic {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         page.gauge("quorate_connections_open", "Connections of clients, by protocol")
             .sample(&[("kind", "seata")], read(&self.open_seata))
-            .sample(&[("kind", "http")], read(&self.open_http));
+            .sample(&[("kind", "http")], read(&self.open_http))
+            .sample(&[("kind", "unknown")], read(&self.open_unknown));
         page.counter("quorate_connections_accepted_total", "Connections of clients, by protocol")
             .sample(&[("kind", "seata")], read(&self.accepted_seata))
             .sample(&[("kind", "http")], read(&self.accepted_http));

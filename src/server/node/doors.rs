@@ -86,8 +86,8 @@ fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
     let counts: Vec<(&'static str, u64)> = coordinator.counts().named().collect();
     metrics::of_counts(&counts, page);
     let (channels, resource_managers) = coordinator.channel_count();
-    page.gauge("quorate_channels_open", "Connections of clients").value(channels as u64);
-    page.gauge("quorate_channels_rm_open", "Connections of resource managers").value(resource_managers as u64);
+    page.gauge("quorate_channels_open", "Registered clients").value(channels as u64);
+    page.gauge("quorate_channels_rm_open", "Registered resource managers").value(resource_managers as u64);
 }
 
 fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Result<(), String>> {

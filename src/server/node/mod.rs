@@ -3,11 +3,12 @@
 //! A start goes one way: open the disk, bind the ports, speak to the others; belong to a cluster (`founding`, whose value is
 //! `plan`); take the seat in the meta group (`seat`) and follow its picture; open the data groups that it gives this node
 //! (`groups`). From then on tasks keep things as they should be: `attendance` (who is there), `balance` (who leads),
-//! `readiness` (would a Begin be served). `desk` is where other nodes' requests arrive, `message` what they say about the
+//! `readiness` (would a Begin be served), `alarm` (who is unwell). `desk` is where other nodes' requests arrive, `message` what they say about the
 //! cluster, `stop` the way out.
 //!
 //! Not here: what is decided. Placement, balance, health and who may speak are decided in `core::cluster`.
 
+mod alarm;
 mod attendance;
 mod balance;
 mod desk;
@@ -223,6 +224,7 @@ impl Node {
             task::spawn(attendance::record(seat.clone(), self.peers.clone(), election_timeout)),
             task::spawn(balance::keep(groups.clone(), node, self.picture.subscribe(), election_timeout)),
             task::spawn(readiness.watch(self.ready.clone())),
+            task::spawn(alarm::watch(self.parts.clone(), election_timeout)),
         ];
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);
         self.coordinator.start();

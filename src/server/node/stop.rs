@@ -12,8 +12,8 @@ use quorate_world::time::{self, Duration, Instant};
 use super::balance::caught_up;
 use super::{Node, Parts};
 
-/// For all leaders to be away.
-const HANDOVER_MAX: Duration = Duration::from_secs(3);
+/// For all leaders to be away: a handover takes a few milliseconds, or it has failed.
+const HANDOVER_MAX: Duration = Duration::from_secs(1);
 /// For the rest; with the handover well below the 10 s that are promised.
 const CLOSING_MAX: Duration = Duration::from_secs(5);
 

@@ -94,8 +94,15 @@ fn alone(folder: &str) -> String {
 
 /// The configurations of three founders.
 async fn three(folder: &str) -> Vec<String> {
-    let peers = [free_port().await, free_port().await, free_port().await];
-    let list: Vec<String> = (1..).zip(peers).map(|(node, at)| format!("{node}={at}")).collect();
+    founders(3, folder).await
+}
+
+async fn founders(count: usize, folder: &str) -> Vec<String> {
+    let mut peers = Vec::new();
+    for _ in 0..count {
+        peers.push(free_port().await);
+    }
+    let list: Vec<String> = (1..).zip(&peers).map(|(node, at)| format!("{node}={at}")).collect();
     let list = list.join(",");
     let one = |(node, at): (u32, SocketAddr)| {
         let head = format!("{}peer_listen = \"{at}\"\npeers = \"{list}\"\nnode_id = {node}\n", ports());
@@ -162,6 +169,24 @@ fn three_found_together_share_the_leaders_and_get_them_back() {
         members.push(third);
         until("leaders are home again", || members.iter().map(Member::leads).eq([3, 3, 2])).await;
         assert_eq!(members[2].identity().2, 2);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn the_sixth_node_follows_the_meta_group_without_a_vote() {
+    run_test(async {
+        let folder = folder();
+        let tomls: Vec<String> =
+            founders(6, &folder).await.into_iter().map(|toml| format!("{toml}groups = 2\n")).collect();
+        let members = start_all(&tomls).await;
+        assert!(members.iter().all(|member| member.picture().borrow().nodes().count() == 6));
+        let parts = members[5].node.parts.get().expect("it is ready");
+        let seen = parts.seat.replica().health().members;
+        assert_eq!(seen.voters, (1..=5).map(NodeId).collect());
+        assert_eq!(seen.learners, [NodeId(6)].into());
         for member in members {
             member.stop().await;
         }

@@ -124,7 +124,7 @@ impl Decoder {
     }
 
     /// The next whole frame, None if more bytes are needed. After an error nothing more may be asked.
-    pub fn next(&mut self) -> Result<Option<Frame>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let (head, bytes, sum) = match self.head {
             Some(known) => known,
             None if self.buffer.len() < HEAD_BYTES => return Ok(None),
@@ -197,7 +197,7 @@ mod tests {
     fn decode(bytes: &[u8]) -> Result<Option<Frame>, FrameError> {
         let mut decoder = Decoder::new(BODY_BYTES_MAX);
         decoder.buffer.extend_from_slice(bytes);
-        decoder.next()
+        decoder.next_frame()
     }
 
     #[test]
@@ -255,7 +255,7 @@ mod tests {
                 }
                 let length = cuts[turn % cuts.len()].min(stream.len());
                 decoder.buffer.extend_from_slice(&stream.split_to(length));
-                while let Some(frame) = decoder.next().expect("our own frames") {
+                while let Some(frame) = decoder.next_frame().expect("our own frames") {
                     got.push(frame);
                 }
             }

@@ -18,8 +18,8 @@ use quorate_world::time::{self, Duration};
 use super::CallError;
 use super::frame::{BODY_BYTES_MAX, Decoder, Frame, Head, Role};
 use super::kind::{Class, Kind};
+use super::neighbour::Peer;
 use super::outgoing::{NotTaken, Outgoing};
-use super::peer::Peer;
 use super::peers::Shared;
 use super::pending::{Pending, Wait};
 use super::refused::ErrorV1;
@@ -215,7 +215,7 @@ impl Link {
     ) -> &'static str {
         loop {
             loop {
-                match decoder.next() {
+                match decoder.next_frame() {
                     Ok(Some(frame)) => self.take(frame),
                     Ok(None) => break,
                     Err(error) => {

@@ -3,7 +3,7 @@
 //! For every ordered pair of nodes up to three connections, one for each [`Class`], opened by the one who asks; the
 //! answers come back on the same. So a snapshot holds up no heartbeat, and a flood of requests no append. Read in this
 //! order: `kind`, `frame` (bytes), `hello` and `shake` (who may speak), `outgoing` (what waits to be written), `pending` (who
-//! waits for an answer), `link` (a connection we open), `serve` (one we accept), `peer` (one other node), `peers` (what can
+//! waits for an answer), `link` (a connection we open), `serve` (one we accept), `neighbour` (one other node), `peers` (what can
 //! be asked).
 //!
 //! Every question has a deadline at the asker. What waits for a node is bounded in bytes, and at the bound the asker
@@ -22,8 +22,8 @@ pub mod frame;
 pub mod hello;
 pub mod kind;
 mod link;
+mod neighbour;
 mod outgoing;
-mod peer;
 mod peers;
 mod pending;
 mod refused;
@@ -34,7 +34,7 @@ mod tests;
 
 pub use hello::{HelloRefusal, HelloV1, Own};
 pub use kind::{Class, Kind};
-pub use peer::Contact;
+pub use neighbour::Contact;
 pub use peers::{Counters, PeerOptions, Peers};
 
 /// A future that may be sent to another thread.

@@ -152,7 +152,7 @@ mod tests {
             let mut decoder = Decoder::new(64);
             decoder.buffer.extend_from_slice(&written);
             for request in 1..=50 {
-                let frame = decoder.next().expect("whole").expect("there");
+                let frame = decoder.next_frame().expect("whole").expect("there");
                 assert_eq!(frame.head, head(request));
             }
             assert_eq!(queue.bytes(), 0);

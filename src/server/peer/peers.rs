@@ -9,12 +9,12 @@ use quorate_core::cluster::{ClusterId, Routing, StartEpoch};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Listener;
 use quorate_world::task::{self, JoinHandle};
-use quorate_world::time::{self, Duration};
+use quorate_world::time::{self, Duration, Instant};
 use quorate_world::watch;
 
 use super::hello::{HelloRefusal, HelloV1, Own};
 use super::kind::{Class, Kind};
-use super::peer::{Contact, Peer};
+use super::neighbour::{Contact, Peer};
 use super::serve;
 use super::shake::ShakeError;
 use super::{BoxFuture, CallError, Handler};
@@ -133,10 +133,7 @@ impl Peers {
         body: Bytes,
         limit: Duration,
     ) -> impl Future<Output = Result<Bytes, CallError>> + Send + 'static + use<> {
-        let asked = match self.shared.peer(to) {
-            Some(peer) => peer.link(kind.class()).ask(kind, group, &body),
-            None => Err(CallError::Unreachable),
-        };
+        let asked = self.shared.reachable(to).and_then(|peer| peer.link(kind.class()).ask(kind, group, &body));
         let shared = self.shared.clone();
         async move {
             let answer = match asked {
@@ -154,8 +151,7 @@ impl Peers {
 
     /// Tells a node something that needs no answer. It may be lost.
     pub fn cast(&self, to: NodeId, kind: Kind, group: GroupId, body: Bytes) -> Result<(), CallError> {
-        let peer = self.shared.peer(to).ok_or(CallError::Unreachable)?;
-        peer.link(kind.class()).tell(kind, group, &body)
+        self.shared.reachable(to)?.link(kind.class()).tell(kind, group, &body)
     }
 
     /// Every other node that is known here, and when it was last heard.
@@ -237,6 +233,11 @@ impl Shared {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
 
+    /// A node that is not silent. A silent one is dialled in the background, and nobody waits for that.
+    fn reachable(&self, node: NodeId) -> Result<Arc<Peer>, CallError> {
+        self.peer(node).filter(|peer| !peer.is_silent()).ok_or(CallError::Unreachable)
+    }
+
     fn peers(&self) -> Vec<Arc<Peer>> {
         self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
@@ -290,11 +291,15 @@ impl Shared {
 /// Asks quiet nodes for a sign of life and cuts off those that give none.
 async fn watch_contacts(shared: Arc<Shared>) {
     let options = shared.options;
+    let every = options.election_timeout / 4;
     loop {
-        time::sleep(options.election_timeout / 4).await;
+        let began = Instant::now();
+        time::sleep(every).await;
+        // If it was this node that stood still, what the others said in the meantime has not been read yet.
+        let stood_still = began.elapsed() > options.election_timeout;
         for peer in shared.peers() {
             let quiet = peer.quiet_for();
-            if quiet > options.silence() {
+            if quiet > options.silence() && !stood_still {
                 peer.fall_silent();
             } else if quiet > options.election_timeout / 2 {
                 peer.link(Class::Request).ping();

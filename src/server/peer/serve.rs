@@ -16,8 +16,8 @@ use quorate_world::time::{self, Duration};
 use super::frame::{BODY_BYTES_MAX, Decoder, Frame, Head, Role};
 use super::hello::HELLO_BYTES_MAX;
 use super::kind::{Class, Kind};
+use super::neighbour::Peer;
 use super::outgoing::Outgoing;
-use super::peer::Peer;
 use super::peers::Shared;
 use super::refused::ErrorV1;
 use super::shake::{self, ShakeError};
@@ -109,7 +109,7 @@ impl Conversation {
     async fn read_requests(&self, read: &mut ReadHalf, mut decoder: Decoder, peer: &Peer) -> &'static str {
         loop {
             loop {
-                match decoder.next() {
+                match decoder.next_frame() {
                     Ok(Some(frame)) => self.take(frame),
                     Ok(None) => break,
                     Err(error) => {

@@ -89,7 +89,7 @@ async fn send(stream: &mut (impl AsyncWrite + Unpin), role: Role, body: &[u8]) -
 
 async fn first_frame(stream: &mut (impl AsyncRead + Unpin), decoder: &mut Decoder) -> Result<Frame, ShakeError> {
     loop {
-        if let Some(frame) = decoder.next()? {
+        if let Some(frame) = decoder.next_frame()? {
             return if frame.head.kind == Kind::Hello.number() { Ok(frame) } else { Err(ShakeError::NoHello) };
         }
         if stream.read_buf(&mut decoder.buffer).await? == 0 {

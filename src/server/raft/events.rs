@@ -66,6 +66,22 @@ pub struct Stopped {
     pub state_hash: u64,
 }
 
+/// A replica's vote is durable: whom it supports in a term, and whether that one leads. One node per group, replica and
+/// term, across all restarts; and at most one leader per group and term.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoteSaved {
+    /// Who votes.
+    pub node: NodeId,
+    /// In which group.
+    pub group: GroupId,
+    /// In which term.
+    pub term: Term,
+    /// For whom.
+    pub candidate: NodeId,
+    /// A quorum is known to have voted alike.
+    pub leads: bool,
+}
+
 /// A node has begun to lead. At most one per group and term.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LeaderElected {

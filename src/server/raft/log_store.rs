@@ -14,10 +14,12 @@ use futures_util::stream;
 use openraft::entry::RaftEntry;
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use quorate_core::model::{self, LogIndex};
+use quorate_core::model::{self, LogIndex, NodeId, Term};
 use quorate_storage::{GroupLog, LogRecord};
-use quorate_world::{bug, task};
+use quorate_world::select::select2;
+use quorate_world::{bug, tap};
 
+use crate::events;
 use crate::message;
 use crate::types::{self, Consensus, Entry, LogId, Vote};
 
@@ -27,12 +29,13 @@ const READ_BYTES_MAX: usize = 1 << 20;
 /// A group's log, as openraft wants it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
+    node: NodeId,
     log: GroupLog,
 }
 
 impl LogStore {
-    pub fn new(log: GroupLog) -> LogStore {
-        LogStore { log }
+    pub fn new(node: NodeId, log: GroupLog) -> LogStore {
+        LogStore { node, log }
     }
 
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {
@@ -139,11 +142,18 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         if bug!("vote_not_awaited") {
-            let (log, vote) = (self.log.clone(), types::our_vote(vote));
-            task::spawn(async move { log.save_vote(vote).await });
+            // It is on its way to the disk, and nobody waits.
+            select2(self.log.save_vote(types::our_vote(vote)), async {}).await;
             return Ok(());
         }
         self.log.save_vote(types::our_vote(vote)).await;
+        tap!(events::VoteSaved {
+            node: self.node,
+            group: self.log.group(),
+            term: Term(vote.leader_id.term),
+            candidate: NodeId(vote.leader_id.voted_for),
+            leads: vote.committed,
+        });
         Ok(())
     }
 
@@ -155,7 +165,10 @@ impl RaftLogStorage<Consensus> for LogStore {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        Ok(self.log.state().committed.map(types::log_id))
+        let state = self.log.state();
+        // What a crash took from the end of the log is not replayed.
+        let committed = state.committed.zip(state.last.or(state.purged)).map(|(committed, last)| committed.min(last));
+        Ok(committed.map(types::log_id))
     }
 
     async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Consensus>) -> Result<(), io::Error>
@@ -192,7 +205,6 @@ impl RaftLogStorage<Consensus> for LogStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::model::Term;
 
     fn at(term: u64, index: u64) -> model::LogId {
         model::LogId { term: Term(term), index: LogIndex(index) }

@@ -183,7 +183,8 @@ pub(crate) fn entry_from(log_id: LogId, body: Bytes) -> Result<Entry, io::Error>
 
 impl AppendV1 {
     pub fn of(request: &AppendEntriesRequest<Consensus>) -> AppendV1 {
-        let entry = |entry: &Entry| EntryV1 { log_id: types::our_log_id(&entry.log_id), body: entry_bytes(&entry.payload) };
+        let entry =
+            |entry: &Entry| EntryV1 { log_id: types::our_log_id(&entry.log_id), body: entry_bytes(&entry.payload) };
         AppendV1 {
             vote: VoteV1::of(&request.vote),
             previous: ours(&request.prev_log_id),
@@ -254,11 +255,7 @@ impl AskVoteV1 {
     }
 
     pub fn theirs(self) -> VoteRequest<Consensus> {
-        VoteRequest {
-            vote: self.vote.theirs(),
-            last_log_id: theirs(self.last),
-            leadership_transfer: self.transfer,
-        }
+        VoteRequest { vote: self.vote.theirs(), last_log_id: theirs(self.last), leadership_transfer: self.transfer }
     }
 }
 

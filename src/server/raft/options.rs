@@ -137,7 +137,10 @@ mod tests {
         for (heartbeat_ms, election_timeout_ms) in [(150, 500), (150, 450), (100, 300), (20, 60), (1, 3)] {
             let options = RaftOptions { heartbeat_ms, election_timeout_ms, ..RaftOptions::default() };
             let tick_ms = (heartbeat_ms * 13 / 64).max(1);
-            assert!(heartbeat_ms + options.heartbeat_pause_ms() + tick_ms < election_timeout_ms.max(heartbeat_ms + tick_ms + 1));
+            assert!(
+                heartbeat_ms + options.heartbeat_pause_ms() + tick_ms
+                    < election_timeout_ms.max(heartbeat_ms + tick_ms + 1)
+            );
         }
     }
 

@@ -324,9 +324,9 @@ fn membership_error(error: RaftError<Consensus, ClientWriteError<Consensus>>) ->
             MembershipError::NotLeader { leader: forward.leader_id.map(NodeId) }
         }
         RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => MembershipError::Unknown,
-        RaftError::APIError(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
-            MembershipError::Refused(error.to_string())
-        }
+        RaftError::APIError(
+            error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)),
+        ) => MembershipError::Refused(error.to_string()),
         RaftError::Fatal(_) => MembershipError::Stopped,
     }
 }

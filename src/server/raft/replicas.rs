@@ -26,9 +26,9 @@ use crate::reads;
 use crate::replica::Replica;
 use crate::snapshot::Receiving;
 use crate::state_machine::{AnyMachine, Growth, Held, StateMachine};
-use quorate_storage::Storage;
 use crate::transport::{RaftRpc, Transport};
 use crate::types::Raft;
+use quorate_storage::Storage;
 
 /// Why a group could not be opened.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -121,13 +121,9 @@ impl Replicas {
         clock: &Arc<GroupClock>,
         growth: &Arc<Growth>,
     ) -> Result<Raft, String> {
-        let network = Network {
-            node: self.node,
-            group,
-            transport: self.transport.clone(),
-            options: self.options.clone(),
-        };
-        let log = LogStore::new(self.storage.group(group));
+        let network =
+            Network { node: self.node, group, transport: self.transport.clone(), options: self.options.clone() };
+        let log = LogStore::new(self.node, self.storage.group(group));
         let snapshots = self.storage.snapshots(group);
         let state = StateMachine::new((self.node, group), machine, clock.clone(), growth.clone(), snapshots);
         let config = (*self.options.openraft(group)).clone().validate().map_err(|error| error.to_string())?;
@@ -186,6 +182,14 @@ impl Replicas {
     pub async fn close<M: Machine>(&self, replica: &Replica<M>) {
         self.serving.write().unwrap_or_else(PoisonError::into_inner).remove(&replica.group());
         replica.shutdown().await;
+    }
+
+    /// Takes a group off this node: stops its replica and forgets its log and snapshot, but not its vote, so that a replica
+    /// of the group that is made here again cannot vote twice in a term. The group must do without this node already.
+    pub async fn remove<M: Machine>(&self, replica: &Replica<M>) {
+        self.close(replica).await;
+        self.storage.group(replica.group()).remove().await;
+        self.storage.snapshots(replica.group()).remove().await;
     }
 
     /// Answers a request of another node. `group` is the one named beside the body.

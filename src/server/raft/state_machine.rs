@@ -24,8 +24,8 @@ use crate::events;
 use crate::machine::Machine;
 use crate::options::RaftOptions;
 use crate::snapshot::{self, Snapshot, SnapshotBuilder};
-use quorate_storage::{SnapshotFile, SnapshotStore};
 use crate::types::{self, Consensus, Entry, LogId, Reply, SnapshotMeta, StoredMembership};
+use quorate_storage::{SnapshotFile, SnapshotStore};
 
 /// The exit code of a replica that cannot apply: a bug, or a log written by a newer binary.
 const EXIT_CANNOT_APPLY: i32 = 70;

@@ -128,8 +128,5 @@ pub(crate) fn stored_membership(ours: &StoredMembersV1) -> StoredMembership {
 }
 
 pub(crate) fn our_stored_membership(theirs: &StoredMembership) -> StoredMembersV1 {
-    StoredMembersV1 {
-        log_id: theirs.log_id().as_ref().map(our_log_id),
-        members: our_membership(theirs.membership()),
-    }
+    StoredMembersV1 { log_id: theirs.log_id().as_ref().map(our_log_id), members: our_membership(theirs.membership()) }
 }

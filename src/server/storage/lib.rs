@@ -5,8 +5,8 @@
 //! together, so batches form by themselves while the disk works, and a torn batch is always the last one.
 //!
 //! Read in this order: `sector`, `batch`, `record`, `segment` (the bytes), `verdict` (torn or damaged), `index` (what
-//! records amount to), `group` and `queue` (what runs ahead of the disk), `writer`, `rotation`, `spare` (the way to
-//! it), `scan` and `recovery` (the way back), `snapshot`, and `storage` and `group_log`, which a replica uses.
+//! records amount to), `group` and `queue` (what runs ahead of the disk), `writer`, `rotation`, `carry`, `spare` (the
+//! way to it), `scan` and `recovery` (the way back), `snapshot`, and `storage` and `group_log`, which a replica uses.
 //!
 //! ```text
 //! <data>/  LOCK                          held for the life of the process
@@ -18,6 +18,7 @@
 //! Not here: what an entry or a snapshot record means, and everything that knows a term's rules.
 
 mod batch;
+mod carry;
 mod checkpoint;
 mod error;
 mod files;

@@ -15,6 +15,14 @@ use quorate_world::disk::{DiskFile, PooledFile};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// An entry, and where it lies.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub group: GroupId,
+    pub log_id: LogId,
+    pub place: Place,
+}
+
 /// The entries of `range` that the group has: at least one, then as many as stay within `bytes_max`.
 pub(crate) async fn read(
     group: &Group,
@@ -32,26 +40,26 @@ pub(crate) async fn read(
         found.collect()
     };
     let mut records = Vec::with_capacity(found.len());
-    let mut cold: Vec<(LogId, Place)> = Vec::new();
+    let mut cold: Vec<Wanted> = Vec::new();
     let mut cold_file: Option<Arc<PooledFile>> = None;
     for (source, file) in found {
         let joins = match &source {
-            Source::Cold(_, place) => cold.last().is_none_or(|(_, last)| is_neighbour(cold[0].1, *last, *place)),
+            Source::Cold(_, place) => cold.last().is_none_or(|last| is_neighbour(cold[0].place, last.place, *place)),
             Source::Here(_) => cold.is_empty(),
         };
         if !joins && let Some(file) = cold_file.take() {
-            fetch(&*file, group.id, &core::mem::take(&mut cold), &mut records).await?;
+            fetch(&*file, &core::mem::take(&mut cold), &mut records).await?;
         }
         match source {
             Source::Here(record) => records.push(record),
             Source::Cold(log_id, place) => {
-                cold.push((log_id, place));
+                cold.push(Wanted { group: group.id, log_id, place });
                 cold_file = file;
             }
         }
     }
     if let Some(file) = cold_file {
-        fetch(&*file, group.id, &cold, &mut records).await?;
+        fetch(&*file, &cold, &mut records).await?;
     }
     Ok(records)
 }
@@ -68,11 +76,11 @@ fn is_neighbour(first: Place, last: Place, next: Place) -> bool {
 /// Reads entries that lie in one file in ascending order, with one read.
 pub(crate) async fn fetch(
     file: &impl DiskFile,
-    group: GroupId,
-    places: &[(LogId, Place)],
+    wanted: &[Wanted],
     into: &mut Vec<LogRecord>,
 ) -> Result<(), StorageError> {
-    let (Some((_, first)), Some((_, last))) = (places.first(), places.last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(()) };
+    let (first, last) = (first.place, last.place);
     let path = first.segment.path();
     let from = first.offset as usize / DATA_BYTES;
     let upto = (last.offset as usize + RECORD_HEAD_BYTES + last.bytes as usize).div_ceil(DATA_BYTES);
@@ -87,10 +95,10 @@ pub(crate) async fn fetch(
         stream.extend_from_slice(sector::data(one));
     }
     let stream = Bytes::from(stream);
-    for (log_id, place) in places {
+    for Wanted { group, log_id, place } in wanted {
         let start = place.offset as usize - from * DATA_BYTES;
         let bytes = stream.slice(start..start + RECORD_HEAD_BYTES + place.bytes as usize);
-        if !is_entry(&bytes, group, *log_id) {
+        if !is_entry(&bytes, *group, *log_id) {
             let offset = (place.offset as usize / DATA_BYTES * SECTOR_BYTES) as u64;
             let what = format!("entry {} of group {group} is not where it was written", log_id.index);
             return Err(Damage::new(path, offset, what).into());

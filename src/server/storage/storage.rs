@@ -254,6 +254,7 @@ async fn begin_recovered(node: Arc<Node>) -> Result<(Writer, Preparer, Recovered
     let (segments, entries, tail, groups) = (found.sealed.len(), found.entries, found.tail, found.groups.len());
     let mut writer = take_over(&node, found, epoch).await?;
     rotate_at_start(&mut writer).await?;
+    writer.reclaim_at_start().await?;
     for path in core::mem::take(&mut writer.rubbish) {
         disk.remove(&path).await.tried("remove an unfinished spare")?;
     }

@@ -111,6 +111,9 @@ impl Drive {
             Some((Some(Direction::Commit), status)) => {
                 self.way = Way::Commit;
                 self.release_for_commit().await;
+                if !self.releases.is_empty() {
+                    self.coordinator.counters.commits_answered_early.one();
+                }
                 if status == GlobalStatus::AsyncCommitting {
                     self.answer();
                 }

@@ -22,10 +22,12 @@ use crate::peer::CallError;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
+type Member = (Arc<Replicas>, Arc<Coordinator>);
+
 /// The network: raft and coordinators, cut at will.
 #[derive(Default)]
 pub struct Net {
-    nodes: Mutex<BTreeMap<NodeId, (Arc<Replicas>, Arc<Coordinator>)>>,
+    nodes: Mutex<BTreeMap<NodeId, Member>>,
     cut: Mutex<BTreeSet<NodeId>>,
 }
 

@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod failover;
 mod golden;
+mod stress;
 mod tcc;
 
 use quorate_core::model::NodeId;

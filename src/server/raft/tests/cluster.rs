@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::future::select_all;
 use quorate_core::model::{GroupId, NodeId};
-use quorate_storage::Storage;
+use quorate_storage::{LogState, Storage};
 use quorate_world::disk::NodeDisk;
 use quorate_world::random;
 use quorate_world::time::{Duration, sleep, timeout};
@@ -164,7 +164,8 @@ impl Cluster {
     /// Nodes that know of no group yet.
     pub async fn start(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
         // A replica that stops the process says why.
-        let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+        let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let mut cluster =
             Cluster { net: Arc::default(), options, name, disks: BTreeMap::new(), running: BTreeMap::new() };
@@ -208,6 +209,16 @@ impl Cluster {
         }
     }
 
+    /// Takes the group off a node, and stops the node. What is left of the group.
+    pub async fn remove(&mut self, node: NodeId) -> LogState {
+        self.net.state().nodes.remove(&node);
+        let running = self.running.remove(&node).expect("a running node");
+        running.replicas.remove(&running.replica).await;
+        let left = running.storage.group(GROUP).state();
+        running.storage.close().await;
+        left
+    }
+
     /// Stops all nodes: a log that is closed leaves no thread behind.
     pub async fn end(&mut self) {
         for node in self.nodes() {
@@ -234,8 +245,10 @@ impl Cluster {
         let mut watches: Vec<_> = nodes.iter().map(|node| self.replica(*node).leadership()).collect();
         let agreed = async {
             loop {
-                let told: BTreeSet<Leadership> =
-                    watches.iter_mut().map(|watch| Leadership { leading: false, ..*watch.borrow_and_update() }).collect();
+                let told: BTreeSet<Leadership> = watches
+                    .iter_mut()
+                    .map(|watch| Leadership { leading: false, ..*watch.borrow_and_update() })
+                    .collect();
                 let leader = told.first().and_then(|leadership| leadership.leader);
                 if let (1, Some(leader)) = (told.len(), leader.filter(|leader| nodes.contains(leader)))
                     && self.replica(leader).leadership().borrow().leading

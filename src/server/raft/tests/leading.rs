@@ -38,16 +38,16 @@ fn a_new_leader_goes_on() {
 
 /// What a client of the load knows.
 #[derive(Default)]
-struct Known {
-    acknowledged: u64,
-    unknown: u64,
+pub struct Known {
+    pub acknowledged: u64,
+    pub unknown: u64,
 }
 
 /// Adds to one account, wherever the leader is, until it is told that it is over.
-async fn client(replicas: BTreeMap<NodeId, Arc<Replica<Ledger>>>, account: u64, over: Arc<AtomicBool>) -> Known {
+pub async fn client(replicas: BTreeMap<NodeId, Arc<Replica<Ledger>>>, account: u64, over: Arc<AtomicBool>) -> Known {
     let mut watches: Vec<_> = replicas.values().map(|replica| replica.leadership()).collect();
     let mut known = Known::default();
-    while !over.load(Ordering::Acquire) {
+    while !over.load(Ordering::Acquire) && !watches.is_empty() {
         let led = watches.iter_mut().map(|watch| *watch.borrow_and_update()).find(|leadership| leadership.leading);
         let Some(leader) = led.and_then(|leadership| leadership.leader) else {
             any_change(&mut watches).await;
@@ -72,7 +72,8 @@ fn acknowledged_commands_survive_changes_of_leader_under_load() {
         let mut told = Known::default();
         for round in 0..3 {
             let over = Arc::new(AtomicBool::new(false));
-            let replicas: BTreeMap<_, _> = cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
+            let replicas: BTreeMap<_, _> =
+                cluster.nodes().into_iter().map(|node| (node, cluster.replica(node))).collect();
             let load: Vec<_> =
                 (0..3).map(|account| task::spawn(client(replicas.clone(), account, over.clone()))).collect();
             for _ in 0..15 {
@@ -125,7 +126,8 @@ fn a_deposed_leader_confirms_nothing() {
 #[test]
 fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
     run_test(async {
-        let mut cluster = Cluster::founded("what_an_isolated_leader_was_given_is_unknown_and_at_most_once", &NODES, quick()).await;
+        let mut cluster =
+            Cluster::founded("what_an_isolated_leader_was_given_is_unknown_and_at_most_once", &NODES, quick()).await;
         let old = cluster.leader().await;
         cluster.net.isolate(old, &NODES);
         // Its lease still runs, so it writes this into its log.
@@ -149,7 +151,8 @@ fn what_an_isolated_leader_was_given_is_unknown_and_at_most_once() {
 #[test]
 fn a_leader_without_a_quorum_for_a_while_keeps_the_order() {
     run_test(async {
-        let mut cluster = Cluster::founded("a_leader_without_a_quorum_for_a_while_keeps_the_order", &NODES, quick()).await;
+        let mut cluster =
+            Cluster::founded("a_leader_without_a_quorum_for_a_while_keeps_the_order", &NODES, quick()).await;
         let leader = cluster.leader().await;
         for node in others(leader) {
             cluster.stop(node).await;
@@ -235,9 +238,15 @@ fn members_come_and_go() {
         cluster.replica(leader).change_voters(&voters).await.expect("a new set of voters");
         let members = cluster.replica(leader).health().members;
         assert_eq!((members.voters, members.joint), (voters, false));
-        cluster.stop(leaves).await;
+        // It goes, and comes back as if it had never been there; but it knows for whom it voted.
+        let left = cluster.remove(leaves).await;
+        assert!(left.vote.is_some() && left.last.is_none());
         cluster.put(put(1, 1)).await;
         assert_eq!(cluster.converge().await.balance(1), 6);
+        cluster.run(leaves).await;
+        cluster.replica(cluster.leader_among(&[leader, FOURTH]).await).add_learner(leaves).await.expect("a learner");
+        cluster.catch_up(leaves, leader).await;
+        assert_eq!(cluster.replica(leaves).read(|ledger| ledger.balance(1)), 6);
         cluster.end().await;
     });
 }

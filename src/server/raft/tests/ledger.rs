@@ -92,7 +92,8 @@ impl Machine for Ledger {
     /// A record per account, and one for the rest.
     fn tables(&self) -> impl Iterator<Item = (u16, Vec<u8>)> + Send {
         let rest = Ledger { accounts: BTreeMap::new(), ..self.clone() };
-        let one = |(account, balance): (&u64, &u64)| Ledger { accounts: [(*account, *balance)].into(), ..Ledger::default() };
+        let one =
+            |(account, balance): (&u64, &u64)| Ledger { accounts: [(*account, *balance)].into(), ..Ledger::default() };
         let accounts = self.accounts.iter().map(one).map(|ledger| (2, codec::encode(&ledger).expect("small")));
         std::iter::once((1, codec::encode(&rest).expect("small"))).chain(accounts)
     }

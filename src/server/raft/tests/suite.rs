@@ -47,7 +47,7 @@ impl StoreBuilder<Consensus, LogStore, Carrying, Storage> for Disks {
         let (held, clock) = (Arc::new(Held::<Ledger>::new(NODE, GROUP)), Arc::new(GroupClock::default()));
         let snapshots = storage.snapshots(GROUP);
         let machine = StateMachine::new((NODE, GROUP), held, clock, growth, snapshots.clone());
-        Ok((storage.clone(), LogStore::new(storage.group(GROUP)), Carrying { machine, snapshots }))
+        Ok((storage.clone(), LogStore::new(NODE, storage.group(GROUP)), Carrying { machine, snapshots }))
     }
 }
 

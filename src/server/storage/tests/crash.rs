@@ -193,12 +193,12 @@ async fn live(model: Shared, options: StorageOptions) -> i32 {
 async fn client(storage: Storage, model: Shared, group: GroupId) {
     let log = storage.group(group);
     loop {
-        if random::below(10) == 0 {
-            sleep(Duration::from_micros(random::below(2000))).await;
+        if group.0 <= 2 || random::below(10) == 0 {
+            sleep(Duration::from_micros(random::below(4000))).await;
         }
         let operation = {
             let model = model.lock().expect("no panic");
-            draw(&model.newest.get(&group).cloned().unwrap_or_default())
+            draw(group, &model.newest.get(&group).cloned().unwrap_or_default())
         };
         let Some(operation) = operation else { continue };
         let at = model.lock().expect("no panic").queue(group, operation.clone());
@@ -225,11 +225,13 @@ async fn client(storage: Storage, model: Shared, group: GroupId) {
     }
 }
 
-fn draw(group: &GroupModel) -> Option<Operation> {
+/// Groups 1 and 2 never let go of an entry and write little: they pin what they can.
+fn draw(id_of_group: GroupId, group: &GroupModel) -> Option<Operation> {
     let term = 1 + random::below(3);
     let next = group.next();
     let inside = |from: u64| from + random::below(next - from);
-    Some(match random::below(100) {
+    let pins = id_of_group.0 <= 2;
+    Some(match random::below(if pins { 88 } else { 100 }) {
         0..80 => {
             let records = (0..=random::below(3)).map(|i| {
                 let payload: Vec<u8> = match random::below(5) {
@@ -333,7 +335,7 @@ fn run_all(seeds: u64, campaign: &Campaign) -> (BTreeSet<u64>, Tally) {
         sum.io_stops += tally.io_stops;
         sum.segments_most = sum.segments_most.max(tally.segments_most);
     }
-    println!("seeds={seeds} bad={} {sum:?}", bad.len());
+    eprintln!("seeds={seeds} bad={} {sum:?}", bad.len());
     (bad, sum)
 }
 
@@ -370,7 +372,7 @@ fn carrying_forward_and_cold_reads() {
     let options = StorageOptions { wal_bytes_target: 3 << 20, cache_bytes: 64 << 10, ..options() };
     let (bad, sum) = run_all(seeds(15), &Campaign { options: Some(options), ..Campaign::default() });
     assert!(bad.is_empty(), "{bad:?}");
-    assert!(sum.torn > 0, "{sum:?}");
+    assert!(sum.torn > 0 && sum.segments_most < 12, "{sum:?}");
 }
 
 #[test]

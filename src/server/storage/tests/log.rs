@@ -239,6 +239,32 @@ fn a_slow_group_is_carried_forward() {
 }
 
 #[test]
+fn many_slow_groups_are_carried_forward() {
+    run_test(async {
+        let disk = scratch("carry-many").await;
+        let options = StorageOptions { wal_bytes_target: 2 << 20, cache_bytes: 0, ..options() };
+        let storage = found(&disk, options.clone()).await;
+        let slow = 10..400;
+        for group in slow.clone().map(GroupId) {
+            storage.group(group).append(entries(group, 1, 1..3), Box::new(|| {})).await;
+        }
+        let one = storage.group(ONE);
+        for round in 0..30 {
+            fill(&one, round * 5..round * 5 + 5, 60_000).await;
+            one.purge(id(1, round * 5 + 4));
+        }
+        assert!(segments(&disk).await.len() <= 6, "{:?}", segments(&disk).await);
+        storage.close().await;
+        drop((storage, one));
+        let (storage, _) = reopen(&disk, options).await;
+        for group in slow.map(GroupId) {
+            assert_eq!(all(&storage.group(group)).await, entries(group, 1, 1..3));
+        }
+        storage.close().await;
+    });
+}
+
+#[test]
 fn without_a_cache_everything_is_read_from_the_disk() {
     run_test(async {
         let disk = scratch("cold").await;

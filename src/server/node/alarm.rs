@@ -1,0 +1,32 @@
+//! Says in the log when the health of a group changes: the alert that needs no setup.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use quorate_core::cluster::health::Health;
+use quorate_core::model::GroupId;
+use quorate_world::time::{self, Duration};
+
+use super::Parts;
+
+/// Watches the groups of this node, for ever. A group is unknown until it is first seen.
+pub async fn watch(parts: Arc<OnceLock<Parts>>, every: Duration) {
+    let mut before: BTreeMap<GroupId, Health> = BTreeMap::new();
+    loop {
+        time::sleep(every).await;
+        let Some(parts) = parts.get() else { continue };
+        for seen in parts.shown.groups() {
+            let was = before.insert(seen.group, seen.health).unwrap_or(Health::Unknown);
+            tell(seen.group, was, seen.health);
+        }
+    }
+}
+
+fn tell(group: GroupId, was: Health, health: Health) {
+    match (was, health) {
+        (was, health) if was == health => {}
+        (Health::Unknown, Health::Healthy) => tracing::debug!(%group, "the group is HEALTHY"),
+        (was, Health::Healthy) => tracing::info!(%group, %was, "the group is HEALTHY again"),
+        (was, health) => tracing::warn!(%group, %was, %health, "the health of the group has changed"),
+    }
+}

@@ -1,0 +1,201 @@
+//! Nodes as real processes: the ready line, a restart, an orderly stop, exit codes.
+#![allow(clippy::disallowed_methods, clippy::disallowed_types)] // real processes, on a real machine
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Ample on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What is promised for a stop.
+const STOP_MAX: Duration = Duration::from_secs(10);
+
+/// A folder of this test, removed with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("quorate-node-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // A folder that stays behind harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Node {
+    child: Child,
+    said: mpsc::Receiver<String>,
+}
+
+impl Node {
+    fn start(data: &Path, flags: &[&str]) -> Node {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .arg("server")
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data)
+            .args(flags)
+            .args(["--log", "warn,openraft=error"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let out = child.stdout.take().expect("it is piped");
+        let (say, said) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if say.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Node { child, said }
+    }
+
+    /// The fields of the ready line.
+    fn ready(&mut self) -> Vec<(String, String)> {
+        match self.said.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                let fields = line.strip_prefix("ready ").expect("the first line is the ready line");
+                let pair = |field: &str| field.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+                fields.split(' ').filter_map(pair).collect()
+            }
+            Err(_) => {
+                let _ = self.child.kill();
+                panic!("not ready: {}", self.stderr());
+            }
+        }
+    }
+
+    fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill is there").success());
+    }
+
+    /// Its exit code.
+    fn ended(&mut self, limit: Duration) -> Option<i32> {
+        let began = Instant::now();
+        loop {
+            match self.child.try_wait().expect("it is our child") {
+                Some(status) => return status.code(),
+                None if began.elapsed() > limit => {
+                    let _ = self.child.kill();
+                    panic!("still running after {limit:?}");
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    fn stderr(&mut self) -> String {
+        let mut text = String::new();
+        if let Some(mut err) = self.child.stderr.take() {
+            let _ = err.read_to_string(&mut text);
+        }
+        text
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn value<'a>(fields: &'a [(String, String)], key: &str) -> &'a str {
+    let found = fields.iter().find(|(name, _)| name == key);
+    found.map(|(_, value)| value.as_str()).unwrap_or_else(|| panic!("{key} is missing in {fields:?}"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    std::io::Write::write_all(
+        &mut stream,
+        format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").as_bytes(),
+    )
+    .expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    answer
+}
+
+#[test]
+fn one_node_is_ready_stops_in_order_and_comes_back() {
+    let folder = Folder::new();
+    let mut node = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);
+    let fields = node.ready();
+    let keys: Vec<&str> = fields.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["node", "cluster", "seata", "peer", "admin", "groups", "in_ms"]);
+    assert_eq!((value(&fields, "node"), value(&fields, "groups")), ("1", "8"));
+    assert!(get(value(&fields, "admin"), "/health").ends_with("ok"));
+    assert!(get(value(&fields, "seata"), "/health").starts_with("HTTP/1.1 200"));
+    assert!(get(value(&fields, "admin"), "/metrics").contains("quorate_group_health{group=\"8\"} 0"));
+
+    // A second process on the same folder.
+    let mut second = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);
+    assert_eq!(second.ended(PATIENCE), Some(75), "{}", second.stderr());
+    // A port that is taken.
+    let other = Folder::new();
+    let mut third = Node::start(&other.0, &["--peer-listen", value(&fields, "peer")]);
+    assert_eq!(third.ended(PATIENCE), Some(69), "{}", third.stderr());
+
+    node.terminate();
+    assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
+    let mut again = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);
+    assert_eq!(value(&again.ready(), "cluster"), value(&fields, "cluster"));
+    again.terminate();
+    assert_eq!(again.ended(STOP_MAX), Some(0), "{}", again.stderr());
+}
+
+#[test]
+fn three_nodes_found_survive_a_kill_and_refuse_a_wiped_disk() {
+    let folder = Folder::new();
+    let ports = [free_port(), free_port(), free_port()];
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let list: Vec<String> = (1..).zip(ports).map(|(node, port)| format!("{node}={}", at(port))).collect();
+    let list = list.join(",");
+    let start = |node: usize, data: &str| {
+        let (id, peer) = (node.to_string(), at(ports[node - 1]));
+        Node::start(&folder.0.join(data), &["--node-id", &id, "--peers", &list, "--peer-listen", &peer])
+    };
+    let mut nodes = [start(1, "n1"), start(2, "n2"), start(3, "n3")];
+    let clusters: Vec<String> = nodes.iter_mut().map(|node| value(&node.ready(), "cluster").to_owned()).collect();
+    assert!(clusters.iter().all(|cluster| *cluster == clusters[0]));
+
+    // A crash is no more than a stop.
+    nodes[2].child.kill().expect("it runs");
+    nodes[2].ended(PATIENCE);
+    nodes[2] = start(3, "n3");
+    assert_eq!(value(&nodes[2].ready(), "cluster"), clusters[0]);
+
+    // The machine comes back with an empty disk.
+    nodes[2].child.kill().expect("it runs");
+    nodes[2].ended(PATIENCE);
+    let mut wiped = start(3, "n3-new");
+    assert_eq!(wiped.ended(PATIENCE), Some(77));
+    assert!(wiped.stderr().contains("a lost disk comes back as a new node"));
+
+    for node in &mut nodes[..2] {
+        node.terminate();
+    }
+    for node in &mut nodes[..2] {
+        assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
+    }
+}
