@@ -8,10 +8,10 @@ SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features p
 QUORATE := target/release/quorate
 DENY_VERSION := 0.20.2
 DENY := target/tools/bin/cargo-deny
-FUZZ_VERSION := 0.13.1
+FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt replay shrink view determinism bugs fuzz doc bench
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt determinism bugs fuzz doc bench
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -73,15 +73,11 @@ interop-packages:
 
 ## make sim SEED=7     one seed of the simulation [WORLD=R1] [BUG=name]
 sim:
-	@$(SIM_RUN) run --seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace $(TRACE))
+	@$(SIM_RUN) run --seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace $(TRACE)) $(if $(LOG),--log $(LOG))
 
 ## make hunt SEEDS=1..100   a range of seeds, in parallel
 hunt:
 	@$(SIM_RUN) hunt --seeds $(or $(SEEDS),1..100) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG))
-
-## make replay|shrink|view FILE=f   an artefact of a failure again; smaller; as a page
-replay shrink view:
-	@$(SIM_RUN) $@ $(FILE)
 
 ## make determinism    20 seeds, twice, in fresh processes: the same hashes
 determinism:
@@ -96,7 +92,10 @@ $(FUZZ):
 
 ## make fuzz TARGET=frames [SECONDS=60]   needs the nightly toolchain
 fuzz: $(FUZZ)
-	cd fuzz && $(CARGO) +nightly --version >/dev/null && ../$(FUZZ) fuzz run $(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
+	@$(CARGO) +nightly --version >/dev/null || { echo "fuzzing needs: rustup toolchain install nightly"; exit 1; }
+	@mkdir -p target/fuzz/$(or $(TARGET),frames)
+	RUSTUP_TOOLCHAIN=nightly $(FUZZ) run $(or $(TARGET),frames) $(CURDIR)/target/fuzz/$(or $(TARGET),frames) \
+	  $(CURDIR)/fuzz/corpus/$(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
 
 ## make bench BENCH="--shape at"   load on three fresh nodes on ports 1809x
 bench: build

@@ -21,10 +21,11 @@ pub use status::GroupStatus;
 
 use adapter::Adapter;
 use bytes::Bytes;
-use core::convert::Infallible;
 use core::future::Future;
 use core::net::SocketAddr;
 use core::pin::Pin;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use quorate_core::cluster::Routing;
@@ -67,6 +68,19 @@ pub struct AdminContext {
     pub move_leader: MoveLeader,
 }
 
+/// What becomes of a request for a page that does not exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoSuchPage {
+    /// It is told so, with 404.
+    Told,
+    /// The connection ends without a word, as a stock server's port does with whatever is no client of its.
+    HungUpOn,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("asked for a page that does not exist")]
+struct HungUp;
+
 /// The HTTP side of a node.
 pub struct Admin {
     context: AdminContext,
@@ -79,10 +93,15 @@ impl Admin {
     }
 
     /// Serves one connection to its end. `before` has been read from it already.
-    pub async fn serve(self: &Arc<Admin>, stream: Stream, peer: SocketAddr, before: Bytes) {
-        let answer = |request| {
+    pub async fn serve(self: &Arc<Admin>, stream: Stream, peer: SocketAddr, before: Bytes, no_such_page: NoSuchPage) {
+        let answer = |request: Request<Incoming>| {
             let admin = self.clone();
-            async move { Ok::<_, Infallible>(route::answer(&admin.context, peer, request).await) }
+            async move {
+                match no_such_page {
+                    NoSuchPage::HungUpOn if !route::exists(request.uri().path()) => Err(HungUp),
+                    NoSuchPage::HungUpOn | NoSuchPage::Told => Ok(route::answer(&admin.context, peer, request).await),
+                }
+            }
         };
         let mut http = http1::Builder::new();
         // No date: it would be the kernel's wall clock, which a simulated node does not have.

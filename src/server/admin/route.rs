@@ -55,6 +55,11 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
     }
 }
 
+/// Whether there is such a page.
+pub fn exists(path: &str) -> bool {
+    known(path) || leader_path(path).is_some()
+}
+
 fn known(path: &str) -> bool {
     let pages = [
         "/health",

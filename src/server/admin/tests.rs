@@ -79,7 +79,7 @@ async fn serve(meta: &Meta, token: Option<&str>) -> Served {
     spawn(async move {
         while let Ok((stream, peer)) = listener.accept().await {
             let admin = admin.clone();
-            spawn(async move { admin.serve(stream, peer, Bytes::new()).await });
+            spawn(async move { admin.serve(stream, peer, Bytes::new(), NoSuchPage::Told).await });
         }
     });
     Served { address, routing, ready, moved }

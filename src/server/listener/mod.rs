@@ -15,7 +15,7 @@ mod traffic;
 
 pub use traffic::Traffic;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, NoSuchPage};
 use crate::coordinator::{Coordinator, Outbox};
 use bytes::{Bytes, BytesMut};
 use connection::{Connection, Ended, READ_IDLE};
@@ -71,7 +71,7 @@ impl Listener {
 
     /// The admin port. Returns when the node stops.
     pub async fn serve_http(self: Arc<Self>, door: net::Listener) {
-        self.accept(door, |listener, stream, peer| async move { listener.http(stream, peer, Bytes::new()).await })
+        self.accept(door, |listener, stream, peer| async move { listener.http(stream, peer, Bytes::new(), NoSuchPage::Told).await })
             .await;
     }
 
@@ -102,7 +102,7 @@ impl Listener {
         };
         match decided {
             Ok(Protocol::Seata) => self.seata(stream, peer, first.freeze()).await,
-            Ok(Protocol::Http) => self.http(stream, peer, first.freeze()).await,
+            Ok(Protocol::Http) => self.http(stream, peer, first.freeze(), NoSuchPage::HungUpOn).await,
             Ok(Protocol::Stranger) => {
                 self.traffic.stranger();
                 tracing::info!(%peer, "a connection speaks neither Seata's protocol nor HTTP/1 and was closed");
@@ -140,10 +140,10 @@ impl Listener {
         number
     }
 
-    async fn http(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
+    async fn http(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes, no_such_page: NoSuchPage) {
         let _open = self.traffic.http();
         let mut stop = self.stop.clone();
-        select2(self.admin.serve(stream, peer, before), stop.wait_until(|stop| *stop)).await;
+        select2(self.admin.serve(stream, peer, before, no_such_page), stop.wait_until(|stop| *stop)).await;
     }
 }
 

@@ -3,7 +3,7 @@
 //! Entries get a longer deadline than openraft proposes (its heartbeat): the answer waits for the follower's disk, and
 //! asking again at once would only send the same entries to a slow disk twice. Heartbeats keep theirs.
 //!
-//! Heartbeats of all groups that are due at about the same time to one node share a body: see `heartbeats`.
+//! The body of a heartbeat has room for those of several groups to one node; today each travels alone.
 
 use std::future::Future;
 use std::io;
@@ -33,8 +33,8 @@ use crate::snapshot::{self, Snapshot};
 use crate::transport::{RaftRpc, Transport, TransportError};
 use crate::types::{Consensus, Vote};
 
-/// How long one chunk of a snapshot may take, the last one with its installation.
-const CHUNK_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often in a row a chunk of a snapshot may have no answer in time. The last one's answer waits for the installation.
+const CHUNK_TRIES_MAX: u32 = 16;
 
 /// Makes the links of one group.
 #[derive(Clone)]
@@ -110,24 +110,27 @@ impl Link {
         answer.ok_or_else(refused)
     }
 
+    /// Sends what the receiver asks for, until it says that it is over. Repeating a chunk does no harm.
     async fn send_snapshot(
         &self,
         vote: &Vote,
-        snapshot: &Snapshot,
+        file: &SnapshotFile,
     ) -> Result<SnapshotResponse<Consensus>, StreamingError<Consensus>> {
-        let file = &snapshot.snapshot;
-        let mut number = 0;
+        let timeout = 2 * self.network.options.election_timeout_max();
+        let (mut number, mut tries) = (0, 0);
         loop {
             let chunk = snapshot::chunk(file, vote, number).await;
             let chunk = chunk.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
-            let answer: Result<SnapshotAnswerV1, CallError> = self.call(RaftRpc::Snapshot, &chunk, CHUNK_TIMEOUT).await;
-            match answer.map_err(|error| self.error(RPCTypes::InstallSnapshot, error))? {
-                SnapshotAnswerV1::Over(vote) => return Ok(SnapshotResponse::new(vote.theirs())),
-                SnapshotAnswerV1::Wanted(wanted) if wanted < file.chunks() => number = wanted,
-                SnapshotAnswerV1::Wanted(wanted) => {
+            tries += 1;
+            match self.call(RaftRpc::Snapshot, &chunk, timeout).await {
+                Ok(SnapshotAnswerV1::Over(vote)) => return Ok(SnapshotResponse::new(vote.theirs())),
+                Ok(SnapshotAnswerV1::Wanted(wanted)) if wanted < file.chunks() => (number, tries) = (wanted, 0),
+                Ok(SnapshotAnswerV1::Wanted(wanted)) => {
                     let error = io::Error::other(format!("chunk {wanted} of {} is wanted", file.chunks()));
                     return Err(StreamingError::Unreachable(Unreachable::new(&error)));
                 }
+                Err(CallError::Transport(TransportError::TimedOut, _)) if tries < CHUNK_TRIES_MAX => {}
+                Err(error) => return Err(self.error(RPCTypes::InstallSnapshot, error).into()),
             }
         }
     }
@@ -184,7 +187,7 @@ impl RaftNetworkV2<Consensus> for Link {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Consensus>, StreamingError<Consensus>> {
-        match select2(cancel, self.send_snapshot(&vote, &snapshot)).await {
+        match select2(cancel, self.send_snapshot(&vote, &snapshot.snapshot)).await {
             Either2::First(closed) => Err(StreamingError::Closed(closed)),
             Either2::Second(sent) => sent,
         }

@@ -111,7 +111,22 @@ pub(crate) async fn chunk(
 pub(crate) struct Receiving {
     raft: Raft,
     snapshots: SnapshotStore,
-    transfer: Mutex<Option<Transfer>>,
+    transfer: Mutex<Incoming>,
+}
+
+#[derive(Default)]
+struct Incoming {
+    running: Option<Transfer>,
+    /// The last transfer that ended well: its answer may have been lost.
+    over: Option<Over>,
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy)]
+struct Over {
+    vote: VoteV1,
+    last: Option<LogId>,
+    answer: VoteV1,
 }
 
 struct Transfer {
@@ -133,23 +148,26 @@ pub(crate) enum ChunkError {
 
 impl Receiving {
     pub fn new(raft: Raft, snapshots: SnapshotStore) -> Receiving {
-        Receiving { raft, snapshots, transfer: Mutex::new(None) }
+        Receiving { raft, snapshots, transfer: Mutex::default() }
     }
 
     /// Gives up what an earlier leader began: it holds one of the node's few turns. Not while a chunk is being taken: then
     /// the sender is alive.
     pub fn forget_before(&self, term: Term) {
         let Ok(mut held) = self.transfer.try_lock() else { return };
-        if held.as_ref().is_some_and(|transfer| transfer.vote.term < term) {
-            *held = None;
+        if held.running.as_ref().is_some_and(|transfer| transfer.vote.term < term) {
+            held.running = None;
         }
     }
 
     /// Takes a chunk; says which one is wanted next, or how the whole ended.
     pub async fn take(&self, chunk: SnapshotChunkV1) -> Result<SnapshotAnswerV1, ChunkError> {
         let mut held = self.transfer.lock().await;
+        if let Some(over) = held.over.filter(|over| over.vote == chunk.vote && over.last == chunk.last) {
+            return Ok(SnapshotAnswerV1::Over(over.answer));
+        }
         let same = |transfer: &Transfer| transfer.vote == chunk.vote && transfer.last == chunk.last;
-        let mut transfer = match held.take() {
+        let mut transfer = match held.running.take() {
             Some(transfer) if same(&transfer) => transfer,
             other => {
                 // The turn of the one that is replaced is free before the new one asks for its own.
@@ -160,18 +178,20 @@ impl Receiving {
         };
         let wanted = transfer.file.next_chunk();
         if chunk.chunk != wanted {
-            *held = Some(transfer);
+            held.running = Some(transfer);
             return Ok(SnapshotAnswerV1::Wanted(wanted));
         }
         // On an error the transfer is gone, and begins anew.
         if !transfer.file.push(chunk.bytes).await? {
             let wanted = transfer.file.next_chunk();
-            *held = Some(transfer);
+            held.running = Some(transfer);
             return Ok(SnapshotAnswerV1::Wanted(wanted));
         }
         let snapshot = of_file(transfer.file.finish().await?).map_err(ChunkError::Members)?;
         let installed = self.raft.install_full_snapshot(chunk.vote.theirs(), snapshot).await;
         let response = installed.map_err(|fatal| ChunkError::Stopped(fatal.to_string()))?;
-        Ok(SnapshotAnswerV1::Over(VoteV1::of(&response.vote)))
+        let answer = VoteV1::of(&response.vote);
+        held.over = Some(Over { vote: chunk.vote, last: chunk.last, answer });
+        Ok(SnapshotAnswerV1::Over(answer))
     }
 }

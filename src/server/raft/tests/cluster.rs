@@ -164,7 +164,8 @@ impl Cluster {
     /// Nodes that know of no group yet.
     pub async fn start(name: &'static str, nodes: &[NodeId], options: RaftOptions) -> Cluster {
         // A replica that stops the process says why.
-        let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "error".into());
+        let to_stderr = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let mut cluster =
             Cluster { net: Arc::default(), options, name, disks: BTreeMap::new(), running: BTreeMap::new() };

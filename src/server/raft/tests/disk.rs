@@ -1,8 +1,11 @@
 //! Disks of these tests: folders of their own, real or simulated.
 
 use quorate_core::model::NodeId;
-use quorate_storage::{Identity, Storage, StorageOptions};
+use quorate_storage::{Identity, Storage, StorageError, StorageOptions};
 use quorate_world::disk::{Disk, NodeDisk};
+use quorate_world::time::{Duration, sleep, timeout};
+
+use super::cluster::PATIENCE;
 
 /// An empty data folder of this name.
 pub async fn scratch(name: &str) -> NodeDisk {
@@ -37,9 +40,17 @@ pub async fn founded_with(disk: &NodeDisk, node: NodeId, options: StorageOptions
     storage
 }
 
-/// Opens the disk of a node that was stopped.
+/// Opens the disk of a node that was stopped. A snapshot that was being written then holds the folder until it is done.
 pub async fn reopened(disk: &NodeDisk) -> Storage {
-    let (storage, recovered) = Storage::open(disk.clone(), options()).await.expect("recovers");
+    let opened = async {
+        loop {
+            match Storage::open(disk.clone(), options()).await {
+                Err(StorageError::InUse) => sleep(Duration::from_millis(5)).await,
+                opened => return opened.expect("recovers"),
+            }
+        }
+    };
+    let (storage, recovered) = timeout(PATIENCE, opened).await.expect("the folder is free in time");
     assert!(recovered.is_some(), "it was founded");
     storage
 }

@@ -38,16 +38,16 @@ fn a_new_leader_goes_on() {
 
 /// What a client of the load knows.
 #[derive(Default)]
-struct Known {
-    acknowledged: u64,
-    unknown: u64,
+pub struct Known {
+    pub acknowledged: u64,
+    pub unknown: u64,
 }
 
 /// Adds to one account, wherever the leader is, until it is told that it is over.
-async fn client(replicas: BTreeMap<NodeId, Arc<Replica<Ledger>>>, account: u64, over: Arc<AtomicBool>) -> Known {
+pub async fn client(replicas: BTreeMap<NodeId, Arc<Replica<Ledger>>>, account: u64, over: Arc<AtomicBool>) -> Known {
     let mut watches: Vec<_> = replicas.values().map(|replica| replica.leadership()).collect();
     let mut known = Known::default();
-    while !over.load(Ordering::Acquire) {
+    while !over.load(Ordering::Acquire) && !watches.is_empty() {
         let led = watches.iter_mut().map(|watch| *watch.borrow_and_update()).find(|leadership| leadership.leading);
         let Some(leader) = led.and_then(|leadership| leadership.leader) else {
             any_change(&mut watches).await;

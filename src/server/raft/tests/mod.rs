@@ -8,6 +8,7 @@ mod ledger;
 mod measuring;
 mod proposing;
 mod recovering;
+mod roughly;
 mod suite;
 
 use quorate_core::model::NodeId;
