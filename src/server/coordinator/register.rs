@@ -87,26 +87,31 @@ impl Coordinator {
     fn look(&self, tenure: &Tenure, ask: &RegisterAsk) -> Result<Look, Lost> {
         let lock_slot = hash::lock_slot(&ask.resource);
         // Parsed before the state is held, and only where the rows are likely to be; apply checks in any case.
-        let likely_here = ask.locks && self.group_of(lock_slot) == Some(tenure.group);
+        let home = self.group_of(lock_slot).filter(|_| ask.locks);
+        let likely_here = home == Some(tenure.group);
         let rows = likely_here.then(|| lock_key::parse(&ask.lock_keys).unwrap_or_default());
-        tenure.replica.read(|transactions: &Transactions| {
+        let (look, name) = tenure.replica.read(|transactions: &Transactions| {
             let Some(epoch) = transactions.owns(ask.transaction.slot()) else { return Err(Lost) };
             let fence = Fence { epoch, tenure: tenure.term };
-            let standing = match transactions.session(ask.transaction) {
-                Some(session) => session.status,
-                None => return Ok(Look::Refuse(no_such_transaction(ask.transaction))),
+            let session = match transactions.session(ask.transaction) {
+                Some(session) => session,
+                None => return Ok((Look::Refuse(no_such_transaction(ask.transaction)), None)),
             };
-            if standing != GlobalStatus::Begin {
-                return Ok(Look::Refuse(not_active(standing)));
+            if session.status != GlobalStatus::Begin {
+                return Ok((Look::Refuse(not_active(session.status)), None));
             }
             if let Some(failure) = unsupported(ask.kind) {
-                return Ok(Look::Refuse(failure));
+                return Ok((Look::Refuse(failure), None));
             }
             let home_here = transactions.owns(lock_slot).is_some();
             let rows = rows.as_ref().filter(|_| home_here);
             let conflict = rows.and_then(|rows| transactions.conflict(ask.transaction, &ask.resource, rows));
-            Ok(conflict.map_or(Look::Go(fence, home_here), Look::Conflict))
-        })
+            Ok((conflict.map_or(Look::Go(fence, home_here), Look::Conflict), Some(session.name.clone())))
+        })?;
+        if let (Some(home), Some(name)) = (home, name) {
+            self.homes.note(&name, home);
+        }
+        Ok(look)
     }
 
     /// One command: no locks at all, or their home is here (rule 6). Nothing: begin again.

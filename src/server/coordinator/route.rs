@@ -40,9 +40,10 @@ impl Coordinator {
     /// The answer of the group's leader, wherever it is; nothing: none until then.
     pub(super) async fn answer(self: &Arc<Self>, ask: &Ask, until: Instant) -> Option<Reply> {
         let mut pause = Pause::new();
+        let mut hinted = true;
         loop {
             let changed = self.changed.notified();
-            let reply = match self.leader_for(ask) {
+            let reply = match self.leader_for(ask, hinted) {
                 Leader::Here(tenure) => self.serve_ask(&tenure, ask, until).await.ok(),
                 Leader::There(node, group) => self.forward(node, group, ask, until).await,
                 Leader::Nobody => None,
@@ -50,6 +51,8 @@ impl Coordinator {
             if reply.is_some() {
                 return reply;
             }
+            // What did not do once is not tried again because a hint says so.
+            hinted = false;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
@@ -59,10 +62,11 @@ impl Coordinator {
         }
     }
 
-    fn leader_for(&self, ask: &Ask) -> Leader {
-        match ask.slot() {
-            Some(slot) => self.leader_of(slot),
-            None => self.place_for_begin(),
+    fn leader_for(&self, ask: &Ask, hinted: bool) -> Leader {
+        match (ask, ask.slot()) {
+            (Ask::Begin(begin), _) => self.place_for_begin(Some(begin).filter(|_| hinted)),
+            (_, Some(slot)) => self.leader_of(slot),
+            (_, None) => Leader::Nobody,
         }
     }
 
