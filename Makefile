@@ -8,7 +8,7 @@ SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features p
 QUORATE := target/release/quorate
 DENY_VERSION := 0.20.2
 DENY := target/tools/bin/cargo-deny
-FUZZ_VERSION := 0.13.1
+FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
 .PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt determinism bugs fuzz doc bench
@@ -93,7 +93,9 @@ $(FUZZ):
 ## make fuzz TARGET=frames [SECONDS=60]   needs the nightly toolchain
 fuzz: $(FUZZ)
 	@$(CARGO) +nightly --version >/dev/null || { echo "fuzzing needs: rustup toolchain install nightly"; exit 1; }
-	RUSTUP_TOOLCHAIN=nightly $(FUZZ) run $(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
+	@mkdir -p target/fuzz/$(or $(TARGET),frames)
+	RUSTUP_TOOLCHAIN=nightly $(FUZZ) run $(or $(TARGET),frames) $(CURDIR)/target/fuzz/$(or $(TARGET),frames) \
+	  $(CURDIR)/fuzz/corpus/$(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
 
 ## make bench BENCH="--shape at"   load on three fresh nodes on ports 1809x
 bench: build

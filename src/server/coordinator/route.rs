@@ -38,13 +38,13 @@ impl Pause {
 
 impl Coordinator {
     /// The answer of the group's leader, wherever it is; nothing: none until then.
-    pub(super) async fn answer(self: &Arc<Self>, ask: Ask, until: Instant) -> Option<Reply> {
+    pub(super) async fn answer(self: &Arc<Self>, ask: &Ask, until: Instant) -> Option<Reply> {
         let mut pause = Pause::new();
         loop {
             let changed = self.changed.notified();
-            let reply = match self.leader_for(&ask) {
-                Leader::Here(tenure) => self.serve_ask(&tenure, &ask, until).await.ok(),
-                Leader::There(node, group) => self.forward(node, group, &ask, until).await,
+            let reply = match self.leader_for(ask) {
+                Leader::Here(tenure) => self.serve_ask(&tenure, ask, until).await.ok(),
+                Leader::There(node, group) => self.forward(node, group, ask, until).await,
                 Leader::Nobody => None,
             };
             if reply.is_some() {
@@ -79,7 +79,8 @@ impl Coordinator {
             Ask::Rollback(transaction) => self.rollback(tenure, *transaction, until).await,
             Ask::Status(transaction) => self.status(tenure, *transaction).await,
             Ask::Report(transaction, status) => self.report(tenure, *transaction, *status).await,
-            Ask::Register(register) => self.register(tenure, register, until).await,
+            // By far the largest of these futures: the tasks of all other requests stay small without it.
+            Ask::Register(register) => Box::pin(self.register(tenure, register, until)).await,
             Ask::ReportBranch(report) => self.report_branch(tenure, report).await,
             Ask::LockQuery(query) => self.lock_query(tenure, query).await,
         }

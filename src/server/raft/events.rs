@@ -1,7 +1,11 @@
 //! What raft tells the models that run beside the simulation. Nothing of it exists in production (`world::tap`).
 
+use std::fmt;
+
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::machine::Machine;
 
 /// A replica has applied an entry; again after a restart, from its snapshot on. All replicas of a group that applied an
 /// index agree on all of it.
@@ -30,6 +34,36 @@ pub struct Outcomes {
     pub log_id: LogId,
     /// xxh3-64 of the outcomes as text.
     pub outcomes_hash: u64,
+}
+
+/// What an entry says that a replica has applied: a model moves on by the same batch. [`Outcomes`] came just before.
+pub struct Batched<M: Machine> {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// What it says.
+    pub batch: M::Batch,
+}
+
+impl<M: Machine> fmt::Debug for Batched<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Batched { node, group, log_id, batch } = self;
+        write!(f, "Batched {{ node {node}, group {group}, {log_id:?}, {batch:?} }}")
+    }
+}
+
+/// A replica has stopped in good order, with this state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stopped {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// See [`state_hash`].
+    pub state_hash: u64,
 }
 
 /// A replica's vote is durable: whom it supports in a term, and whether that one leads. One node per group, replica and
@@ -118,6 +152,22 @@ pub struct SnapshotInstalled {
     pub last: Option<LogId>,
     /// xxh3-128 of its records.
     pub state_hash: u128,
+}
+
+/// What two runs of one batch are compared by.
+pub fn outcomes_hash<M: Machine>(outcomes: &[M::Outcome]) -> u64 {
+    hash(format!("{outcomes:?}").as_bytes())
+}
+
+/// What two states of a group are compared by: all their records.
+pub fn state_hash<M: Machine>(machine: &M) -> u64 {
+    let mut whole = Xxh3::new();
+    for (table, record) in machine.tables() {
+        whole.update(&table.to_le_bytes());
+        whole.update(&(record.len() as u64).to_le_bytes());
+        whole.update(&record);
+    }
+    whole.digest()
 }
 
 pub(crate) fn hash(entry: &[u8]) -> u64 {

@@ -16,7 +16,8 @@ use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
 use quorate_core::model::{self, LogIndex, NodeId, Term};
 use quorate_storage::{GroupLog, LogRecord};
-use quorate_world::{bug, tap, task};
+use quorate_world::select::select2;
+use quorate_world::{bug, tap};
 
 use crate::events;
 use crate::message;
@@ -141,8 +142,8 @@ impl RaftLogStorage<Consensus> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         if bug!("vote_not_awaited") {
-            let (log, vote) = (self.log.clone(), types::our_vote(vote));
-            task::spawn(async move { log.save_vote(vote).await });
+            // It is on its way to the disk, and nobody waits.
+            select2(self.log.save_vote(types::our_vote(vote)), async {}).await;
             return Ok(());
         }
         self.log.save_vote(types::our_vote(vote)).await;

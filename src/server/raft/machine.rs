@@ -19,7 +19,7 @@ pub trait Machine: Clone + Send + Sync + Sized + 'static {
     /// What one change came to.
     type Outcome: Debug + Send + Sync + 'static;
     /// The commands of one log entry.
-    type Batch: Persisted + Send + 'static;
+    type Batch: Debug + Persisted + Send + 'static;
 
     /// The state before the first entry.
     fn new() -> Self;

@@ -23,6 +23,7 @@ use openraft::RaftState;
 use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
 use quorate_core::model::{GroupId, NodeId};
+use quorate_core::txn::Stamp;
 use quorate_world::select::{Either3, select2, select3};
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use quorate_world::time::{Duration, sleep};
@@ -190,6 +191,8 @@ impl<M: Machine> Proposer<M> {
             answer_all::<M>(callers, &ProposeError::NotLeader { leader });
             return;
         };
+        let bad_clock = bug!("group_clock_is_the_wall_clock");
+        let stamp = if bad_clock { Stamp { clock_ms: stamp.wall_ms, ..stamp } } else { stamp };
         match entry::commands(&M::batch(stamp, commands)) {
             Ok(entry) => self.propose(Batch { entry, callers, _place: place }).await,
             // Several commands fit by their estimate, so this is one that nobody should have let in.

@@ -12,9 +12,10 @@ use openraft::{ChangeMembers, Instant, ServerState};
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use quorate_world::task::JoinHandle;
 use quorate_world::time::Duration;
-use quorate_world::watch;
+use quorate_world::{tap, watch};
 
 use crate::clock::GroupClock;
+use crate::events;
 use crate::machine::Machine;
 use crate::proposer::{Pending, Proposals};
 use crate::reads::Confirmations;
@@ -298,6 +299,11 @@ impl<M: Machine> Replica<M> {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.group, %error, "raft did not stop cleanly");
         }
+        tap!(events::Stopped {
+            node: self.node,
+            group: self.group,
+            state_hash: self.held.read(events::state_hash),
+        });
         for task in &self.tasks {
             task.abort();
         }

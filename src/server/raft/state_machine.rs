@@ -80,8 +80,9 @@ impl<M: Machine> AnyMachine for Held<M> {
             node: self.node,
             group: self.group,
             log_id: at,
-            outcomes_hash: events::hash(format!("{outcomes:?}").as_bytes()),
+            outcomes_hash: events::outcomes_hash::<M>(&outcomes),
         });
+        tap!(events::Batched::<M> { node: self.node, group: self.group, log_id: at, batch });
         Ok(Reply(wanted.then(|| Box::new(outcomes) as Box<dyn Any + Send + Sync>)))
     }
 

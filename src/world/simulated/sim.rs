@@ -173,6 +173,12 @@ pub fn now() -> Duration {
     Duration::from_nanos(with(|state| state.now_nanos()))
 }
 
+/// Whose code is running, by the name of its machine, and when; nothing outside of a world. For log lines.
+pub fn here() -> Option<(String, Duration)> {
+    let machine = super::identity().machine;
+    super::try_with(|state| (state.machine(machine).name.clone(), Duration::from_nanos(state.now_nanos())))
+}
+
 /// The seed of this world.
 pub fn seed() -> u64 {
     with(|state| state.seed)

@@ -1,0 +1,191 @@
+//! A machine that owns resources: the real RM of `quorate-client` over databases that outlive it.
+//!
+//! Each machine has an AT and a TCC resource of its own and serves those of its neighbour too, as two instances of one
+//! application do: phase two may come to the one that did not do phase one. A branch is found in the plan by the two
+//! numbers in its application data.
+
+use super::call::{self, Call};
+use super::{EXIT_KILLED, business_at, servers};
+use crate::bank::{BranchKey, Damage, Effect};
+use crate::plan::ms;
+use crate::plan::operations::{PlannedBranch, RmDeath, Work};
+use crate::scene::Scene;
+use crate::seen::Seen;
+use crate::taps::transaction_of;
+use quorate_client::rm::{Answer, RegisterError};
+use quorate_client::{Application, Branch, Resource, ResourceManager};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode};
+use quorate_world::time::{Duration, sleep};
+use quorate_world::{net, process, random, sim};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A stock RM repeats a registration that met a row lock so often, at this pause.
+const LOCK_ATTEMPTS_MAX: u32 = 30;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// The process of RM `number`, from 1.
+pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
+    // Neighbours: 1 and 2, 3 and 4, ..
+    let neighbour = ((number - 1) ^ 1) + 1;
+    let application = Application::new(format!("bank-{}", number.min(neighbour)), "default_tx_group");
+    let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
+    for owner in [number, neighbour] {
+        for kind in [BranchType::AT, BranchType::TCC] {
+            let id = resource_id(kind, owner);
+            resources.insert(id.clone(), Arc::new(Table { scene: scene.clone(), kind, id }));
+        }
+    }
+    let rm = ResourceManager::start(&servers(), &application, resources);
+    let Ok(listener) = net::listen(business_at(number)).await else { return 1 };
+    let work = move |call: Call| {
+        let (scene, rm) = (scene.clone(), rm.clone());
+        async move { Phase1 { scene: &scene, rm: &rm, number, call: &call }.work().await }
+    };
+    call::serve(listener, work).await;
+    1
+}
+
+fn resource_id(kind: BranchType, owner: u32) -> String {
+    let kind = if kind == BranchType::AT { "at" } else { "tcc" };
+    format!("{kind}-{owner}")
+}
+
+struct Phase1<'a> {
+    scene: &'a Scene,
+    rm: &'a ResourceManager,
+    number: u32,
+    call: &'a Call,
+}
+
+impl Phase1<'_> {
+    async fn work(&self) -> bool {
+        let Call { op, branch, xid } = self.call;
+        let Some(planned) = self.scene.plan.operations.get(*op as usize) else { return false };
+        let Some(planned) = planned.branches.get(*branch as usize) else { return false };
+        let Some(transaction) = transaction_of(xid) else { return false };
+        let Some(id) = self.register(planned).await else { return false };
+        sim::note(&format!("branch {op}/{branch} is {id} of {transaction}"));
+        self.scene.saw(Seen::ToldRegistered { transaction, branch: id });
+        if planned.fails {
+            self.scene.fired(crate::plan::swarm::Class::Hiccup);
+            // Nothing was changed, so a report that is lost costs an empty rollback and no more.
+            let _ = self.rm.report(xid, id, BranchStatus::PhaseOne_Failed).await;
+            return false;
+        }
+        self.die(RmDeath::BeforeLocalCommit);
+        sleep(ms(random::below(5))).await;
+        let effect = self.change((transaction, id), &planned.work);
+        self.die(RmDeath::AfterLocalCommit);
+        effect == Some(Effect::Tried)
+    }
+
+    async fn register(&self, planned: &PlannedBranch) -> Option<BranchId> {
+        let (kind, lock_keys) = match &planned.work {
+            Work::At(rows) => {
+                let keys: Vec<String> = rows.iter().map(|(row, _)| row.to_string()).collect();
+                (BranchType::AT, format!("account:{}", keys.join(",")))
+            }
+            Work::Tcc(..) => (BranchType::TCC, String::new()),
+        };
+        let resource = resource_id(kind, self.number);
+        let data = format!("{}/{}", self.call.op, self.call.branch);
+        for _ in 0..LOCK_ATTEMPTS_MAX {
+            match self.rm.register(&self.call.xid, kind, &resource, &lock_keys, &data).await {
+                Ok(branch) => return Some(branch),
+                Err(RegisterError::Refused { code: ExceptionCode::LockKeyConflict, .. }) => sleep(LOCK_PAUSE).await,
+                Err(error) => {
+                    sim::note(&format!("branch {data} is not registered: {error}"));
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn change(&self, key: BranchKey, work: &Work) -> Option<Effect> {
+        match work {
+            Work::At(rows) => {
+                let resource = resource_id(BranchType::AT, self.number);
+                self.scene.bank(&resource, key, |bank| {
+                    let table = bank.at.get_mut(&resource)?;
+                    let others = table.changed_by(rows).filter(|other| other.0 != key.0).collect();
+                    Some((Ok(table.commit_locally(key, rows)), others))
+                })
+            }
+            Work::Tcc(account, delta) => {
+                let resource = resource_id(BranchType::TCC, self.number);
+                self.scene.bank(&resource, key, |bank| {
+                    Some((Ok(bank.tcc.get_mut(&resource)?.reserve(key, *account, *delta)), Vec::new()))
+                })
+            }
+        }
+    }
+
+    fn die(&self, at: RmDeath) {
+        if self.scene.rm_dies(self.call.op, self.call.branch, at) {
+            process::exit(EXIT_KILLED);
+        }
+    }
+}
+
+/// A resource, as phase two meets it.
+struct Table {
+    scene: Arc<Scene>,
+    kind: BranchType,
+    id: String,
+}
+
+impl Resource for Table {
+    fn commit(&self, branch: Branch) -> Answer {
+        self.phase_two(branch, true)
+    }
+
+    fn rollback(&self, branch: Branch) -> Answer {
+        self.phase_two(branch, false)
+    }
+}
+
+impl Table {
+    fn phase_two(&self, branch: Branch, commit: bool) -> Answer {
+        let (scene, kind, id) = (self.scene.clone(), self.kind, self.id.clone());
+        Box::pin(async move {
+            let (op, number) = planned(&branch.application_data)?;
+            let key: BranchKey = (transaction_of(&branch.xid)?, branch.id);
+            die(&scene, (op, number), RmDeath::BeforePhaseTwo);
+            sleep(ms(1 + random::below(4))).await;
+            if scene.retries(op, number) {
+                return Some(match commit {
+                    true => BranchStatus::PhaseTwo_CommitFailed_Retryable,
+                    false => BranchStatus::PhaseTwo_RollbackFailed_Retryable,
+                });
+            }
+            apply(&scene, kind, &id, key, commit)?;
+            die(&scene, (op, number), RmDeath::BeforeAnswer);
+            Some(if commit { BranchStatus::PhaseTwo_Committed } else { BranchStatus::PhaseTwo_Rollbacked })
+        })
+    }
+}
+
+fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit: bool) -> Option<Effect> {
+    scene.bank(resource, key, |bank| {
+        let result: Result<Effect, Damage> = match (kind, commit) {
+            (BranchType::AT, true) => Ok(bank.at.get_mut(resource)?.commit(key)),
+            (BranchType::AT, false) => bank.at.get_mut(resource)?.roll_back(key),
+            (_, true) => bank.tcc.get_mut(resource)?.confirm(key),
+            (_, false) => bank.tcc.get_mut(resource)?.cancel(key),
+        };
+        Some((result, Vec::new()))
+    })
+}
+
+fn planned(application_data: &str) -> Option<(u32, u32)> {
+    let (op, branch) = application_data.split_once('/')?;
+    Some((op.parse().ok()?, branch.parse().ok()?))
+}
+
+fn die(scene: &Scene, (op, branch): (u32, u32), at: RmDeath) {
+    if scene.rm_dies(op, branch, at) {
+        process::exit(EXIT_KILLED);
+    }
+}

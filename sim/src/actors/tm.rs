@@ -1,0 +1,87 @@
+//! A machine that begins and ends global transactions, as the plan says.
+//!
+//! The real TM of `quorate-client` with a business around it: begin, call the RMs one after another, think, commit if
+//! all is well and roll back otherwise. Transactions that its death interrupted are nobody's any more: the coordinator
+//! must end them.
+
+use super::call::{self, Call};
+use super::{EXIT_KILLED, business_at, servers};
+use crate::plan::ms;
+use crate::plan::operations::{Operation, TmDeath};
+use crate::scene::Scene;
+use crate::seen::Seen;
+use crate::taps::transaction_of;
+use quorate_client::{Application, TransactionManager};
+use quorate_world::time::sleep;
+use quorate_world::{process, sim, task};
+use std::sync::Arc;
+
+/// The process of TM `number`, from 1.
+pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
+    let application = Application::new(format!("shop-{number}"), "default_tx_group");
+    let tm = TransactionManager::start(&servers(), &application);
+    let mine = scene.plan.operations.iter().filter(|operation| operation.tm + 1 == number);
+    let tasks: Vec<_> =
+        mine.map(|operation| task::spawn(wait_and_do(scene.clone(), tm.clone(), operation.clone()))).collect();
+    for task in tasks {
+        let _ = task.await;
+    }
+    // Machines stay on when their work is done.
+    std::future::pending().await
+}
+
+async fn wait_and_do(scene: Arc<Scene>, tm: TransactionManager, operation: Operation) {
+    scene.until(operation.at_ms).await;
+    if scene.claim(operation.op) {
+        transact(&scene, &tm, &operation).await;
+        scene.finish(operation.op);
+    }
+}
+
+async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Operation) {
+    let name = format!("op-{}", operation.op);
+    let xid = match tm.begin(&name, operation.timeout_ms).await {
+        Ok(xid) => xid,
+        Err(error) => {
+            sim::note(&format!("{name} has not begun: {error}"));
+            return;
+        }
+    };
+    let Some(transaction) = transaction_of(&xid) else { return };
+    sim::note(&format!("{name} is {xid}"));
+    scene.saw(Seen::ToldBegun { transaction });
+    die(scene, operation, TmDeath::AfterBegin);
+    let done = all_branches(operation, &xid).await;
+    sleep(ms(operation.thinks_ms)).await;
+    die(scene, operation, TmDeath::BeforeEnd);
+    let commit = done && operation.commit;
+    let ending = async {
+        if commit { tm.commit(&xid).await } else { tm.rollback(&xid).await }
+    };
+    if scene.tm_dies(operation.op, TmDeath::AfterEndSent) {
+        // Long enough for the request to leave, hardly ever for the answer.
+        let _ = quorate_world::time::timeout(ms(1), ending).await;
+        process::exit(EXIT_KILLED);
+    }
+    let answer = ending.await;
+    sim::note(&format!("{name} asked to {}: {answer:?}", if commit { "commit" } else { "roll back" }));
+    if let Some(status) = answer {
+        scene.saw(Seen::ToldEnd { transaction, commit, status });
+    }
+}
+
+async fn all_branches(operation: &Operation, xid: &str) -> bool {
+    for (number, branch) in operation.branches.iter().enumerate() {
+        let call = Call { op: operation.op, branch: number as u32, xid: xid.to_owned() };
+        if call::ask(business_at(branch.rm + 1), &call).await != Some(true) {
+            return false;
+        }
+    }
+    true
+}
+
+fn die(scene: &Scene, operation: &Operation, at: TmDeath) {
+    if scene.tm_dies(operation.op, at) {
+        process::exit(EXIT_KILLED);
+    }
+}

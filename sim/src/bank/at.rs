@@ -1,0 +1,115 @@
+//! A database under AT: rows, undo logs with both images, guard rows (Seata semantics, AT mode).
+//!
+//! A local commit writes rows and undo log in one; commit drops the log; rollback puts the before image back if the row
+//! still is the after image, or leaves a guard row that stops a local commit that comes later.
+
+use super::{BranchKey, Damage, Effect};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One row as a branch changed it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Change {
+    row: u64,
+    before: i64,
+    after: i64,
+}
+
+/// A database.
+#[derive(Debug, Default)]
+pub struct AtTable {
+    rows: BTreeMap<u64, i64>,
+    undo_logs: BTreeMap<BranchKey, Vec<Change>>,
+    guards: BTreeSet<BranchKey>,
+}
+
+impl AtTable {
+    /// Phase one: changes rows.
+    pub fn commit_locally(&mut self, key: BranchKey, changes: &[(u64, i64)]) -> Effect {
+        if self.guards.contains(&key) {
+            return Effect::Guarded;
+        }
+        let mut undo_log = Vec::new();
+        for (row, delta) in changes {
+            let value = self.rows.entry(*row).or_default();
+            undo_log.push(Change { row: *row, before: *value, after: *value + delta });
+            *value += delta;
+        }
+        self.undo_logs.insert(key, undo_log);
+        Effect::Tried
+    }
+
+    /// Phase two, forward.
+    pub fn commit(&mut self, key: BranchKey) -> Effect {
+        match self.undo_logs.remove(&key) {
+            Some(_) => Effect::Committed,
+            None => Effect::Nothing,
+        }
+    }
+
+    /// Phase two, back.
+    pub fn roll_back(&mut self, key: BranchKey) -> Result<Effect, Damage> {
+        let Some(undo_log) = self.undo_logs.get(&key).cloned() else {
+            self.guards.insert(key);
+            return Ok(Effect::Nothing);
+        };
+        for change in undo_log.iter().rev() {
+            let found = self.rows.get(&change.row).copied().unwrap_or_default();
+            if found != change.after {
+                return Err(Damage::DirtyWrite(format!(
+                    "row {} is {found}, this branch left {}",
+                    change.row, change.after
+                )));
+            }
+            self.rows.insert(change.row, change.before);
+        }
+        self.undo_logs.remove(&key);
+        self.guards.insert(key);
+        Ok(Effect::RolledBack)
+    }
+
+    /// Branches with an undo log that changed one of these rows.
+    pub fn changed_by(&self, rows: &[(u64, i64)]) -> impl Iterator<Item = BranchKey> {
+        let touches = |log: &[Change]| log.iter().any(|change| rows.iter().any(|(row, _)| *row == change.row));
+        self.undo_logs.iter().filter(move |(_, log)| touches(log)).map(|(key, _)| *key)
+    }
+
+    /// Branches with an undo log.
+    pub fn open(&self) -> impl Iterator<Item = BranchKey> {
+        self.undo_logs.keys().copied()
+    }
+
+    /// All rows together.
+    pub fn sum(&self) -> i64 {
+        self.rows.values().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::model::{BranchId, TransactionId};
+
+    const FIRST: BranchKey = (TransactionId(1), BranchId(1));
+    const SECOND: BranchKey = (TransactionId(2), BranchId(2));
+
+    #[test]
+    fn a_rollback_puts_the_row_back_and_bars_the_branch() {
+        let mut table = AtTable::default();
+        assert_eq!(table.commit_locally(FIRST, &[(1, 5), (2, -7)]), Effect::Tried);
+        assert_eq!(table.roll_back(FIRST), Ok(Effect::RolledBack));
+        assert_eq!(table.sum(), 0);
+        assert_eq!(table.roll_back(FIRST), Ok(Effect::Nothing));
+        assert_eq!(table.commit_locally(FIRST, &[(1, 5)]), Effect::Guarded);
+    }
+
+    #[test]
+    fn a_row_written_over_is_noticed() {
+        let mut table = AtTable::default();
+        table.commit_locally(FIRST, &[(1, 5)]);
+        table.commit_locally(SECOND, &[(1, 6)]);
+        assert_eq!(table.changed_by(&[(1, 0)]).count(), 2);
+        assert!(matches!(table.roll_back(FIRST), Err(Damage::DirtyWrite(_))));
+        assert_eq!(table.commit(SECOND), Effect::Committed);
+        assert_eq!(table.commit(SECOND), Effect::Nothing);
+    }
+}

@@ -1,0 +1,75 @@
+//! The databases behind the RMs: they are outside of all machines, so they survive every death, and each call is one
+//! local transaction. Both know what is theirs to know (undo logs, guard rows, fences) and nothing of the coordinator.
+//!
+//! The sum of all rows and accounts never changes but by transactions that are half done: that is what the business
+//! would look at.
+
+pub mod at;
+pub mod tcc;
+
+use at::AtTable;
+use quorate_core::model::{BranchId, TransactionId};
+use std::collections::BTreeMap;
+use tcc::TccTable;
+
+/// A branch, as databases name it in guard rows and fences.
+pub type BranchKey = (TransactionId, BranchId);
+
+/// What a call did to the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Phase one: the change or the reservation is there.
+    Tried,
+    /// Phase two: it is permanent.
+    Committed,
+    /// Phase two: it is gone.
+    RolledBack,
+    /// Nothing: it was done before, or there was nothing to do.
+    Nothing,
+    /// Phase one came after the rollback, and was refused.
+    Guarded,
+}
+
+/// What must never happen in a database, whatever is asked of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Damage {
+    /// At an undo the row is not as this branch left it: somebody wrote over it (Seata issue 1991).
+    DirtyWrite(String),
+    /// Phase two of a branch whose phase one never was.
+    NeverTried,
+    /// Phase two in both directions.
+    BothWays,
+}
+
+/// Every database of the world, by resource id.
+#[derive(Debug, Default)]
+pub struct Bank {
+    /// Those under AT.
+    pub at: BTreeMap<String, AtTable>,
+    /// Those under TCC.
+    pub tcc: BTreeMap<String, TccTable>,
+}
+
+impl Bank {
+    /// Databases with money in them.
+    pub fn open(at: impl Iterator<Item = String>, tcc: impl Iterator<Item = String>) -> Bank {
+        Bank {
+            at: at.map(|resource| (resource, AtTable::default())).collect(),
+            tcc: tcc.map(|resource| (resource, TccTable::default())).collect(),
+        }
+    }
+
+    /// All money, as changed from what was there at first.
+    pub fn sum(&self) -> i64 {
+        let at: i64 = self.at.values().map(AtTable::sum).sum();
+        let tcc: i64 = self.tcc.values().map(TccTable::sum).sum();
+        at + tcc
+    }
+
+    /// Branches whose phase one is there and whose phase two is not.
+    pub fn open_branches(&self) -> Vec<(String, BranchKey)> {
+        let at = self.at.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));
+        let tcc = self.tcc.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));
+        at.chain(tcc).collect()
+    }
+}

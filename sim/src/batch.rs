@@ -1,0 +1,176 @@
+//! Many runs: a hunt through a range of seeds, the check that runs repeat, the search for planted bugs.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "outside of all worlds: files, processes and standard output are real")]
+
+use crate::child::{Ended, Job, run_all};
+use crate::plan::Size;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+
+/// A class that was planned so often in a hunt and never happened is a fault of the harness.
+const PLANNED_MIN: u64 = 20;
+
+/// The planted bugs, what each breaks, and the oracles that may find it.
+pub const BUGS: [(&str, &[&str]); 3] =
+    [("acknowledge_before_sync", &["D", "C1"]), ("decide_before_commit", &["A3"]), ("lock_kept_at_end", &["B3"])];
+
+/// Seeds that each planted bug is looked for in.
+const BUG_SEEDS: u64 = 200;
+
+/// Seeds, both ends included.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seeds {
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
+impl std::str::FromStr for Seeds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Seeds, String> {
+        let wrong = || format!("{text:?} is no range of seeds; write 1..100, both ends included");
+        let (first, last) = text.split_once("..").ok_or_else(wrong)?;
+        let first = first.parse().map_err(|_| wrong())?;
+        let last = last.trim_start_matches('=').parse().map_err(|_| wrong())?;
+        if first > last {
+            return Err(wrong());
+        }
+        Ok(Seeds { first, last })
+    }
+}
+
+/// As many as there are cores.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn job(seed: u64, size: Size, bug: Option<&str>) -> Job {
+    Job { seed, world: size.name, bug: bug.map(str::to_owned), trace: None }
+}
+
+/// Runs a range of seeds. Gives the exit code.
+pub fn hunt(seeds: Seeds, size: Size, bug: Option<&str>, at_a_time: usize) -> io::Result<u8> {
+    let jobs: Vec<Job> = (seeds.first..=seeds.last).map(|seed| job(seed, size, bug)).collect();
+    let ended = run_all(&jobs, at_a_time, |ended| {
+        eprintln!("{}", ended.line);
+        true
+    })?;
+    let failed: Vec<&Ended> = ended.iter().filter(|ended| ended.code != 0).collect();
+    let mut code = failed.iter().map(|ended| ended.code).min().unwrap_or(0);
+    for class in never_happened(&ended) {
+        eprintln!("{class} was planned and never happened in any of these runs");
+        code = if code == 0 { 13 } else { code };
+    }
+    let mut walls: Vec<_> = ended.iter().map(|ended| ended.wall).collect();
+    walls.sort_unstable();
+    if let (Some(median), Some(longest)) = (walls.get(walls.len() / 2), walls.last()) {
+        eprintln!("a seed took {:.1}s in the median, {:.1}s at most", median.as_secs_f64(), longest.as_secs_f64());
+    }
+    println!("{} passed, {} failed", ended.len() - failed.len(), failed.len());
+    Ok(code)
+}
+
+fn never_happened(ended: &[Ended]) -> Vec<String> {
+    let mut sums: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for (class, (planned, fired)) in ended.iter().flat_map(|ended| &ended.faults) {
+        let sum = sums.entry(class).or_default();
+        *sum = (sum.0 + planned, sum.1 + fired);
+    }
+    let never = sums.into_iter().filter(|(_, (planned, fired))| *planned >= PLANNED_MIN && *fired == 0);
+    never.map(|(class, _)| class.to_owned()).collect()
+}
+
+/// Runs each seed twice and compares the hashes. Gives the exit code.
+pub fn determinism(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<u8> {
+    let jobs: Vec<Job> = (seeds.first..=seeds.last).flat_map(|seed| [job(seed, size, None), job(seed, size, None)]).collect();
+    let ended = run_all(&jobs, at_a_time, |_| true)?;
+    let mut different = 0;
+    for pair in ended.chunks(2) {
+        let [one, other] = pair else { continue };
+        let same = hashed(&one.line) == hashed(&other.line);
+        eprintln!("{} {}", if same { "same" } else { "DIFFERENT" }, one.line);
+        if !same {
+            different += 1;
+            eprintln!("DIFFERENT {}", other.line);
+            tell_difference(one.seed, size)?;
+        }
+    }
+    println!("{} the same, {different} different", ended.len() / 2 - different);
+    Ok(if different == 0 { 0 } else { 13 })
+}
+
+/// The line without what only the outside world decides.
+fn hashed(line: &str) -> &str {
+    line.split(" wall=").next().unwrap_or(line)
+}
+
+/// Runs a seed twice more with a trace, and shows where the two part.
+fn tell_difference(seed: u64, size: Size) -> io::Result<()> {
+    let folder = std::env::temp_dir();
+    let path = |which: &str| folder.join(format!("quorate-trace-{}-{seed}-{which}", std::process::id()));
+    let paths = [path("one"), path("other")];
+    for path in &paths {
+        let trace = Some(path.to_string_lossy().into_owned());
+        Job { trace, ..job(seed, size, None) }.run()?;
+    }
+    let [one, other] = &paths;
+    let lines = BufReader::new(File::open(one)?).lines().zip(BufReader::new(File::open(other)?).lines());
+    for (number, (one, other)) in lines.enumerate() {
+        let (one, other) = (one?, other?);
+        if one != other {
+            eprintln!("seed {seed}: the traces part in line {}\n  {one}\n  {other}", number + 1);
+            break;
+        }
+    }
+    paths.iter().try_for_each(std::fs::remove_file)
+}
+
+/// Looks for every planted bug and prints the table. Gives the exit code.
+pub fn bugs(size: Size, at_a_time: usize) -> io::Result<u8> {
+    println!("| bug | found by | first seed | seeds tried | wrongly found by |");
+    println!("|---|---|---|---|---|");
+    let mut missed = 0;
+    for (bug, oracles) in BUGS {
+        let is_find = |ended: &Ended| ended.code != 0 && oracles.contains(&oracle_in(&ended.line));
+        let jobs: Vec<Job> = (1..=BUG_SEEDS).map(|seed| job(seed, size, Some(bug))).collect();
+        let ended = run_all(&jobs, at_a_time, |ended| !is_find(ended))?;
+        let find = ended.iter().find(|ended| is_find(ended));
+        let others: Vec<&str> = ended.iter().filter(|ended| ended.code != 0 && !is_find(ended)).map(|ended| oracle_in(&ended.line)).collect();
+        let (oracle, seed) = match find {
+            Some(find) => (oracle_in(&find.line), find.seed.to_string()),
+            None => {
+                missed += 1;
+                ("nobody", "none".to_owned())
+            }
+        };
+        println!("| {bug} | {oracle} | {seed} | {} | {} |", ended.len(), others.join(", "));
+    }
+    Ok(if missed == 0 { 0 } else { 13 })
+}
+
+fn oracle_in(line: &str) -> &str {
+    line.split_whitespace().find_map(|word| word.strip_prefix("oracle=")).unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_have_both_ends() {
+        assert_eq!("3..7".parse(), Ok(Seeds { first: 3, last: 7 }));
+        assert_eq!("3..=3".parse(), Ok(Seeds { first: 3, last: 3 }));
+        assert!("7..3".parse::<Seeds>().is_err());
+        assert!("7".parse::<Seeds>().is_err());
+    }
+
+    #[test]
+    fn a_line_tells_its_oracle() {
+        assert_eq!(oracle_in("seed 7 FAILED safety oracle=A1 xid=4"), "A1");
+        assert_eq!(oracle_in("seed 7 ok hash=1"), "-");
+        assert_eq!(hashed("seed 7 ok hash=1 wall=2s"), "seed 7 ok hash=1");
+    }
+}

@@ -1,0 +1,127 @@
+//! A run in a process of its own: one seed per process, so that nothing of one run can reach the next.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "outside of all worlds: processes and threads are real")]
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// A run that takes longer has stopped making progress.
+const WALL_MAX: Duration = Duration::from_secs(1_800);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// The seed.
+    pub seed: u64,
+    /// The world.
+    pub world: &'static str,
+    /// The planted bug.
+    pub bug: Option<String>,
+    /// Where the trace goes.
+    pub trace: Option<String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// The seed.
+    pub seed: u64,
+    /// The last line of its standard output.
+    pub line: String,
+    /// Its exit code.
+    pub code: u8,
+    /// Classes of faults: planned and happened.
+    pub faults: BTreeMap<String, (u64, u64)>,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+/// Exit code of a child that the operating system ended, or that hung.
+const CODE_HARNESS: u8 = 13;
+
+impl Job {
+    /// Runs it to its end.
+    pub fn run(&self) -> io::Result<Ended> {
+        let began = Instant::now();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["run", "--seed", &self.seed.to_string(), "--world", self.world]);
+        if let Some(bug) = &self.bug {
+            command.args(["--bug", bug]);
+        }
+        if let Some(trace) = &self.trace {
+            command.args(["--trace", trace]);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
+        let code = loop {
+            if let Some(status) = child.try_wait()? {
+                break status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(CODE_HARNESS);
+            }
+            if began.elapsed() > WALL_MAX {
+                child.kill()?;
+                child.wait()?;
+                break CODE_HARNESS;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
+        let (out, err) = (text(out), text(err));
+        let no_line = format!("seed {} FAILED harness oracle=- (no line; exit code {code})", self.seed);
+        let line = out.lines().last().map_or(no_line, str::to_owned);
+        if code != 0 && self.bug.is_none() {
+            eprint!("{err}");
+        }
+        Ok(Ended { seed: self.seed, line, code, faults: faults_in(&err), wall: began.elapsed() })
+    }
+}
+
+fn reader<R: Read + Send + 'static>(from: Option<R>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut from) = from {
+            // What could be read counts.
+            let _ = from.read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// The line `faults {"kill":[3,3],..}` that a run writes to standard error.
+fn faults_in(err: &str) -> BTreeMap<String, (u64, u64)> {
+    let line = err.lines().find_map(|line| line.strip_prefix("faults "));
+    line.and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+}
+
+/// Runs jobs, as many at a time as asked, and shows each as it ends, in no order. `show` says whether to go on.
+pub fn run_all(jobs: &[Job], at_a_time: usize, show: impl Fn(&Ended) -> bool + Sync) -> io::Result<Vec<Ended>> {
+    let next = AtomicU64::new(0);
+    let ended = Mutex::new(Ok(Vec::new()));
+    let work = || {
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed) as usize) {
+            let result = job.run();
+            let Ok(mut all) = ended.lock() else { return };
+            match (&mut *all, result) {
+                (Ok(all), Ok(end)) => {
+                    if !show(&end) {
+                        next.store(jobs.len() as u64, Ordering::Relaxed);
+                    }
+                    all.push(end);
+                }
+                (all, Err(error)) => *all = Err(error),
+                (Err(_), Ok(_)) => return,
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..at_a_time.max(1) {
+            scope.spawn(work);
+        }
+    });
+    let mut ended = ended.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)?;
+    ended.sort_by_key(|ended: &Ended| ended.seed);
+    Ok(ended)
+}

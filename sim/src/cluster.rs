@@ -1,0 +1,130 @@
+//! The coordinator nodes: three machines that run the production entry function on a configuration text.
+//!
+//! A node that ends by itself, whatever its code, ends the run: nothing that the simulation does to it is a reason to.
+
+use crate::actors::node_ip;
+use crate::plan::{NODES, Plan, ms};
+use crate::scene::Scene;
+use crate::verdict::{Failure, Kind};
+use quorate_core::model::NodeId;
+use quorate_server::config::Config;
+use quorate_world::sim::{self, Ending, Machine};
+use quorate_world::task;
+use quorate_world::time::{Duration, sleep};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A founding or a restart of all, without faults, takes no longer.
+const READY_PATIENCE: Duration = Duration::from_secs(60);
+/// What the server promises for a stop, and a little for the simulated way.
+const STOP_PATIENCE: Duration = Duration::from_secs(12);
+
+/// The nodes.
+pub struct Cluster {
+    scene: Arc<Scene>,
+    /// One machine per node, n1 first.
+    pub machines: Vec<Machine>,
+    stopping: Arc<AtomicBool>,
+}
+
+fn configuration(plan: &Plan, number: u32) -> String {
+    let peers: Vec<String> = (1..=NODES).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
+    format!(
+        "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\n\
+         [raft]\nsnapshot_interval_s = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+        peers.join(","),
+        node_ip(number),
+        plan.options.groups,
+        plan.options.snapshot_interval_s,
+    )
+}
+
+impl Cluster {
+    /// Adds the machines, without starting them.
+    pub fn build(scene: &Arc<Scene>) -> Cluster {
+        let add = |number| {
+            let text = configuration(&scene.plan, number);
+            sim::add_machine(&format!("n{number}"), node_ip(number), move || run_node(text.clone()))
+        };
+        Cluster { scene: scene.clone(), machines: (1..=NODES).map(add).collect(), stopping: Arc::default() }
+    }
+
+    /// Starts a node that does not run, and watches over its end.
+    pub fn start(&self, machine: Machine) {
+        if machine.is_running() {
+            return;
+        }
+        machine.start();
+        let (scene, stopping) = (self.scene.clone(), self.stopping.clone());
+        let life = machine.lives();
+        task::spawn(async move {
+            let ending = machine.ended().await;
+            let text = match &ending {
+                Ending::Killed | Ending::PowerFailed => return,
+                Ending::Returned if stopping.load(Ordering::Relaxed) => return,
+                Ending::Returned => "it stopped, and nobody had asked it to".to_owned(),
+                Ending::Exited(code) => format!("it left with code {code}"),
+                Ending::Panicked(text) => format!("it panicked: {text}"),
+            };
+            if machine.lives() == life {
+                let mut failure = Failure::plain(Kind::Crash, text, sim::now());
+                failure.finding.node = Some(NodeId(machine.index() as u64));
+                scene.fail(&mut scene.watch(), failure);
+            }
+        });
+    }
+
+    /// Starts all and waits until each would serve a Begin.
+    pub async fn start_all(&self) {
+        self.machines.iter().for_each(|machine| self.start(*machine));
+        let until = sim::now() + READY_PATIENCE;
+        let mut waiting = self.machines.clone();
+        while !waiting.is_empty() {
+            if sim::now() > until {
+                let names: Vec<String> = waiting.iter().map(|machine| machine.name()).collect();
+                let text = format!("{} said no ready line in {READY_PATIENCE:?}", names.join(", "));
+                self.fail(Kind::Liveness, "G3", text);
+                return;
+            }
+            sleep(ms(50)).await;
+            waiting.retain(|machine| !machine.take_said().iter().any(|line| line.starts_with("ready ")));
+        }
+    }
+
+    /// Asks all to stop, as SIGTERM does, and waits for it.
+    pub async fn stop_all(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.machines.iter().for_each(|machine| machine.request_stop());
+        let until = sim::now() + STOP_PATIENCE;
+        while self.machines.iter().any(|machine| machine.is_running()) {
+            if sim::now() > until {
+                let text = format!("a node has not stopped in {STOP_PATIENCE:?}");
+                self.fail(Kind::Liveness, "G3", text);
+                return;
+            }
+            sleep(ms(50)).await;
+        }
+    }
+
+    fn fail(&self, kind: Kind, oracle: &str, text: String) {
+        let failure = Failure { oracle: oracle.to_owned(), ..Failure::plain(kind, text, sim::now()) };
+        self.scene.fail(&mut self.scene.watch(), failure);
+    }
+}
+
+async fn run_node(configuration: String) -> i32 {
+    let config = match Config::from_toml(&configuration) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::error!(%error, "the configuration is refused");
+            return quorate_server::exit::ExitCode::Usage.number();
+        }
+    };
+    match quorate_server::run(config).await {
+        Ok(()) => 0,
+        Err(failure) => {
+            tracing::error!(%failure, "the node gives up");
+            failure.code.number()
+        }
+    }
+}

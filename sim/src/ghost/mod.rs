@@ -1,0 +1,159 @@
+//! The ghost model: what the whole cluster has agreed on, kept outside of all nodes. No node reads it.
+//!
+//! It lives off the entries that replicas apply. The first replica to apply an entry moves the model of its group on by
+//! the same batch; all others are compared with it (oracle D). From the commands and their outcomes the model keeps a
+//! record of every transaction and every row lock, which is deliberately made apart from the coordinator's own state.
+
+pub mod locks;
+pub mod transaction;
+
+use locks::Locks;
+use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
+use quorate_raft::events;
+use std::collections::BTreeMap;
+use transaction::Transaction;
+
+/// One data group, as its log tells it.
+#[derive(Debug)]
+pub struct Group {
+    /// Its state after the newest entry that any replica has applied.
+    pub model: Transactions,
+    /// That entry.
+    pub at: Option<LogId>,
+    /// The state after each of the last entries, while the cluster stops.
+    history: BTreeMap<LogIndex, Transactions>,
+}
+
+/// All that is known of the cluster.
+#[derive(Debug, Default)]
+pub struct Ghost {
+    /// Data groups.
+    pub groups: BTreeMap<GroupId, Group>,
+    /// Every transaction that ever began, ended ones too.
+    pub transactions: BTreeMap<TransactionId, Transaction>,
+    /// Row locks.
+    pub locks: Locks,
+    /// The newest leader of each group.
+    pub leaders: BTreeMap<GroupId, (Term, NodeId)>,
+    /// How far each replica has applied.
+    pub applied: BTreeMap<(NodeId, GroupId), LogIndex>,
+    keeps_history: bool,
+}
+
+/// One command of an entry with its outcome.
+pub type Done = (Command, Outcome);
+
+impl Ghost {
+    /// Moves the model on, if nobody has applied this entry before. Gives the hash of the model's own outcomes.
+    pub fn apply(&mut self, group: GroupId, at: LogId, batch: &Batch) -> Option<(Vec<Done>, u64)> {
+        let keeps_history = self.keeps_history;
+        let found = self.groups.entry(group).or_insert_with(|| Group {
+            model: Transactions::new(),
+            at: None,
+            history: BTreeMap::new(),
+        });
+        if found.at.is_some_and(|last| last.index >= at.index) {
+            return None;
+        }
+        found.at = Some(at);
+        let outcomes = found.model.apply(batch);
+        if keeps_history {
+            found.history.insert(at.index, found.model.clone());
+        }
+        let hash = events::outcomes_hash::<Transactions>(&outcomes);
+        let clock_ms = found.model.clock_ms();
+        let done: Vec<Done> = batch.commands.iter().cloned().zip(outcomes).collect();
+        for (command, outcome) in &done {
+            self.note(group, clock_ms, command, outcome);
+        }
+        Some((done, hash))
+    }
+
+    /// From now on earlier states can be asked for.
+    pub fn keep_history(&mut self) {
+        self.keeps_history = true;
+        for group in self.groups.values_mut() {
+            let at = group.at.map_or(LogIndex(0), |at| at.index);
+            group.history.insert(at, group.model.clone());
+        }
+    }
+
+    /// The hash of the state after the last entry up to this one; none if it was not kept.
+    pub fn state_hash_at(&self, group: GroupId, index: LogIndex) -> Option<u64> {
+        let (_, state) = self.groups.get(&group)?.history.range(..=index).next_back()?;
+        Some(events::state_hash(state))
+    }
+
+    fn note(&mut self, group: GroupId, clock_ms: u64, command: &Command, outcome: &Outcome) {
+        match (command, outcome) {
+            (Command::Begin(begin), Outcome::Begun(transaction)) => {
+                let begun = Transaction::begun(group, clock_ms, begin);
+                self.transactions.insert(*transaction, begun);
+            }
+            (Command::RegisterBranch(register), Outcome::Registered) => {
+                if register.with_locks {
+                    self.locks.take(group, register.transaction, register.branch, &register.resource, &register.lock_keys);
+                }
+                if let Some(found) = self.transactions.get_mut(&register.transaction) {
+                    found.register(register);
+                }
+            }
+            (Command::RemoveBranch(remove), Outcome::Done) => {
+                self.locks.release_branch_at(group, remove.transaction, remove.branch);
+                if let Some(found) = self.transactions.get_mut(&remove.transaction) {
+                    found.listed.remove(&remove.branch);
+                }
+            }
+            (Command::ReportBranch(report), Outcome::Done) => {
+                if let Some(found) = self.transactions.get_mut(&report.transaction) {
+                    found.report(report);
+                }
+            }
+            (Command::Decide(decide), Outcome::Decided(decided)) => {
+                if let Some(found) = self.transactions.get_mut(&decide.transaction) {
+                    found.decide(*decided);
+                }
+                if status::direction(*decided) == Some(status::Direction::Commit) {
+                    self.locks.release_own(group, decide.transaction);
+                }
+            }
+            (Command::AcquireLocks(acquire), Outcome::Acquired) => {
+                self.locks.take(group, acquire.transaction, acquire.branch, &acquire.resource, &acquire.lock_keys);
+            }
+            (Command::ReleaseLocks(release), Outcome::Released) => match &release.scope {
+                ReleaseScope::All => self.locks.release_slot(release.transaction, release.slot),
+                ReleaseScope::Branches(branches) => {
+                    branches.iter().for_each(|branch| self.locks.release(release.transaction, *branch, release.slot));
+                }
+            },
+            (Command::End(ended) | Command::Forget(ended), Outcome::Now(now)) => {
+                self.locks.release_own(group, ended.transaction);
+                if let Some(found) = self.transactions.get_mut(&ended.transaction) {
+                    found.end(*now, clock_ms);
+                }
+            }
+            (Command::Retry(which) | Command::Detach(which), Outcome::Now(now)) => {
+                self.set_status(which.transaction, *now);
+            }
+            (Command::Fail(fail), Outcome::Now(now)) => self.set_status(fail.transaction, *now),
+            (_, _) => {}
+        }
+    }
+
+    fn set_status(&mut self, transaction: TransactionId, now: quorate_core::model::GlobalStatus) {
+        if let Some(found) = self.transactions.get_mut(&transaction) {
+            found.status = now;
+        }
+    }
+
+    /// The record of a transaction.
+    pub fn transaction(&self, transaction: TransactionId) -> Option<&Transaction> {
+        self.transactions.get(&transaction)
+    }
+
+    /// What was decided on it, if anything was.
+    pub fn decision(&self, transaction: TransactionId) -> Option<status::Direction> {
+        self.transactions.get(&transaction)?.decision
+    }
+}

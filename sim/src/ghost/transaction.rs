@@ -1,0 +1,90 @@
+//! The record of one transaction in the ghost model.
+
+use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, GroupId};
+use quorate_core::txn::command::{BeginV1, RegisterBranchV1, ReportBranchV1};
+use quorate_core::txn::status::{self, Direction};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One transaction.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Where it lives.
+    pub group: GroupId,
+    /// As the TM named it.
+    pub name: String,
+    /// Branches in the list.
+    pub listed: BTreeMap<BranchId, Listed>,
+    /// Branches that an RM was told of, or is being told of.
+    pub acknowledged: BTreeSet<BranchId>,
+    /// What was decided.
+    pub decision: Option<Direction>,
+    /// Where it stands.
+    pub status: GlobalStatus,
+    /// The group clock at its end.
+    pub ended_clock_ms: Option<u64>,
+    /// The last that was heard of phase two, branch by branch.
+    pub phase_two: BTreeMap<BranchId, String>,
+}
+
+/// A branch in the list.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listed {
+    /// AT or TCC.
+    pub kind: BranchType,
+    /// Its resource.
+    pub resource: String,
+    /// Its rows, as sent.
+    pub lock_keys: String,
+    /// As reported before the decision.
+    pub status: BranchStatus,
+}
+
+impl Transaction {
+    pub(super) fn begun(group: GroupId, _clock_ms: u64, begin: &BeginV1) -> Transaction {
+        Transaction {
+            group,
+            name: begin.name.clone(),
+            listed: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            decision: None,
+            status: GlobalStatus::Begin,
+            ended_clock_ms: None,
+            phase_two: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn register(&mut self, register: &RegisterBranchV1) {
+        let listed = Listed {
+            kind: register.kind,
+            resource: register.resource.clone(),
+            lock_keys: register.lock_keys.clone(),
+            status: BranchStatus::Registered,
+        };
+        self.listed.entry(register.branch).or_insert(listed);
+    }
+
+    pub(super) fn report(&mut self, report: &ReportBranchV1) {
+        if self.decision.is_some() {
+            return;
+        }
+        if let Some(listed) = self.listed.get_mut(&report.branch) {
+            listed.status = report.status;
+        }
+    }
+
+    pub(super) fn decide(&mut self, decided: GlobalStatus) {
+        self.status = decided;
+        self.decision = self.decision.or(status::direction(decided));
+    }
+
+    pub(super) fn end(&mut self, now: GlobalStatus, clock_ms: u64) {
+        self.status = now;
+        self.ended_clock_ms.get_or_insert(clock_ms);
+    }
+
+    /// Its phase one came to nothing, so nobody is told in phase two.
+    pub fn has_failed(&self, branch: BranchId) -> bool {
+        let failed = [BranchStatus::PhaseOne_Failed, BranchStatus::PhaseOne_PrepareFailed];
+        self.listed.get(&branch).is_some_and(|listed| failed.contains(&listed.status))
+    }
+}

@@ -1,0 +1,279 @@
+//! Carries out the planned faults, and heals everything at the end.
+//!
+//! Each fault is a task that waits for its time, looks for somebody to strike (drawn by its number among those who can
+//! be struck at that moment), strikes, waits, and takes back what it did. Faults overlap: a block is taken back when the
+//! last of them that wanted it is over. To add a class: `plan::swarm::Class`, its habit in `plan::faults`, an arm in
+//! [`Nemesis::strike`], a line in `docs/SIMULATION.md`.
+
+use crate::cluster::Cluster;
+use crate::plan::faults::Fault;
+use crate::plan::ms;
+use crate::plan::swarm::{Class, Level};
+use crate::scene::Scene;
+use quorate_core::model::GroupId;
+use quorate_world::sim::{self, Dice, DiskFaults, Latency, LinkState, Machine};
+use quorate_world::task::{self, JoinHandle};
+use quorate_world::time::{Duration, sleep};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+type Link = (Machine, Machine);
+
+/// See the page.
+pub struct Nemesis {
+    scene: Arc<Scene>,
+    cluster: Arc<Cluster>,
+    clients: Vec<Machine>,
+    /// How wrong clocks ran at first.
+    usual_ppm: BTreeMap<Machine, i64>,
+    /// By how many faults a link is blocked now.
+    blocks: Mutex<BTreeMap<Link, u32>>,
+}
+
+impl Nemesis {
+    /// Over this cluster and its clients.
+    pub fn new(scene: Arc<Scene>, cluster: Arc<Cluster>, clients: Vec<Machine>) -> Arc<Nemesis> {
+        let all = cluster.machines.iter().chain(&clients);
+        let usual_ppm = all.map(|machine| (*machine, machine.clock_ppm())).collect();
+        Arc::new(Nemesis { scene, cluster, clients, usual_ppm, blocks: Mutex::default() })
+    }
+
+    /// Starts a task for each planned fault.
+    pub fn begin(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
+        let start = |fault: &Fault| {
+            let (nemesis, fault) = (self.clone(), *fault);
+            task::spawn(async move {
+                nemesis.scene.until(fault.from_ms).await;
+                nemesis.strike(&fault).await;
+            })
+        };
+        self.scene.plan.faults.iter().map(start).collect()
+    }
+
+    /// Takes everything back: links, disks, clocks, and every process runs.
+    pub fn heal(&self) {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        sim::heal_all();
+        let (link, disk) = (self.scene.plan.options.link(), self.scene.plan.options.disk());
+        for from in self.everybody() {
+            for to in self.everybody() {
+                sim::set_link(from, to, link);
+            }
+        }
+        for (machine, ppm) in &self.usual_ppm {
+            machine.resume();
+            machine.set_clock_ppm(*ppm);
+        }
+        for machine in &self.cluster.machines {
+            machine.disk().set_speed(disk);
+            machine.disk().set_faults(DiskFaults::default());
+            self.cluster.start(*machine);
+        }
+    }
+
+    fn everybody(&self) -> Vec<Machine> {
+        self.cluster.machines.iter().chain(&self.clients).copied().collect()
+    }
+
+    async fn strike(&self, fault: &Fault) {
+        let lasts = ms(fault.to_ms.saturating_sub(fault.from_ms));
+        let mut dice = Dice::new(fault.pick, "strike");
+        match fault.class {
+            Class::Kill => self.kill(&mut dice, lasts).await,
+            Class::PowerFailure => self.cut_power(&mut dice, lasts).await,
+            Class::Pause => self.pause(&mut dice, lasts).await,
+            Class::Partition => {
+                let links = self.two_halves(&mut dice);
+                self.block(Class::Partition, links, lasts).await;
+            }
+            Class::OneWay => {
+                let links = self.one_way(&mut dice);
+                self.block(Class::OneWay, links, lasts).await;
+            }
+            Class::IsolateLeader => {
+                let leader = self.a_leader(&mut dice);
+                let links = self.around(leader, |_| true);
+                self.block(Class::IsolateLeader, links, lasts).await;
+            }
+            Class::SlowLinks => self.slow_links(&mut dice, lasts).await,
+            Class::Resets => self.reset(&mut dice),
+            Class::SlowDisk => self.slow_disk(&mut dice, lasts).await,
+            Class::ClockRate => self.clock_rate(&mut dice, lasts).await,
+            Class::ClockJump => self.clock_jump(&mut dice),
+            Class::TmDeath | Class::RmDeath | Class::Hiccup => {}
+        }
+    }
+
+    /// A node that runs; waits for one if there is none.
+    async fn victim(&self, dice: &mut Dice) -> Machine {
+        loop {
+            let running: Vec<Machine> =
+                self.cluster.machines.iter().copied().filter(|machine| machine.is_running()).collect();
+            if !running.is_empty() {
+                return running[dice.below(running.len() as u64) as usize];
+            }
+            sleep(ms(100)).await;
+        }
+    }
+
+    async fn kill(&self, dice: &mut Dice, lasts: Duration) {
+        let victim = self.victim(dice).await;
+        victim.kill();
+        self.scene.fired(Class::Kill);
+        sleep(lasts).await;
+        self.cluster.start(victim);
+    }
+
+    async fn cut_power(&self, dice: &mut Dice, lasts: Duration) {
+        let first = self.victim(dice).await;
+        let more = [0, 0, 1, 2][dice.below(4) as usize];
+        let others = self.cluster.machines.iter().copied().filter(|machine| *machine != first).take(more);
+        let victims: Vec<Machine> = std::iter::once(first).chain(others).collect();
+        for victim in &victims {
+            victim.power_fail();
+        }
+        self.scene.fired(Class::PowerFailure);
+        for victim in victims {
+            sleep(lasts / (1 + dice.below(3) as u32)).await;
+            self.cluster.start(victim);
+        }
+    }
+
+    async fn pause(&self, dice: &mut Dice, lasts: Duration) {
+        let victim = self.victim(dice).await;
+        victim.pause();
+        self.scene.fired(Class::Pause);
+        sleep(lasts).await;
+        victim.resume();
+    }
+
+    /// All machines in two parts: no node in one of them has more than its luck.
+    fn two_halves(&self, dice: &mut Dice) -> Vec<Link> {
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        let alone = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
+        for machine in self.everybody() {
+            let is_node = self.cluster.machines.contains(&machine);
+            let here = if is_node { machine == alone } else { dice.below(2) == 0 };
+            if here { one.push(machine) } else { other.push(machine) }
+        }
+        let pairs = one.iter().flat_map(|from| other.iter().map(move |to| (*from, *to)));
+        pairs.flat_map(|(from, to)| [(from, to), (to, from)]).collect()
+    }
+
+    /// To a node or from it nothing passes, for other nodes or for everybody.
+    fn one_way(&self, dice: &mut Dice) -> Vec<Link> {
+        let node = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
+        let out = dice.below(2) == 0;
+        let nodes_only = dice.below(2) == 0;
+        let links = self.around(node, |other| !nodes_only || self.cluster.machines.contains(&other));
+        links.into_iter().filter(|(from, _)| (*from == node) == out).collect()
+    }
+
+    fn around(&self, node: Machine, with: impl Fn(Machine) -> bool) -> Vec<Link> {
+        let others = self.everybody().into_iter().filter(|other| *other != node && with(*other));
+        others.flat_map(|other| [(node, other), (other, node)]).collect()
+    }
+
+    fn a_leader(&self, dice: &mut Dice) -> Machine {
+        let group = GroupId(dice.below(u64::from(self.scene.plan.options.groups) + 1) as u32);
+        let leader = self.scene.watch().ghost.leaders.get(&group).map(|(_, node)| *node);
+        let place = leader.map_or(0, |node| node.0 as usize - 1);
+        self.cluster.machines[place]
+    }
+
+    async fn block(&self, class: Class, links: Vec<Link>, lasts: Duration) {
+        self.change_blocks(&links, |count| count + 1);
+        self.scene.fired(class);
+        sleep(lasts).await;
+        self.change_blocks(&links, |count| count.saturating_sub(1));
+    }
+
+    fn change_blocks(&self, links: &[Link], change: impl Fn(u32) -> u32) {
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        for link in links {
+            let count = blocks.entry(*link).or_default();
+            let before = *count;
+            *count = change(before);
+            match (before, *count) {
+                (0, 1) => sim::block(link.0, link.1),
+                (1, 0) => sim::unblock(link.0, link.1),
+                _ => {}
+            }
+        }
+    }
+
+    async fn slow_links(&self, dice: &mut Dice, lasts: Duration) {
+        let node = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
+        let latency = Latency {
+            mean_extra: ms(dice.between(1, 60)),
+            tail_per_million: dice.between(1_000, 50_000) as u32,
+            tail: ms(dice.between(100, 5_000)),
+            ..self.scene.plan.options.link().latency
+        };
+        let loss_per_million = [0, 0, 2_000, 30_000][dice.below(4) as usize];
+        let bytes_per_second = [None, None, Some(8_000), Some(200_000)][dice.below(4) as usize];
+        let links = self.around(node, |_| true);
+        self.change_links(&links, |link| LinkState { latency, loss_per_million, bytes_per_second, ..link });
+        self.scene.fired(Class::SlowLinks);
+        sleep(lasts).await;
+        let usual = self.scene.plan.options.link();
+        self.change_links(&links, |link| LinkState { blocked: link.blocked, ..usual });
+    }
+
+    fn change_links(&self, links: &[Link], change: impl Fn(LinkState) -> LinkState) {
+        for (from, to) in links {
+            sim::change_link(*from, *to, |link| *link = change(*link));
+        }
+    }
+
+    fn reset(&self, dice: &mut Dice) {
+        let all = self.everybody();
+        let node = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
+        let others: Vec<Machine> = all.into_iter().filter(|other| *other != node).collect();
+        sim::reset_connections(node, others[dice.below(others.len() as u64) as usize]);
+        self.scene.fired(Class::Resets);
+    }
+
+    async fn slow_disk(&self, dice: &mut Dice, lasts: Duration) {
+        let machine = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
+        if dice.below(3) == 0 {
+            machine.disk().stall(lasts.min(ms(8_000)));
+        } else {
+            let slow_sync = ms(dice.between(20, 2_000));
+            let slow_sync_per_million = dice.between(50_000, 1_000_000) as u32;
+            machine.disk().set_faults(DiskFaults { slow_sync, slow_sync_per_million, ..DiskFaults::default() });
+        }
+        self.scene.fired(Class::SlowDisk);
+        sleep(lasts).await;
+        machine.disk().set_faults(DiskFaults::default());
+    }
+
+    async fn clock_rate(&self, dice: &mut Dice, lasts: Duration) {
+        let machine = self.anybody(dice);
+        let most = match self.level(Class::ClockRate) {
+            Level::Off | Level::Light => 500,
+            Level::Heavy => 100_000,
+        };
+        machine.set_clock_ppm(dice.between(0, 2 * most) as i64 - most as i64);
+        self.scene.fired(Class::ClockRate);
+        sleep(lasts).await;
+        machine.set_clock_ppm(self.usual_ppm.get(&machine).copied().unwrap_or(0));
+    }
+
+    fn clock_jump(&self, dice: &mut Dice) {
+        const HOUR_MS: u64 = 3_600_000;
+        let by_ms = dice.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
+        self.anybody(dice).move_wall_clock_ms(by_ms);
+        self.scene.fired(Class::ClockJump);
+    }
+
+    fn anybody(&self, dice: &mut Dice) -> Machine {
+        let all = self.everybody();
+        all[dice.below(all.len() as u64) as usize]
+    }
+
+    fn level(&self, class: Class) -> Level {
+        let found = self.scene.plan.options.swarm.iter().find(|(known, _)| *known == class);
+        found.map_or(Level::Off, |(_, level)| *level)
+    }
+}

@@ -1,0 +1,24 @@
+//! A3, the decision comes first: no phase-two request leaves before the decision is committed in the owning group.
+//! Source: lock protocol, promise A2 and rule 12; the write-ahead rule of Gray and Reuter, Transaction Processing, 10.3.
+
+use super::{Finding, Judgement, Oracle};
+use crate::ghost::Ghost;
+use crate::seen::Seen;
+
+/// See the page.
+pub struct DecisionFirst;
+
+impl Oracle for DecisionFirst {
+    fn name(&self) -> &'static str {
+        "A3"
+    }
+
+    fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
+        let Seen::PhaseTwoSent { node, transaction, branch, way } = seen else { return Ok(()) };
+        if ghost.decision(*transaction).is_some() {
+            return Ok(());
+        }
+        let text = format!("branch {branch} is told to {way:?}, and no replica has applied a decision");
+        Err(Finding::about(*transaction, text).at_node(*node))
+    }
+}

@@ -1,0 +1,60 @@
+//! A4, the list is fixed: a commit covers every branch that an RM was told of, and no branch joins or leaves after it.
+//! Source: Seata issues 152, 2841, 4232 (register against decision); lock protocol, promise A4, rules 3, 8, 10.
+
+use super::{Finding, Judgement, Oracle};
+use crate::bank::{Damage, Effect};
+use crate::ghost::Ghost;
+use crate::seen::{Seen, Step};
+use quorate_core::model::{BranchId, TransactionId};
+use quorate_core::txn::status::Direction;
+use quorate_core::txn::{Command, Outcome};
+
+/// See the page.
+pub struct FixedList;
+
+impl Oracle for FixedList {
+    fn name(&self) -> &'static str {
+        "A4"
+    }
+
+    fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
+        match (step.command, step.outcome) {
+            (Command::Decide(decide), Outcome::Decided(_)) => {
+                let Some(found) = ghost.transaction(decide.transaction) else { return Ok(()) };
+                let missing = found.acknowledged.iter().find(|branch| !found.listed.contains_key(branch));
+                missing.map_or(Ok(()), |branch| Err(unlisted(decide.transaction, *branch).in_group(step.group)))
+            }
+            (Command::RegisterBranch(register), Outcome::Registered) => {
+                let transaction = register.transaction;
+                fixed(ghost, transaction, register.branch, "joins").map_err(|found| found.in_group(step.group))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
+        match seen {
+            Seen::Acknowledged { node, transaction, branch } => {
+                let listed = ghost.transaction(*transaction).is_some_and(|found| found.listed.contains_key(branch));
+                if listed { Ok(()) } else { Err(unlisted(*transaction, *branch).at_node(*node)) }
+            }
+            Seen::Damaged { key, damage: Damage::NeverTried, resource } => {
+                let text = format!("branch {} at {resource} is confirmed, and nobody has ever tried it", key.1);
+                Err(Finding::about(key.0, text))
+            }
+            Seen::Database { key, effect: Effect::Tried, .. } => fixed(ghost, key.0, key.1, "does its phase one"),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn fixed(ghost: &Ghost, transaction: TransactionId, branch: BranchId, what: &str) -> Judgement {
+    if ghost.decision(transaction) != Some(Direction::Commit) {
+        return Ok(());
+    }
+    Err(Finding::about(transaction, format!("branch {branch} {what} after the commit was decided")))
+}
+
+fn unlisted(transaction: TransactionId, branch: BranchId) -> Finding {
+    Finding::about(transaction, format!("branch {branch} was acknowledged and is not in the list"))
+}

@@ -1,0 +1,113 @@
+//! B1, one holder: from "success" to the commit decision, or until the branch is undone, its rows are its transaction's.
+//! Source: lock protocol, promise B1 (oracle LK1); Seata semantics, section 3.
+//!
+//! Judged twice: in the groups' own row locks, and by what RMs were promised, whatever the locks say.
+
+use super::{Finding, Judgement, Oracle};
+use crate::bank::Effect;
+use crate::ghost::Ghost;
+use crate::ghost::locks::Row;
+use crate::seen::{Seen, Step};
+use quorate_core::model::{BranchId, TransactionId, lock_key};
+use quorate_core::txn::status::Direction;
+use quorate_core::txn::{Command, Outcome};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// See the page.
+#[derive(Default)]
+pub struct OneHolder {
+    /// Rows that an RM was promised, and through which branches.
+    promised: BTreeMap<Row, (TransactionId, BTreeSet<BranchId>)>,
+}
+
+impl OneHolder {
+    fn promise(&mut self, ghost: &Ghost, transaction: TransactionId, branch: BranchId) -> Judgement {
+        let Some(listed) = ghost.transaction(transaction).and_then(|found| found.listed.get(&branch)) else {
+            return Ok(());
+        };
+        if ghost.decision(transaction) == Some(Direction::Commit) {
+            return Ok(());
+        }
+        for row in lock_key::parse(&listed.lock_keys).unwrap_or_default() {
+            let row: Row = (listed.resource.clone(), row);
+            let held = ghost.locks.holder(&row);
+            if held.is_none_or(|held| held.owner != transaction || !held.branches.contains(&branch)) {
+                let text = format!("branch {branch} was told success, and row {} of {} is held by {held:?}", row.1, row.0);
+                return Err(Finding::about(transaction, text));
+            }
+            let (owner, branches) =
+                self.promised.entry(row.clone()).or_insert_with(|| (transaction, BTreeSet::new()));
+            if *owner != transaction {
+                let text = format!("row {} of {} is promised to it and to {owner}", row.1, row.0);
+                return Err(Finding::about(transaction, text));
+            }
+            branches.insert(branch);
+        }
+        Ok(())
+    }
+
+    fn free(&mut self, transaction: TransactionId, ends: impl Fn(BranchId) -> bool) {
+        self.promised.retain(|_, (owner, branches)| {
+            if *owner == transaction {
+                branches.retain(|branch| !ends(*branch));
+            }
+            !branches.is_empty()
+        });
+    }
+
+    /// Nothing that was promised may have been let go.
+    fn judge_release(&self, ghost: &Ghost, transaction: TransactionId) -> Judgement {
+        for (row, (owner, branches)) in &self.promised {
+            if *owner != transaction {
+                continue;
+            }
+            let held = ghost.locks.holder(row);
+            if held.is_none_or(|held| held.owner != transaction) {
+                let text = format!("row {} of {} was let go under branches {branches:?}: {held:?}", row.1, row.0);
+                return Err(Finding::about(transaction, text));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Oracle for OneHolder {
+    fn name(&self) -> &'static str {
+        "B1"
+    }
+
+    fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
+        if let Some((row, had, got)) = ghost.locks.taken_twice.first() {
+            let text = format!("row {} of {} was given to it while {had} held it", row.1, row.0);
+            return Err(Finding::about(*got, text).in_group(step.group));
+        }
+        match (step.command, step.outcome) {
+            (Command::Decide(decide), Outcome::Decided(_)) => {
+                let Some(found) = ghost.transaction(decide.transaction) else { return Ok(()) };
+                let commits = found.decision == Some(Direction::Commit);
+                self.free(decide.transaction, |branch| commits || found.has_failed(branch));
+                Ok(())
+            }
+            (Command::ReleaseLocks(release), Outcome::Released) => {
+                self.judge_release(ghost, release.transaction).map_err(|found| found.in_group(step.group))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
+        match seen {
+            Seen::Acknowledged { node, transaction, branch } => {
+                self.promise(ghost, *transaction, *branch).map_err(|found| found.at_node(*node))
+            }
+            // Undone, or found to have nothing to undo.
+            Seen::Database { key, effect: Effect::RolledBack | Effect::Nothing, .. } => {
+                if ghost.decision(key.0) == Some(Direction::Rollback) {
+                    self.free(key.0, |branch| branch == key.1);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! C4, once: whatever is resent, a branch takes effect at most once, and at rest exactly once in the decided direction.
+//! Source: simulation notes, C4 and A9; Seata's TCC fence (empty rollback, no hanging, idempotence).
+
+use super::{Finding, Judgement, Oracle};
+use crate::bank::{Bank, BranchKey, Effect};
+use crate::ghost::Ghost;
+use crate::seen::Seen;
+use quorate_core::txn::status::Direction;
+use std::collections::BTreeMap;
+
+#[derive(Default)]
+struct Effects {
+    tried: u32,
+    committed: u32,
+    rolled_back: u32,
+}
+
+/// See the page.
+#[derive(Default)]
+pub struct Once {
+    effects: BTreeMap<BranchKey, Effects>,
+}
+
+impl Oracle for Once {
+    fn name(&self) -> &'static str {
+        "C4"
+    }
+
+    fn see(&mut self, _ghost: &Ghost, seen: &Seen) -> Judgement {
+        let Seen::Database { resource, key, effect, .. } = seen else { return Ok(()) };
+        let effects = self.effects.entry(*key).or_default();
+        let count = match effect {
+            Effect::Tried => &mut effects.tried,
+            Effect::Committed => &mut effects.committed,
+            Effect::RolledBack => &mut effects.rolled_back,
+            Effect::Nothing | Effect::Guarded => return Ok(()),
+        };
+        *count += 1;
+        if *count == 1 {
+            return Ok(());
+        }
+        Err(Finding::about(key.0, format!("branch {} at {resource} took effect twice: {effect:?}", key.1)))
+    }
+
+    fn at_rest(&mut self, ghost: &Ghost, _bank: &Bank) -> Judgement {
+        for (key, effects) in &self.effects {
+            let Some(found) = ghost.transaction(key.0) else { continue };
+            // Nobody is told of a branch that failed: its RM undid it itself.
+            if effects.tried == 0 || found.has_failed(key.1) {
+                continue;
+            }
+            let done = match found.decision {
+                Some(Direction::Commit) => effects.committed,
+                Some(Direction::Rollback) => effects.rolled_back,
+                None => 0,
+            };
+            if done != 1 {
+                let text = format!("decided {:?}, and branch {} took effect {done} times", found.decision, key.1);
+                return Err(Finding::about(key.0, text));
+            }
+        }
+        Ok(())
+    }
+}

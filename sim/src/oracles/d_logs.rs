@@ -1,0 +1,85 @@
+//! D, raft: one vote and one leader per term, one entry per place in a log, what was answered stays, equal entries make equal states.
+//! Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorithm, figure 3; openraft's invariants.
+//!
+//! Leader completeness shows as log matching: a leader without an answered entry writes another one in its place.
+
+use super::{Finding, Judgement, Oracle};
+use crate::ghost::Ghost;
+use crate::seen::Seen;
+use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
+use std::collections::BTreeMap;
+
+/// See the page.
+#[derive(Default)]
+pub struct Logs {
+    entries: BTreeMap<(GroupId, LogIndex), (Term, u64)>,
+    outcomes: BTreeMap<(GroupId, LogIndex), u64>,
+    snapshots: BTreeMap<(GroupId, Option<LogId>), u128>,
+    votes: BTreeMap<(GroupId, Term, NodeId), NodeId>,
+    leaders: BTreeMap<(GroupId, Term), NodeId>,
+    answered: BTreeMap<(GroupId, LogIndex), Term>,
+}
+
+impl Logs {
+    fn entry(&mut self, group: GroupId, at: LogId, hash: u64) -> Judgement {
+        let (term, known) = *self.entries.entry((group, at.index)).or_insert((at.term, hash));
+        if (term, known) != (at.term, hash) {
+            let text = format!("entry {} is of term {} here and was of term {term} elsewhere", at.index, at.term);
+            return Err(Finding::new(text));
+        }
+        match self.answered.get(&(group, at.index)) {
+            Some(answered) if *answered != at.term => {
+                let text = format!("entry {} was answered in term {answered} and is of term {}", at.index, at.term);
+                Err(Finding::new(text))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Oracle for Logs {
+    fn name(&self) -> &'static str {
+        "D"
+    }
+
+    fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
+        let (node, group, judgement) = match seen {
+            Seen::Applied { node, group, log_id, entry_hash } => (node, group, self.entry(*group, *log_id, *entry_hash)),
+            Seen::Outcomes { node, group, log_id, hash } => {
+                let known = *self.outcomes.entry((*group, log_id.index)).or_insert(*hash);
+                let text = format!("the commands of entry {} had other outcomes elsewhere", log_id.index);
+                (node, group, if known == *hash { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Snapshot { node, group, last, hash } => {
+                let known = *self.snapshots.entry((*group, *last)).or_insert(*hash);
+                let text = format!("its state after entry {last:?} is not the one that another replica had");
+                (node, group, if known == *hash { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Answered { node, group, log_id } => {
+                self.answered.insert((*group, log_id.index), log_id.term);
+                let applied = self.entries.get(&(*group, log_id.index)).map(|(term, _)| *term);
+                let text = format!("entry {} of term {} was answered, applied is {applied:?}", log_id.index, log_id.term);
+                (node, group, if applied == Some(log_id.term) { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Elected { node, group, term } => {
+                let first = *self.leaders.entry((*group, *term)).or_insert(*node);
+                let text = format!("it leads in term {term}, and so does node {first}");
+                (node, group, if first == *node { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Voted { node, group, term, candidate } => {
+                let first = *self.votes.entry((*group, *term, *node)).or_insert(*candidate);
+                let text = format!("in term {term} it votes for node {candidate}, after it has for node {first}");
+                (node, group, if first == *candidate { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Stopped { node, group, state_hash } => {
+                let applied = ghost.applied.get(&(*node, *group)).copied().unwrap_or_default();
+                let model = ghost.state_hash_at(*group, applied);
+                let text = format!("after entry {applied} its state is not the model's");
+                let same = model.is_none_or(|model| model == *state_hash);
+                (node, group, if same { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            _ => return Ok(()),
+        };
+        judgement.map_err(|found| found.in_group(*group).at_node(*node))
+    }
+}

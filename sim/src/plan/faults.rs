@@ -1,0 +1,77 @@
+//! Planned faults: when, for how long, of which class, and a number that decides what it hits when it happens.
+
+use super::Size;
+use super::swarm::{Class, Level, Swarm};
+use quorate_world::sim::Dice;
+use serde::{Deserialize, Serialize};
+
+/// One fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// Its number: names its random stream.
+    pub fault: u32,
+    /// Of which class.
+    pub class: Class,
+    /// Counted from when the cluster was ready.
+    pub from_ms: u64,
+    /// When it is over; for what happens in a moment, the same.
+    pub to_ms: u64,
+    /// Decides what it hits.
+    pub pick: u64,
+}
+
+/// Mean pause between two faults of a class at a level, and how long one lasts.
+struct Habit {
+    light_ms: u64,
+    heavy_ms: u64,
+    lasts_ms: (u64, u64),
+}
+
+fn habit(class: Class) -> Option<Habit> {
+    let (light_ms, heavy_ms, lasts_ms) = match class {
+        Class::Kill => (60_000, 8_000, (50, 15_000)),
+        Class::PowerFailure => (90_000, 12_000, (100, 15_000)),
+        Class::Pause => (60_000, 10_000, (50, 30_000)),
+        Class::Partition => (60_000, 12_000, (200, 40_000)),
+        Class::OneWay => (60_000, 12_000, (200, 40_000)),
+        Class::IsolateLeader => (60_000, 10_000, (500, 20_000)),
+        Class::SlowLinks => (60_000, 15_000, (1_000, 30_000)),
+        Class::Resets => (20_000, 1_500, (0, 0)),
+        Class::SlowDisk => (60_000, 10_000, (500, 20_000)),
+        Class::ClockRate => (90_000, 20_000, (2_000, 60_000)),
+        Class::ClockJump => (90_000, 20_000, (0, 0)),
+        Class::TmDeath | Class::RmDeath | Class::Hiccup => return None,
+    };
+    Some(Habit { light_ms, heavy_ms, lasts_ms })
+}
+
+/// Short ones as often as long ones: each halving of the range is as likely as the next.
+fn draw_length(dice: &mut Dice, (least, most): (u64, u64)) -> u64 {
+    let halvings = most.checked_div(least).map_or(0, u64::ilog2);
+    let top = most >> dice.between(0, u64::from(halvings));
+    dice.between((top / 2).max(least), top.max(least))
+}
+
+/// Draws the faults of all classes that strike the world; those that belong to a transaction stand there.
+pub fn draw(seed: u64, size: Size, swarm: &Swarm) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for class in Class::ALL {
+        let Some(habit) = habit(class) else { continue };
+        let mean_ms = match swarm.level(class) {
+            Level::Off => continue,
+            Level::Light => habit.light_ms,
+            Level::Heavy => habit.heavy_ms,
+        };
+        let mut times = Dice::new(seed, &format!("times of {class:?}"));
+        let mut at_ms = times.below(mean_ms.min(size.safety_ms / 2));
+        while at_ms < size.safety_ms {
+            let number = faults.len() as u32;
+            let mut dice = Dice::new(seed, &format!("{class:?} at {at_ms}"));
+            let to_ms = at_ms + draw_length(&mut dice, habit.lasts_ms);
+            faults.push(Fault { fault: number, class, from_ms: at_ms, to_ms, pick: dice.next() });
+            at_ms += 1 + times.exponential(mean_ms * 1_000_000) / 1_000_000;
+        }
+    }
+    faults
+}

@@ -1,0 +1,170 @@
+//! The plan of a run: everything that is going to happen by intention, drawn from the seed before the world begins.
+//!
+//! Plain data, one line per item in an artefact. Every item has a random stream of its own, named by its number, so that
+//! taking an item out leaves the others as they are. What happens by chance while the world runs (latencies, the order
+//! of tasks) is the world's, not the plan's.
+
+pub mod faults;
+pub mod operations;
+pub mod swarm;
+
+use crate::plan::faults::Fault;
+use crate::plan::operations::Operation;
+use crate::plan::swarm::{Class, Level, Swarm};
+use quorate_world::sim::{Dice, DiskSpeed, Latency, LinkState};
+use quorate_world::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// The coordinator nodes of every world.
+pub const NODES: u32 = 3;
+
+/// How large a world is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Size {
+    /// As `--world` says it.
+    pub name: &'static str,
+    /// How long faults and transactions go on.
+    pub safety_ms: u64,
+    /// Global transactions.
+    pub operations: u32,
+    /// Data groups: a seed draws from 2 up to this.
+    pub groups_max: u32,
+    /// Machines that begin transactions.
+    pub tms: u32,
+    /// Machines that own resources; even.
+    pub rms: u32,
+}
+
+/// The reference world, and a smaller one for planted bugs and for a first look.
+pub const SIZES: [Size; 2] = [
+    Size { name: "R1", safety_ms: 300_000, operations: 200, groups_max: 8, tms: 4, rms: 6 },
+    Size { name: "R0", safety_ms: 60_000, operations: 60, groups_max: 4, tms: 2, rms: 4 },
+];
+
+impl Size {
+    /// The world of this name.
+    pub fn named(name: &str) -> Option<Size> {
+        SIZES.into_iter().find(|size| size.name == name)
+    }
+}
+
+/// What a run is made of beside its items.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Data groups.
+    pub groups: u32,
+    /// Seconds between snapshots; 0: by size only.
+    pub snapshot_interval_s: u64,
+    /// Messages between machines: shortest way and mean on top.
+    pub link_us: (u64, u64),
+    /// A sync of a disk: shortest and mean on top.
+    pub sync_us: (u64, u64),
+    /// Clocks run wrong by up to this.
+    pub clock_ppm_max: u32,
+    /// Wall clocks are apart by up to this.
+    pub wall_skew_ms_max: u64,
+    /// Classes of faults that are on.
+    pub swarm: Vec<(Class, Level)>,
+}
+
+/// All that is planned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// The seed it was drawn from.
+    pub seed: u64,
+    /// How large.
+    pub size: Size,
+    /// Of what kind.
+    pub options: Options,
+    /// Transactions, by number.
+    pub operations: Vec<Operation>,
+    /// Faults, by number.
+    pub faults: Vec<Fault>,
+}
+
+impl Plan {
+    /// Draws a plan.
+    pub fn draw(seed: u64, size: Size) -> Plan {
+        let swarm = Swarm::draw(seed);
+        let options = draw_options(seed, size, &swarm);
+        let operations =
+            (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
+        Plan { seed, size, operations, faults: faults::draw(seed, size, &swarm), options }
+    }
+}
+
+fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
+    let mut dice = Dice::new(seed, "options");
+    let clocks = swarm.level(Class::ClockRate);
+    Options {
+        groups: dice.between(2, u64::from(size.groups_max)) as u32,
+        snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
+        link_us: (dice.between(30, 300), dice.between(20, 400)),
+        sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
+        clock_ppm_max: match clocks {
+            Level::Off => 0,
+            Level::Light => 100,
+            Level::Heavy => 20_000,
+        },
+        wall_skew_ms_max: match clocks {
+            Level::Off => 0,
+            Level::Light => 200,
+            Level::Heavy => 10_000,
+        },
+        swarm: swarm.enabled(),
+    }
+}
+
+impl Options {
+    /// How links are when nothing is wrong with them.
+    pub fn link(&self) -> LinkState {
+        LinkState { latency: Latency::micros(self.link_us.0, self.link_us.1), ..LinkState::CALM }
+    }
+
+    /// How disks are when nothing is wrong with them.
+    pub fn disk(&self) -> DiskSpeed {
+        DiskSpeed { sync: Latency::micros(self.sync_us.0, self.sync_us.1), ..DiskSpeed::CALM }
+    }
+}
+
+/// A number of milliseconds.
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan() {
+        let [world, small] = SIZES;
+        assert_eq!(Plan::draw(7, world), Plan::draw(7, world));
+        assert_ne!(Plan::draw(7, world).operations, Plan::draw(8, world).operations);
+        assert_eq!(Plan::draw(7, world).operations.len(), 200);
+        assert_eq!(Plan::draw(7, small).operations.len(), 60);
+    }
+
+    #[test]
+    fn every_class_is_off_and_heavy_in_some_seeds() {
+        let swarms: Vec<Swarm> = (0..200).map(Swarm::draw).collect();
+        for class in Class::ALL {
+            for level in [Level::Off, Level::Light, Level::Heavy] {
+                assert!(swarms.iter().any(|swarm| swarm.level(class) == level), "{class:?} never {level:?}");
+            }
+        }
+        assert!(swarms.iter().any(|swarm| swarm.enabled().is_empty()), "no seed without faults");
+        assert!(swarms.iter().any(|swarm| swarm.enabled().len() == 1), "no seed with one class");
+    }
+
+    #[test]
+    fn money_moves_and_none_is_made() {
+        for seed in 0..20 {
+            for operation in Plan::draw(seed, SIZES[0]).operations {
+                let moved: i64 = operation.branches.iter().map(|branch| branch.delta()).sum();
+                assert_eq!(moved, 0, "{operation:?}");
+            }
+        }
+    }
+}

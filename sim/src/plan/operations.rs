@@ -1,0 +1,167 @@
+//! Planned transactions: who begins one, what its branches do, how it ends, and who dies in the middle of it.
+
+use super::Size;
+use super::swarm::{Class, Level, Swarm};
+use quorate_world::sim::Dice;
+use serde::{Deserialize, Serialize};
+
+/// Rows and accounts of a resource: few, so that transactions meet.
+pub const ROWS: u64 = 5;
+
+/// One global transaction.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// Its number: names its random stream.
+    pub op: u32,
+    /// Index of the TM that begins it.
+    pub tm: u32,
+    /// Counted from when the cluster was ready.
+    pub at_ms: u64,
+    /// As the TM says in Begin.
+    pub timeout_ms: i32,
+    /// What it does, in this order.
+    pub branches: Vec<PlannedBranch>,
+    /// The business commits if all its branches succeed; else it rolls back whatever they say.
+    pub commit: bool,
+    /// How long the business thinks before it ends the transaction.
+    pub thinks_ms: u64,
+    /// Where its TM dies.
+    pub tm_death: Option<TmDeath>,
+}
+
+/// One branch.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedBranch {
+    /// Index of the RM that is called.
+    pub rm: u32,
+    /// What it does there.
+    pub work: Work,
+    /// Its business fails after the registration.
+    pub fails: bool,
+    /// So many phase-two calls are answered "try again" first.
+    pub retries: u32,
+    /// Where its RM dies.
+    pub rm_death: Option<RmDeath>,
+}
+
+/// What a branch does.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Work {
+    /// Changes rows of a table: row and what is added.
+    At(Vec<(u64, i64)>),
+    /// Changes an account: account and what is added.
+    Tcc(u64, i64),
+}
+
+/// Where a TM dies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TmDeath {
+    /// It has begun a transaction.
+    AfterBegin,
+    /// All branches are done.
+    BeforeEnd,
+    /// The commit or rollback is on its way.
+    AfterEndSent,
+}
+
+/// Where an RM dies.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RmDeath {
+    /// The branch is registered.
+    BeforeLocalCommit,
+    /// Its change is in the table, nobody was told.
+    AfterLocalCommit,
+    /// Phase two was asked for.
+    BeforePhaseTwo,
+    /// Phase two is in the table, the answer has not left.
+    BeforeAnswer,
+}
+
+impl PlannedBranch {
+    /// What it adds to the world's money.
+    pub fn delta(&self) -> i64 {
+        match &self.work {
+            Work::At(rows) => rows.iter().map(|(_, delta)| delta).sum(),
+            Work::Tcc(_, delta) => *delta,
+        }
+    }
+}
+
+/// Draws a transaction.
+pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
+    let mut dice = Dice::new(seed, &format!("operation {number}"));
+    let at_ms = dice.below(size.safety_ms);
+    let count = 1 + dice.below(4) as usize;
+    let mut branches: Vec<PlannedBranch> = (0..count).map(|_| draw_branch(&mut dice, size, swarm)).collect();
+    balance(&mut branches);
+    let deaths = chance(swarm.level(Class::TmDeath), 20_000, 150_000);
+    Operation {
+        op: number,
+        tm: dice.below(u64::from(size.tms)) as u32,
+        at_ms,
+        timeout_ms: [3_000, 10_000, 30_000, 60_000][dice.below(4) as usize],
+        commit: !dice.happens(150_000),
+        thinks_ms: if dice.happens(100_000) { dice.below(8_000) } else { dice.below(20) },
+        tm_death: dice.happens(deaths).then(|| draw_tm_death(&mut dice)),
+        branches,
+    }
+}
+
+fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
+    let work = if dice.below(100) < 60 {
+        let first = dice.below(ROWS);
+        let mut rows = vec![(first, dice.between(0, 200) as i64 - 100)];
+        if dice.happens(300_000) {
+            rows.push(((first + 1 + dice.below(ROWS - 1)) % ROWS, dice.between(0, 200) as i64 - 100));
+        }
+        Work::At(rows)
+    } else {
+        Work::Tcc(dice.below(ROWS), dice.between(0, 200) as i64 - 100)
+    };
+    let deaths = chance(swarm.level(Class::RmDeath), 10_000, 80_000);
+    let hiccups = chance(swarm.level(Class::Hiccup), 20_000, 150_000);
+    PlannedBranch {
+        rm: dice.below(u64::from(size.rms)) as u32,
+        work,
+        fails: dice.happens(hiccups / 2),
+        retries: if dice.happens(hiccups) { dice.between(1, 4) as u32 } else { 0 },
+        rm_death: dice.happens(deaths).then(|| draw_rm_death(dice)),
+    }
+}
+
+/// The last branch takes what the others gave.
+fn balance(branches: &mut [PlannedBranch]) {
+    let sum: i64 = branches.iter().map(PlannedBranch::delta).sum();
+    match branches.last_mut().map(|branch| &mut branch.work) {
+        Some(Work::At(rows)) => {
+            if let Some((_, delta)) = rows.last_mut() {
+                *delta -= sum;
+            }
+        }
+        Some(Work::Tcc(_, delta)) => *delta -= sum,
+        None => {}
+    }
+}
+
+fn chance(level: Level, light_per_million: u32, heavy_per_million: u32) -> u32 {
+    match level {
+        Level::Off => 0,
+        Level::Light => light_per_million,
+        Level::Heavy => heavy_per_million,
+    }
+}
+
+fn draw_tm_death(dice: &mut Dice) -> TmDeath {
+    [TmDeath::AfterBegin, TmDeath::BeforeEnd, TmDeath::AfterEndSent][dice.below(3) as usize]
+}
+
+fn draw_rm_death(dice: &mut Dice) -> RmDeath {
+    let places =
+        [RmDeath::BeforeLocalCommit, RmDeath::AfterLocalCommit, RmDeath::BeforePhaseTwo, RmDeath::BeforeAnswer];
+    places[dice.below(4) as usize]
+}

@@ -1,0 +1,305 @@
+//! What everybody of a run shares outside of the machines: the plan, the ghost model and its oracles, the databases, and
+//! what went wrong first.
+//!
+//! Taps, clients and databases report to [`Scene::saw`]; the first broken promise ends the run. Nothing here waits.
+
+use crate::bank::{Bank, BranchKey, Damage, Effect};
+use crate::ghost::Ghost;
+use crate::oracles::{self, Finding, Oracle};
+use crate::plan::operations::{RmDeath, TmDeath};
+use crate::plan::swarm::Class;
+use crate::plan::{Plan, ms};
+use crate::seen::{Seen, Step};
+use crate::verdict::{Failure, Kind};
+use quorate_core::model::{GroupId, LogId, NodeId};
+use quorate_core::txn::Batch;
+use quorate_world::sim;
+use quorate_world::sync::Notify;
+use quorate_world::time::{Duration, sleep};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// See the page.
+pub struct Scene {
+    /// What is going to happen.
+    pub plan: Plan,
+    watch: Mutex<Watch>,
+    alarm: Notify,
+}
+
+/// What is known at this moment.
+pub struct Watch {
+    /// The model.
+    pub ghost: Ghost,
+    /// The databases.
+    pub bank: Bank,
+    oracles: Vec<Box<dyn Oracle>>,
+    failure: Option<Failure>,
+    /// When the cluster was ready: the plan's zero.
+    ready_at: Option<Duration>,
+    started: BTreeSet<u32>,
+    finished: BTreeSet<u32>,
+    tm_deaths: BTreeSet<(u32, TmDeath)>,
+    rm_deaths: BTreeSet<(u32, u32, RmDeath)>,
+    retried: BTreeMap<(u32, u32), u32>,
+    /// How often each class of planned faults has happened.
+    pub fired: BTreeMap<Class, u64>,
+    /// How many begins were answered, and how many of them committed, as clients saw it.
+    pub told: (u64, u64),
+}
+
+impl Scene {
+    /// Of a run before it begins.
+    pub fn new(plan: Plan) -> Arc<Scene> {
+        let resources = |kind: &'static str| (1..=plan.size.rms).map(move |number| format!("{kind}-{number}"));
+        let bank = Bank::open(resources("at"), resources("tcc"));
+        let watch = Watch {
+            ghost: Ghost::default(),
+            bank,
+            oracles: oracles::all(),
+            failure: None,
+            ready_at: None,
+            started: BTreeSet::new(),
+            finished: BTreeSet::new(),
+            tm_deaths: BTreeSet::new(),
+            rm_deaths: BTreeSet::new(),
+            retried: BTreeMap::new(),
+            fired: BTreeMap::new(),
+            told: (0, 0),
+        };
+        Arc::new(Scene { plan, watch: Mutex::new(watch), alarm: Notify::new() })
+    }
+
+    /// Lends what is known. Never held across an await.
+    pub fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody saw something.
+    pub fn saw(&self, seen: Seen) {
+        let mut watch = self.watch();
+        let failed = watch.saw(&seen);
+        self.raise(&mut watch, failed);
+    }
+
+    /// A replica has applied a batch of commands.
+    pub fn applied(&self, node: NodeId, group: GroupId, log_id: LogId, batch: &Batch) {
+        let mut watch = self.watch();
+        let mut failed = Ok(());
+        if let Some((done, model_hash)) = watch.ghost.apply(group, log_id, batch) {
+            failed = watch.saw(&Seen::Outcomes { node, group, log_id, hash: model_hash });
+            for (command, outcome) in &done {
+                failed = failed.and_then(|()| watch.step(&Step { group, command, outcome }));
+            }
+        }
+        self.raise(&mut watch, failed);
+    }
+
+    fn raise(&self, watch: &mut Watch, failed: Result<(), (&'static str, Finding)>) {
+        if let Err((oracle, finding)) = failed {
+            self.fail(watch, Failure { kind: Kind::Safety, oracle: oracle.to_owned(), finding, at: sim::now() });
+        }
+    }
+
+    /// The run has failed; the first time counts.
+    pub fn fail(&self, watch: &mut Watch, failure: Failure) {
+        if watch.failure.is_none() {
+            sim::note(&format!("failure {} {}", failure.oracle, failure.finding.text));
+            watch.failure = Some(failure);
+            self.alarm.notify_one();
+        }
+    }
+
+    /// Waits for the first failure.
+    pub async fn failed(&self) -> Failure {
+        loop {
+            if let Some(failure) = self.watch().failure.clone() {
+                return failure;
+            }
+            self.alarm.notified().await;
+        }
+    }
+
+    /// The cluster is ready: the plan begins.
+    pub fn begin(&self) {
+        self.watch().ready_at = Some(sim::now());
+    }
+
+    /// Waits for a moment of the plan, by the world's time.
+    pub async fn until(&self, at_ms: u64) {
+        loop {
+            let ready_at = self.watch().ready_at;
+            let left = match ready_at {
+                Some(ready_at) => (ready_at + ms(at_ms)).saturating_sub(sim::now()),
+                None => ms(100),
+            };
+            if left.is_zero() {
+                return;
+            }
+            sleep(left.max(ms(1))).await;
+        }
+    }
+
+    /// Whether this transaction has not been started yet; it is, then.
+    pub fn claim(&self, op: u32) -> bool {
+        self.watch().started.insert(op)
+    }
+
+    /// A transaction is over for its TM.
+    pub fn finish(&self, op: u32) {
+        self.watch().finished.insert(op);
+    }
+
+    /// A TM has died: what it was doing is nobody's any more.
+    pub fn abandon(&self, tm: u32) {
+        let mut watch = self.watch();
+        let its = self.plan.operations.iter().filter(|operation| operation.tm + 1 == tm).map(|operation| operation.op);
+        let started: Vec<u32> = its.filter(|op| watch.started.contains(op)).collect();
+        watch.finished.extend(started);
+    }
+
+    /// A planned fault has happened.
+    pub fn fired(&self, class: Class) {
+        *self.watch().fired.entry(class).or_default() += 1;
+    }
+
+    /// Whether the TM dies here, which it does once.
+    pub fn tm_dies(&self, op: u32, at: TmDeath) -> bool {
+        let planned = self.plan.operations.get(op as usize).is_some_and(|found| found.tm_death == Some(at));
+        let mut watch = self.watch();
+        let dies = planned && watch.tm_deaths.insert((op, at));
+        if dies {
+            *watch.fired.entry(Class::TmDeath).or_default() += 1;
+        }
+        dies
+    }
+
+    /// Whether the RM dies here, which it does once.
+    pub fn rm_dies(&self, op: u32, branch: u32, at: RmDeath) -> bool {
+        let planned = self.plan.operations.get(op as usize).and_then(|found| found.branches.get(branch as usize));
+        let planned = planned.is_some_and(|found| found.rm_death == Some(at));
+        let mut watch = self.watch();
+        let dies = planned && watch.rm_deaths.insert((op, branch, at));
+        if dies {
+            *watch.fired.entry(Class::RmDeath).or_default() += 1;
+        }
+        dies
+    }
+
+    /// Whether this phase-two call is to be answered "try again".
+    pub fn retries(&self, op: u32, branch: u32) -> bool {
+        let planned = self.plan.operations.get(op as usize).and_then(|found| found.branches.get(branch as usize));
+        let planned = planned.map_or(0, |found| found.retries);
+        let mut watch = self.watch();
+        let so_far = watch.retried.entry((op, branch)).or_default();
+        if *so_far >= planned {
+            return false;
+        }
+        *so_far += 1;
+        *watch.fired.entry(Class::Hiccup).or_default() += 1;
+        true
+    }
+
+    /// Calls a database and shows what came of it. `None`: it found what must not be.
+    pub fn bank(
+        &self,
+        resource: &str,
+        key: BranchKey,
+        call: impl FnOnce(&mut Bank) -> Option<(Result<Effect, Damage>, Vec<BranchKey>)>,
+    ) -> Option<Effect> {
+        let mut watch = self.watch();
+        let (result, others) = call(&mut watch.bank)?;
+        let resource = resource.to_owned();
+        let (effect, seen) = match result {
+            Ok(effect) => (Some(effect), Seen::Database { resource, key, effect, others }),
+            Err(damage) => (None, Seen::Damaged { resource, key, damage }),
+        };
+        sim::note(&format!("{seen:?}"));
+        let failed = watch.saw(&seen);
+        self.raise(&mut watch, failed);
+        effect
+    }
+}
+
+impl Watch {
+    fn saw(&mut self, seen: &Seen) -> Result<(), (&'static str, Finding)> {
+        self.remember(seen);
+        let Watch { ghost, oracles, .. } = self;
+        for oracle in oracles {
+            oracle.see(ghost, seen).map_err(|finding| (oracle.name(), finding))?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step<'_>) -> Result<(), (&'static str, Finding)> {
+        let Watch { ghost, oracles, .. } = self;
+        for oracle in oracles {
+            oracle.step(ghost, step).map_err(|finding| (oracle.name(), finding))?;
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, seen: &Seen) {
+        let ghost = &mut self.ghost;
+        match seen {
+            Seen::Snapshot { node, group, last: Some(last), .. } => {
+                let applied = ghost.applied.entry((*node, *group)).or_default();
+                *applied = (*applied).max(last.index);
+            }
+            Seen::Applied { node, group, log_id, .. } => {
+                ghost.applied.insert((*node, *group), log_id.index);
+            }
+            Seen::Elected { node, group, term } => {
+                let newest = ghost.leaders.entry(*group).or_insert((*term, *node));
+                *newest = (*newest).max((*term, *node));
+            }
+            Seen::Acknowledged { transaction, branch, .. } => {
+                if let Some(found) = ghost.transactions.get_mut(transaction) {
+                    found.acknowledged.insert(*branch);
+                }
+            }
+            Seen::PhaseTwoSent { node, transaction, branch, way } => {
+                if let Some(found) = ghost.transactions.get_mut(transaction) {
+                    found.phase_two.insert(*branch, format!("{way:?} sent by node {node} at {:?}", sim::now()));
+                }
+            }
+            Seen::PhaseTwoAnswered { transaction, branch, status } => {
+                if let Some(found) = ghost.transactions.get_mut(transaction) {
+                    found.phase_two.insert(*branch, format!("answered {status} at {:?}", sim::now()));
+                }
+            }
+            Seen::ToldBegun { .. } => self.told.0 += 1,
+            Seen::ToldEnd { commit: true, .. } => self.told.1 += 1,
+            _ => {}
+        }
+    }
+
+    /// What went wrong, if anything did.
+    pub fn failure(&self) -> Option<Failure> {
+        self.failure.clone()
+    }
+
+    /// What still keeps the world from rest, with the oracle that waits for it.
+    pub fn pending(&self) -> Vec<(&'static str, Finding)> {
+        let Watch { ghost, bank, oracles, .. } = self;
+        let of = |oracle: &Box<dyn Oracle>| {
+            let name = oracle.name();
+            oracle.pending(ghost, bank).into_iter().map(move |finding| (name, finding)).collect::<Vec<_>>()
+        };
+        oracles.iter().flat_map(of).collect()
+    }
+
+    /// Transactions that their TMs are still busy with.
+    pub fn unfinished(&self) -> Vec<u32> {
+        self.started.difference(&self.finished).copied().collect()
+    }
+
+    /// Judges the world at rest.
+    pub fn at_rest(&mut self) -> Result<(), (&'static str, Finding)> {
+        let Watch { ghost, bank, oracles, .. } = self;
+        for oracle in oracles {
+            oracle.at_rest(ghost, bank).map_err(|finding| (oracle.name(), finding))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! From taps in the nodes to what oracles understand.
+
+use crate::scene::Scene;
+use crate::seen::Seen;
+use quorate_core::model::TransactionId;
+use quorate_core::txn::Transactions;
+use quorate_raft::events as raft;
+use quorate_server::coordinator::events as coordinator;
+use quorate_world::sim::Tap;
+
+/// Shows the scene what a node told.
+pub fn show(scene: &Scene, tap: &Tap<'_>) {
+    if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
+        scene.applied(batched.node, batched.group, batched.log_id, &batched.batch);
+    } else if let Some(seen) = of_raft(tap).or_else(|| of_coordinator(tap)) {
+        scene.saw(seen);
+    }
+}
+
+fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
+    if let Some(&raft::Outcomes { node, group, log_id, outcomes_hash }) = tap.get() {
+        return Some(Seen::Outcomes { node, group, log_id, hash: outcomes_hash });
+    }
+    if let Some(&raft::SnapshotBuilt { node, group, last, state_hash }) = tap.get() {
+        return Some(Seen::Snapshot { node, group, last, hash: state_hash });
+    }
+    if let Some(&raft::SnapshotInstalled { node, group, last, state_hash }) = tap.get() {
+        return Some(Seen::Snapshot { node, group, last, hash: state_hash });
+    }
+    if let Some(at) = tap.get::<raft::Applied>() {
+        let raft::Applied { node, group, log_id, entry_hash, .. } = *at;
+        return Some(Seen::Applied { node, group, log_id, entry_hash });
+    }
+    if let Some(&raft::LeaderElected { node, group, term }) = tap.get() {
+        return Some(Seen::Elected { node, group, term });
+    }
+    if let Some(&raft::Answered { node, group, log_id, .. }) = tap.get() {
+        return Some(Seen::Answered { node, group, log_id });
+    }
+    if let Some(&raft::VoteSaved { node, group, term, candidate, .. }) = tap.get() {
+        return Some(Seen::Voted { node, group, term, candidate });
+    }
+    let &raft::Stopped { node, group, state_hash } = tap.get()?;
+    Some(Seen::Stopped { node, group, state_hash })
+}
+
+fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {
+    if let Some(at) = tap.get::<coordinator::DecisionKnown>() {
+        let coordinator::DecisionKnown { node, transaction, status, .. } = *at;
+        return Some(Seen::DecisionKnown { node, transaction, status });
+    }
+    if let Some(at) = tap.get::<coordinator::BranchAcknowledged>() {
+        let coordinator::BranchAcknowledged { node, transaction, branch, .. } = *at;
+        return Some(Seen::Acknowledged { node, transaction, branch });
+    }
+    if let Some(at) = tap.get::<coordinator::PhaseTwoSent>() {
+        let coordinator::PhaseTwoSent { node, transaction, branch, way } = *at;
+        return Some(Seen::PhaseTwoSent { node, transaction, branch, way });
+    }
+    let at = tap.get::<coordinator::PhaseTwoAnswered>()?;
+    let coordinator::PhaseTwoAnswered { transaction, branch, status, .. } = *at;
+    Some(Seen::PhaseTwoAnswered { transaction, branch, status })
+}
+
+/// The transaction that an XID names.
+pub fn transaction_of(xid: &str) -> Option<TransactionId> {
+    quorate_core::model::Xid::parse(xid).ok().map(|xid| xid.transaction)
+}

@@ -1,0 +1,174 @@
+//! One run of a world: build it, let the plan happen, heal, wait for rest, judge, stop.
+
+use crate::actors::{rm, rm_ip, tm, tm_ip};
+use crate::cluster::Cluster;
+use crate::nemesis::Nemesis;
+use crate::oracles::Finding;
+use crate::plan::swarm::Class;
+use crate::plan::{Plan, ms};
+use crate::scene::Scene;
+use crate::taps;
+use crate::verdict::{Failure, Kind};
+use quorate_world::select::{Either2, select2};
+use quorate_world::sim::{self, Dice, Machine, Run};
+use quorate_world::task;
+use quorate_world::time::{Duration, sleep};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// After the heal everything comes to rest in this time. A TM may still wait 30 s for each of five answers that a broken
+/// connection took along, and an orphan lock for two rounds of the audit.
+const REST_PATIENCE: Duration = Duration::from_secs(240);
+/// A class of faults whose first item comes later than this before the end is not asked whether it happened.
+const LATE_MS: u64 = 30_000;
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Nothing if all went well.
+    pub failure: Option<Failure>,
+    /// How often each class of planned faults has happened.
+    pub fired: BTreeMap<Class, u64>,
+    /// Begins and commits that clients saw.
+    pub told: (u64, u64),
+}
+
+/// How a run is looked at.
+#[derive(Clone, Default, Debug)]
+pub struct Looks {
+    /// The planted bug.
+    pub bug: Option<String>,
+    /// Where the trace goes.
+    pub trace: Option<String>,
+    /// Filter of the log, which goes to standard error.
+    pub log: Option<String>,
+}
+
+/// Runs a plan in a world of its own.
+pub fn run(plan: Plan, looks: &Looks) -> Run<Outcome> {
+    let options = sim::Options {
+        link: plan.options.link(),
+        disk: plan.options.disk(),
+        clock_ppm_max: plan.options.clock_ppm_max,
+        wall_skew_ms_max: plan.options.wall_skew_ms_max,
+        trace_path: looks.trace.clone(),
+        bug: looks.bug.clone(),
+    };
+    let log = looks.log.clone();
+    sim::run(plan.seed, options, move || async move {
+        if let Some(filter) = &log {
+            crate::logging::start(filter);
+        }
+        play(plan).await
+    })
+}
+
+async fn play(plan: Plan) -> Outcome {
+    let scene = Scene::new(plan);
+    let shown = scene.clone();
+    sim::set_tap_hook(move |tap| taps::show(&shown, &tap));
+    let failure = match select2(scene.failed(), acts(&scene)).await {
+        Either2::First(failure) => Some(failure),
+        Either2::Second(()) => {
+            let failure = scene.watch().failure();
+            failure.or_else(|| never_fired(&scene))
+        }
+    };
+    let watch = scene.watch();
+    Outcome { failure, fired: watch.fired.clone(), told: watch.told }
+}
+
+async fn acts(scene: &Arc<Scene>) {
+    let cluster = Arc::new(Cluster::build(scene));
+    let clients = add_clients(scene);
+    cluster.start_all().await;
+    scene.begin();
+    sim::note("the plan begins");
+    for (number, client) in (1..).zip(&clients) {
+        keep_running(scene.clone(), *client, number);
+    }
+    let nemesis = Nemesis::new(scene.clone(), cluster.clone(), clients);
+    let faults = nemesis.begin();
+    scene.until(scene.plan.size.safety_ms).await;
+    faults.iter().for_each(task::JoinHandle::abort);
+    nemesis.heal();
+    sim::note("healed");
+    come_to_rest(scene).await;
+    judge_rest(scene);
+    scene.watch().ghost.keep_history();
+    cluster.stop_all().await;
+}
+
+fn add_clients(scene: &Arc<Scene>) -> Vec<Machine> {
+    let size = scene.plan.size;
+    let tms = (1..=size.tms).map(|number| {
+        let scene = scene.clone();
+        sim::add_machine(&format!("tm{number}"), tm_ip(number), move || tm::run(scene.clone(), number))
+    });
+    let tms: Vec<Machine> = tms.collect();
+    let rms = (1..=size.rms).map(|number| {
+        let scene = scene.clone();
+        sim::add_machine(&format!("rm{number}"), rm_ip(number), move || rm::run(scene.clone(), number))
+    });
+    tms.into_iter().chain(rms).collect()
+}
+
+/// Clients die of the plan only, and are started again soon after. TMs are numbered first.
+fn keep_running(scene: Arc<Scene>, client: Machine, number: u32) {
+    let mut dice = Dice::new(scene.plan.seed, &format!("restarts of {}", client.name()));
+    task::spawn(async move {
+        loop {
+            client.start();
+            let ending = client.ended().await;
+            if ending.code() != Some(crate::actors::EXIT_KILLED) {
+                let text = format!("client {} ended: {ending:?}", client.name());
+                scene.fail(&mut scene.watch(), Failure::plain(Kind::Harness, text, sim::now()));
+                return;
+            }
+            scene.abandon(number);
+            sleep(ms(dice.between(10, 8_000))).await;
+        }
+    });
+}
+
+/// Waits until nothing is pending, or says what is and why.
+async fn come_to_rest(scene: &Scene) {
+    let until = sim::now() + REST_PATIENCE;
+    loop {
+        let (pending, unfinished) = {
+            let watch = scene.watch();
+            (watch.pending(), watch.unfinished())
+        };
+        if pending.is_empty() && unfinished.is_empty() {
+            return;
+        }
+        if sim::now() >= until {
+            for (oracle, finding) in &pending {
+                eprintln!("pending {oracle}: {}", finding.text);
+            }
+            let waits = || ("G1", Finding::new(format!("TMs still wait in transactions {unfinished:?} of the plan")));
+            let (oracle, finding) = pending.into_iter().next().unwrap_or_else(waits);
+            let failure = Failure { kind: Kind::Liveness, oracle: oracle.to_owned(), finding, at: sim::now() };
+            scene.fail(&mut scene.watch(), failure);
+            return;
+        }
+        sleep(ms(250)).await;
+    }
+}
+
+fn judge_rest(scene: &Scene) {
+    let mut watch = scene.watch();
+    if let Err((oracle, finding)) = watch.at_rest() {
+        let failure = Failure { kind: Kind::Safety, oracle: oracle.to_owned(), finding, at: sim::now() };
+        scene.fail(&mut watch, failure);
+    }
+}
+
+/// A run that plans faults which never happen proves nothing.
+fn never_fired(scene: &Scene) -> Option<Failure> {
+    let watch = scene.watch();
+    let in_time = |from_ms: u64| from_ms + LATE_MS < scene.plan.size.safety_ms;
+    let mut planned = scene.plan.faults.iter().filter(|fault| in_time(fault.from_ms));
+    let class = planned.find(|fault| !watch.fired.contains_key(&fault.class))?.class;
+    Some(Failure::plain(Kind::Harness, format!("{class:?} was planned and never happened"), sim::now()))
+}
