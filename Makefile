@@ -32,7 +32,7 @@ cluster: build
 	echo "three nodes; logs in data-cluster/n1..n3/log; Ctrl-C stops them"; wait
 
 build:
-	$(CARGO) build --locked --release
+	$(CARGO) build --locked --release --features jemalloc
 
 ## make check          formatting, lints in both worlds, licenses and bans, house rules
 check: fmt clippy deny tidy

@@ -2,7 +2,12 @@
 //!
 //! Not here yet: reading one back. A seed alone replays on the same commit; the artefact is for eyes and for later.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "outside of all worlds: files are real")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "outside of all worlds: files are real"
+)]
 
 use crate::plan::Plan;
 use crate::verdict::Failure;

@@ -1,6 +1,11 @@
 //! Many runs: a hunt through a range of seeds, the check that runs repeat, the search for planted bugs.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "outside of all worlds: files, processes and standard output are real")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "outside of all worlds: files, processes and standard output are real"
+)]
 
 use crate::child::{Ended, Job, run_all};
 use crate::plan::Size;
@@ -85,7 +90,8 @@ fn never_happened(ended: &[Ended]) -> Vec<String> {
 
 /// Runs each seed twice and compares the hashes. Gives the exit code.
 pub fn determinism(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<u8> {
-    let jobs: Vec<Job> = (seeds.first..=seeds.last).flat_map(|seed| [job(seed, size, None), job(seed, size, None)]).collect();
+    let jobs: Vec<Job> =
+        (seeds.first..=seeds.last).flat_map(|seed| [job(seed, size, None), job(seed, size, None)]).collect();
     let ended = run_all(&jobs, at_a_time, |_| true)?;
     let mut different = 0;
     for pair in ended.chunks(2) {
@@ -138,7 +144,11 @@ pub fn bugs(size: Size, at_a_time: usize) -> io::Result<u8> {
         let jobs: Vec<Job> = (1..=BUG_SEEDS).map(|seed| job(seed, size, Some(bug))).collect();
         let ended = run_all(&jobs, at_a_time, |ended| !is_find(ended))?;
         let find = ended.iter().find(|ended| is_find(ended));
-        let others: Vec<&str> = ended.iter().filter(|ended| ended.code != 0 && !is_find(ended)).map(|ended| oracle_in(&ended.line)).collect();
+        let others: Vec<&str> = ended
+            .iter()
+            .filter(|ended| ended.code != 0 && !is_find(ended))
+            .map(|ended| oracle_in(&ended.line))
+            .collect();
         let (oracle, seed) = match find {
             Some(find) => (oracle_in(&find.line), find.seed.to_string()),
             None => {

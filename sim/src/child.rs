@@ -1,6 +1,11 @@
 //! A run in a process of its own: one seed per process, so that nothing of one run can reach the next.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "outside of all worlds: processes and threads are real")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "outside of all worlds: processes and threads are real"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

@@ -145,7 +145,12 @@ fn is_usable(bug: Option<&str>) -> bool {
     true
 }
 
-#[allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::disallowed_macros, reason = "real time and output")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "real time and output"
+)]
 fn run(args: &RunArgs) -> u8 {
     let plan = Plan::draw(args.seed, args.world);
     let looks = Looks { bug: args.bug.clone(), trace: args.trace.clone(), log: args.log.clone() };

@@ -14,6 +14,10 @@ use quorate_world::process;
 use quorate_world::runtime::block_on_main;
 use std::collections::BTreeMap;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let asked = match cli::parse(std::env::args_os()) {
         Ok(asked) => asked,

@@ -88,6 +88,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http_body_util",
             "serde",
             "serde_json",
+            "thiserror",
             "tracing",
         ],
     ),

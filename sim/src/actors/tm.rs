@@ -55,9 +55,7 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     sleep(ms(operation.thinks_ms)).await;
     die(scene, operation, TmDeath::BeforeEnd);
     let commit = done && operation.commit;
-    let ending = async {
-        if commit { tm.commit(&xid).await } else { tm.rollback(&xid).await }
-    };
+    let ending = async { if commit { tm.commit(&xid).await } else { tm.rollback(&xid).await } };
     if scene.tm_dies(operation.op, TmDeath::AfterEndSent) {
         // Long enough for the request to leave, hardly ever for the answer.
         let _ = quorate_world::time::timeout(ms(1), ending).await;

@@ -44,8 +44,7 @@ impl Locks {
         }
         for row in &rows {
             let place = (resource.to_owned(), row.clone());
-            let holder =
-                self.rows.entry(place.clone()).or_insert_with(|| Holder { owner, branches: BTreeSet::new() });
+            let holder = self.rows.entry(place.clone()).or_insert_with(|| Holder { owner, branches: BTreeSet::new() });
             if holder.owner != owner {
                 self.taken_twice.push((place, holder.owner, owner));
                 *holder = Holder { owner, branches: BTreeSet::new() };

@@ -93,7 +93,13 @@ impl Ghost {
             }
             (Command::RegisterBranch(register), Outcome::Registered) => {
                 if register.with_locks {
-                    self.locks.take(group, register.transaction, register.branch, &register.resource, &register.lock_keys);
+                    self.locks.take(
+                        group,
+                        register.transaction,
+                        register.branch,
+                        &register.resource,
+                        &register.lock_keys,
+                    );
                 }
                 if let Some(found) = self.transactions.get_mut(&register.transaction) {
                     found.register(register);

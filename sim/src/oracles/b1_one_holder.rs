@@ -32,11 +32,11 @@ impl OneHolder {
             let row: Row = (listed.resource.clone(), row);
             let held = ghost.locks.holder(&row);
             if held.is_none_or(|held| held.owner != transaction || !held.branches.contains(&branch)) {
-                let text = format!("branch {branch} was told success, and row {} of {} is held by {held:?}", row.1, row.0);
+                let text =
+                    format!("branch {branch} was told success, and row {} of {} is held by {held:?}", row.1, row.0);
                 return Err(Finding::about(transaction, text));
             }
-            let (owner, branches) =
-                self.promised.entry(row.clone()).or_insert_with(|| (transaction, BTreeSet::new()));
+            let (owner, branches) = self.promised.entry(row.clone()).or_insert_with(|| (transaction, BTreeSet::new()));
             if *owner != transaction {
                 let text = format!("row {} of {} is promised to it and to {owner}", row.1, row.0);
                 return Err(Finding::about(transaction, text));

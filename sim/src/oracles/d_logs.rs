@@ -54,7 +54,9 @@ impl Oracle for Logs {
 
     fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
         let (node, group, judgement) = match seen {
-            Seen::Applied { node, group, log_id, entry_hash } => (node, group, self.entry(*group, *log_id, *entry_hash)),
+            Seen::Applied { node, group, log_id, entry_hash } => {
+                (node, group, self.entry(*group, *log_id, *entry_hash))
+            }
             Seen::Outcomes { node, group, log_id, hash } => {
                 let known = *self.outcomes.entry((*group, log_id.index)).or_insert(*hash);
                 let text = format!("the commands of entry {} had other outcomes elsewhere", log_id.index);
@@ -68,7 +70,8 @@ impl Oracle for Logs {
             Seen::Answered { node, group, log_id } => {
                 self.answered.insert((*group, log_id.index), log_id.term);
                 let applied = self.entries.get(&(*group, log_id.index)).map(|(term, _)| *term);
-                let text = format!("entry {} of term {} was answered, applied is {applied:?}", log_id.index, log_id.term);
+                let text =
+                    format!("entry {} of term {} was answered, applied is {applied:?}", log_id.index, log_id.term);
                 (node, group, if applied == Some(log_id.term) { Ok(()) } else { Err(Finding::new(text)) })
             }
             Seen::Elected { node, group, term } => (node, group, self.leader(*group, *term, *node)),

@@ -14,9 +14,8 @@ impl Oracle for NothingLeft {
     }
 
     fn pending(&self, ghost: &Ghost, bank: &Bank) -> Vec<Finding> {
-        let status = |transaction| {
-            ghost.transaction(transaction).map_or("unknown".to_owned(), |found| found.status.to_string())
-        };
+        let status =
+            |transaction| ghost.transaction(transaction).map_or("unknown".to_owned(), |found| found.status.to_string());
         let locks = ghost.locks.all().map(|(owner, branch, resource)| {
             let text = format!("branch {branch} of {owner} ({}) holds rows of {resource}", status(owner));
             Finding::about(owner, text)

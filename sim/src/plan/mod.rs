@@ -88,8 +88,7 @@ impl Plan {
     pub fn draw(seed: u64, size: Size) -> Plan {
         let swarm = Swarm::draw(seed);
         let options = draw_options(seed, size, &swarm);
-        let operations =
-            (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
+        let operations = (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
         Plan { seed, size, operations, faults: faults::draw(seed, size, &swarm), options }
     }
 }

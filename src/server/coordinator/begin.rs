@@ -13,8 +13,13 @@ use super::context::{Coordinator, Leader};
 use super::tenure::{Lost, Tenure};
 
 impl Coordinator {
-    /// A group for a new transaction: one led here, else the next one whose leader is known.
-    pub(super) fn place_for_begin(&self) -> Leader {
+    /// A group for a new transaction: one led here, the one where it will probably lock if that is among them; else the
+    /// next one whose leader is known.
+    pub(super) fn place_for_begin(&self, hinted: Option<&BeginAsk>) -> Leader {
+        let home = hinted.and_then(|ask| self.homes.of(&ask.name));
+        if let Some(tenure) = home.and_then(|home| self.led.tenure(home)) {
+            return Leader::Here(tenure);
+        }
         if let Some(tenure) = self.led.next() {
             return Leader::Here(tenure);
         }

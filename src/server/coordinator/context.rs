@@ -12,6 +12,7 @@ use quorate_world::watch;
 use super::channels::Channels;
 use super::counters::{Counters, Counts};
 use super::driver::Asked;
+use super::homes::Homes;
 use super::led::Led;
 use super::nodes::Nodes;
 use super::tenure::Tenure;
@@ -44,6 +45,7 @@ pub struct Coordinator {
     pub(super) channels: Channels,
     pub(super) counters: Counters,
     pub(super) led: Led,
+    pub(super) homes: Homes,
     /// Phase-two requests that wait for an answer, from any connection.
     pub(super) asked: Asked,
     /// Rings when a leader was elected, lost or heard of: parked requests look again.
@@ -67,6 +69,7 @@ impl Coordinator {
             channels: Channels::new(),
             counters: Counters::default(),
             led: Led::default(),
+            homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
             changed: Notify::new(),
             start: random::u64(),

@@ -33,6 +33,7 @@ mod dealer;
 mod decide;
 mod driver;
 mod guard;
+mod homes;
 mod led;
 mod locks;
 mod query;

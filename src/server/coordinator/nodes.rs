@@ -49,7 +49,7 @@ pub async fn ask(
 ) -> Result<Response, CallError> {
     let malformed = |error: codec::CodecError| CallError::Refused(error.to_string());
     let answer = nodes.call(to, group, query.to_bytes().map_err(malformed)?, timeout).await?;
-    codec::decode_canonical(&answer).map_err(malformed)
+    codec::decode(&answer).map_err(malformed)
 }
 
 /// Tells a node something that needs no answer.

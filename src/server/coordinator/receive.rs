@@ -6,12 +6,12 @@
 use quorate_world::net::SocketAddr;
 use std::sync::Arc;
 
-use quorate_core::model::limits;
+use quorate_core::model::{TransactionId, limits};
 use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResult};
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, Instant};
 
-use super::ask::Reply;
+use super::ask::{Ask, Reply};
 use super::channel::{Channel, Identity, Roles};
 use super::context::Coordinator;
 use super::events;
@@ -123,12 +123,30 @@ impl Coordinator {
     }
 
     fn single(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, question: Question, request: Message) {
-        let (coordinator, channel) = (self.clone(), channel.clone());
-        task::spawn(async move {
-            if let Some(answer) = coordinator.serve_request(&channel, question, request).await {
-                channel.answer(&head, &answer);
+        let Some(identity) = channel.identity() else {
+            let (coordinator, channel) = (self.clone(), channel.clone());
+            task::spawn(async move {
+                if let Some(answer) = coordinator.serve_request(&channel, question, request).await {
+                    channel.answer(&head, &answer);
+                }
+            });
+            return;
+        };
+        self.count(question);
+        match request::read(request, &identity, &self.advertise) {
+            Request::Ask(ask) => {
+                let (coordinator, channel) = (self.clone(), channel.clone());
+                task::spawn(async move {
+                    if let Some(answer) = coordinator.serve_asked(&channel, &identity, question, &ask).await {
+                        channel.answer(&head, &answer);
+                    }
+                });
             }
-        });
+            Request::Settled(reply) => {
+                channel.answer(&head, &self.answer_with(channel, &identity, question, None, reply));
+            }
+            Request::Other => {}
+        }
     }
 
     /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
@@ -194,20 +212,38 @@ impl Coordinator {
             }
         };
         self.count(question);
+        match request::read(request, &identity, &self.advertise) {
+            Request::Ask(ask) => self.serve_asked(channel, &identity, question, &ask).await,
+            Request::Settled(reply) => Some(self.answer_with(channel, &identity, question, None, reply)),
+            Request::Other => None,
+        }
+    }
+
+    /// What needs the leader of a group.
+    async fn serve_asked(
+        self: &Arc<Self>,
+        channel: &Channel,
+        identity: &Identity,
+        question: Question,
+        ask: &Ask,
+    ) -> Option<Message> {
         let until = Instant::now() + patience(channel.roles());
-        let (reply, transaction) = match request::read(request, &identity, &self.advertise) {
-            Request::Ask(ask) => {
-                let transaction = ask.transaction();
-                (self.answer(ask, until).await, transaction)
-            }
-            Request::Settled(reply) => (Some(reply), None),
-            Request::Other => (None, None),
-        };
         // A later answer harms `seata-go` and nobody waits for it (clients/go, note 7).
-        let Some(reply) = reply.filter(|_| Instant::now() <= until) else {
+        let Some(reply) = self.answer(ask, until).await.filter(|_| Instant::now() <= until) else {
             self.counters.unanswered.one();
             return None;
         };
+        Some(self.answer_with(channel, identity, question, ask.transaction(), reply))
+    }
+
+    fn answer_with(
+        &self,
+        channel: &Channel,
+        identity: &Identity,
+        question: Question,
+        transaction: Option<TransactionId>,
+        reply: Reply,
+    ) -> Message {
         if let Reply::Failed(_) = &reply {
             self.counters.refusals.one();
         }
@@ -218,7 +254,7 @@ impl Coordinator {
             transaction,
             reply: reply.clone(),
         });
-        Some(reply::write(question, reply, &self.advertise, identity.version))
+        reply::write(question, reply, &self.advertise, identity.version)
     }
 
     fn count(&self, question: Question) {

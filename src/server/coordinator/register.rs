@@ -72,7 +72,7 @@ impl Coordinator {
         until: Instant,
     ) -> Result<Reply, Lost> {
         loop {
-            let (fence, home_here) = match look(tenure, ask)? {
+            let (fence, home_here) = match self.look(tenure, ask)? {
                 Look::Go(fence, home_here) => (fence, home_here),
                 Look::Conflict(conflict) => {
                     self.counters.lock_conflicts_early.one();
@@ -85,7 +85,7 @@ impl Coordinator {
                 // A no must be true, so the leader makes sure that it leads; what it says then is said by the log.
                 Look::Refuse(_) => {
                     tenure.confirm().await?;
-                    match look(tenure, ask)? {
+                    match self.look(tenure, ask)? {
                         Look::Refuse(failure) => return Ok(failure.into()),
                         Look::Go(..) | Look::Conflict(_) => continue,
                     }
@@ -100,6 +100,37 @@ impl Coordinator {
                 return Ok(reply);
             }
         }
+    }
+
+    /// Looks at the applied state: does the transaction take branches, are the rows free as far as this group knows?
+    fn look(&self, tenure: &Tenure, ask: &RegisterAsk) -> Result<Look, Lost> {
+        let lock_slot = hash::lock_slot(&ask.resource);
+        // Parsed before the state is held, and only where the rows are likely to be; apply checks in any case.
+        let home = self.group_of(lock_slot).filter(|_| ask.locks);
+        let likely_here = home == Some(tenure.group);
+        let rows = likely_here.then(|| lock_key::parse(&ask.lock_keys).unwrap_or_default());
+        let (look, name) = tenure.replica.read(|transactions: &Transactions| {
+            let Some(epoch) = transactions.owns(ask.transaction.slot()) else { return Err(Lost) };
+            let fence = Fence { epoch, tenure: tenure.term };
+            let session = match transactions.session(ask.transaction) {
+                Some(session) => session,
+                None => return Ok((Look::Refuse(no_such_transaction(ask.transaction)), None)),
+            };
+            if session.status != GlobalStatus::Begin {
+                return Ok((Look::Refuse(not_active(session.status)), None));
+            }
+            if let Some(failure) = unsupported(ask.kind) {
+                return Ok((Look::Refuse(failure), None));
+            }
+            let home_here = transactions.owns(lock_slot).is_some();
+            let rows = rows.as_ref().filter(|_| home_here);
+            let conflict = rows.and_then(|rows| transactions.conflict(ask.transaction, &ask.resource, rows));
+            Ok((conflict.map_or(Look::Go(fence, home_here), Look::Conflict), Some(session.name.clone())))
+        })?;
+        if let (Some(home), Some(name)) = (home, name) {
+            self.homes.note(&name, home);
+        }
+        Ok(look)
     }
 
     /// One command: no locks at all, or their home is here (rule 6). Nothing: begin again.
@@ -309,36 +340,6 @@ impl Coordinator {
         let (row, holder) = (&conflict.row, conflict.holder);
         Failure::new(code, format!("row {row} is locked by global transaction {holder}")).into()
     }
-}
-
-/// Looks at the applied state: does the transaction take branches, are the rows free as far as this group knows?
-fn look(tenure: &Tenure, ask: &RegisterAsk) -> Result<Look, Lost> {
-    let lock_slot = hash::lock_slot(&ask.resource);
-    // Parsed before the state is held.
-    let rows = match ask.locks {
-        true => lock_key::parse(&ask.lock_keys).unwrap_or_default(),
-        false => Default::default(),
-    };
-    tenure.replica.read(|transactions: &Transactions| {
-        let Some(epoch) = transactions.owns(ask.transaction.slot()) else { return Err(Lost) };
-        let fence = Fence { epoch, tenure: tenure.term };
-        let standing = match transactions.session(ask.transaction) {
-            Some(session) => session.status,
-            None => return Ok(Look::Refuse(no_such_transaction(ask.transaction))),
-        };
-        if standing != GlobalStatus::Begin {
-            return Ok(Look::Refuse(not_active(standing)));
-        }
-        if let Some(failure) = unsupported(ask.kind) {
-            return Ok(Look::Refuse(failure));
-        }
-        let home_here = transactions.owns(lock_slot).is_some();
-        let conflict = match ask.locks && home_here {
-            true => transactions.conflict(ask.transaction, &ask.resource, &rows),
-            false => None,
-        };
-        Ok(conflict.map_or(Look::Go(fence, home_here), Look::Conflict))
-    })
 }
 
 /// Puts the branch into the list. `Lost`: it will never get there.

@@ -39,18 +39,21 @@ impl Pause {
 
 impl Coordinator {
     /// The answer of the group's leader, wherever it is; nothing: none until then.
-    pub(super) async fn answer(self: &Arc<Self>, ask: Ask, until: Instant) -> Option<Reply> {
+    pub(super) async fn answer(self: &Arc<Self>, ask: &Ask, until: Instant) -> Option<Reply> {
         let mut pause = Pause::new();
+        let mut hinted = true;
         loop {
             let changed = self.changed.notified();
-            let reply = match self.leader_for(&ask) {
-                Leader::Here(tenure) => self.serve_ask(&tenure, &ask, until).await.ok(),
-                Leader::There(node, group) => self.forward(node, group, &ask, until).await,
+            let reply = match self.leader_for(ask, hinted) {
+                Leader::Here(tenure) => self.serve_ask(&tenure, ask, until).await.ok(),
+                Leader::There(node, group) => self.forward(node, group, ask, until).await,
                 Leader::Nobody => None,
             };
             if reply.is_some() {
                 return reply;
             }
+            // What did not do once is not tried again because a hint says so.
+            hinted = false;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
@@ -60,10 +63,11 @@ impl Coordinator {
         }
     }
 
-    fn leader_for(&self, ask: &Ask) -> Leader {
-        match ask.slot() {
-            Some(slot) => self.leader_of(slot),
-            None => self.place_for_begin(),
+    fn leader_for(&self, ask: &Ask, hinted: bool) -> Leader {
+        match (ask, ask.slot()) {
+            (Ask::Begin(begin), _) => self.place_for_begin(Some(begin).filter(|_| hinted)),
+            (_, Some(slot)) => self.leader_of(slot),
+            (_, None) => Leader::Nobody,
         }
     }
 
@@ -80,7 +84,8 @@ impl Coordinator {
             Ask::Rollback(transaction) => self.rollback(tenure, *transaction, until).await,
             Ask::Status(transaction) => self.status(tenure, *transaction).await,
             Ask::Report(transaction, status) => self.report(tenure, *transaction, *status).await,
-            Ask::Register(register) => self.register(tenure, register, until).await,
+            // By far the largest of these futures: the tasks of all other requests stay small without it.
+            Ask::Register(register) => Box::pin(self.register(tenure, register, until)).await,
             Ask::ReportBranch(report) => self.report_branch(tenure, report).await,
             Ask::LockQuery(query) => self.lock_query(tenure, query).await,
         }

@@ -71,8 +71,10 @@ impl Listener {
 
     /// The admin port. Returns when the node stops.
     pub async fn serve_http(self: Arc<Self>, door: net::Listener) {
-        self.accept(door, |listener, stream, peer| async move { listener.http(stream, peer, Bytes::new(), NoSuchPage::Told).await })
-            .await;
+        self.accept(door, |listener, stream, peer| async move {
+            listener.http(stream, peer, Bytes::new(), NoSuchPage::Told).await
+        })
+        .await;
     }
 
     async fn accept<F>(self: Arc<Self>, door: net::Listener, serve: fn(Arc<Listener>, Stream, SocketAddr) -> F)

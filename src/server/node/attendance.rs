@@ -15,6 +15,17 @@ use super::seat::Seat;
 use crate::exit::{ExitCode, Failure};
 use crate::peer::{Own, Peers};
 
+/// Waits until a majority of the voters has said hello, or for `limit`: an election before that would only be lost.
+pub async fn quorum_met(peers: &Peers, own: NodeId, voters: &[NodeId], limit: Duration) {
+    let mut hellos = peers.hellos();
+    let met = hellos.wait_until(|hellos| {
+        let there = voters.iter().filter(|voter| **voter == own || hellos.contains_key(voter));
+        there.count() * 2 > voters.len()
+    });
+    // In vain is no fault: raft has its own time-out.
+    let _ = time::timeout(limit, met).await;
+}
+
 /// Tells the meta group of this start. Returns only if the meta group refuses it.
 pub async fn announce(seat: Arc<Seat>, own: Own, mut routing: watch::Receiver<Routing>) -> Failure {
     // Before the founding there is nobody to tell, and the founding tells it.

@@ -16,9 +16,11 @@ use quorate_world::sync::oneshot;
 use quorate_world::time::{self, Duration};
 use quorate_world::{task, watch};
 
+use super::attendance::quorum_met;
 use super::desk::Desk;
 use crate::coordinator::Coordinator;
 use crate::exit::{ExitCode, Failure};
+use crate::peer::Peers;
 
 /// Before a founding that was not taken is proposed again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -29,6 +31,7 @@ pub struct Groups {
     replicas: Arc<Replicas>,
     desk: Arc<Desk>,
     coordinator: Arc<Coordinator>,
+    peers: Arc<Peers>,
     routing: watch::Receiver<Routing>,
     options: RaftOptions,
     open: Mutex<BTreeMap<GroupId, Arc<Replica<Transactions>>>>,
@@ -44,6 +47,8 @@ pub struct GroupsContext {
     pub desk: Arc<Desk>,
     /// Serves what is led.
     pub coordinator: Arc<Coordinator>,
+    /// Whom it reaches.
+    pub peers: Arc<Peers>,
     /// The picture.
     pub routing: watch::Receiver<Routing>,
     /// Time-outs.
@@ -53,8 +58,8 @@ pub struct GroupsContext {
 impl Groups {
     /// None is open.
     pub fn new(context: GroupsContext) -> Arc<Groups> {
-        let GroupsContext { node, replicas, desk, coordinator, routing, options } = context;
-        Arc::new(Groups { node, replicas, desk, coordinator, routing, options, open: Mutex::default() })
+        let GroupsContext { node, replicas, desk, coordinator, peers, routing, options } = context;
+        Arc::new(Groups { node, replicas, desk, coordinator, peers, routing, options, open: Mutex::default() })
     }
 
     /// The replicas that are open, ascending by group.
@@ -111,10 +116,18 @@ impl Groups {
         if !replica.is_initialized().await {
             task::spawn(self.initialize(replica, preferred));
         } else if preferred {
-            // A restart need not wait for the time-out; where another leader is alive, the others refuse.
-            replica.elect().await;
+            task::spawn(self.stand(replica));
         }
         Ok(())
+    }
+
+    /// A restart need not wait for the time-out; where another leader is alive, the others refuse.
+    async fn stand(self: Arc<Self>, replica: Arc<Replica<Transactions>>) {
+        let voters = self.routing.borrow().replicas(replica.group());
+        quorum_met(&self.peers, self.node, &voters, self.options.election_timeout_min()).await;
+        if replica.leadership().borrow().leader.is_none() {
+            replica.elect().await;
+        }
     }
 
     async fn initialize(self: Arc<Self>, replica: Arc<Replica<Transactions>>, first: bool) {

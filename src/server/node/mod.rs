@@ -31,7 +31,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use quorate_core::cluster::{Meta, Routing, StartEpoch, StartId};
-use quorate_core::model::GroupId;
+use quorate_core::model::{GroupId, NodeId};
 use quorate_raft::{RaftOptions, Replicas};
 use quorate_storage::Storage;
 use quorate_world::select::{Either2, Either3, select2, select3};
@@ -193,6 +193,7 @@ impl Node {
             replicas: replicas.clone(),
             desk: self.desk.clone(),
             coordinator: self.coordinator.clone(),
+            peers: self.peers.clone(),
             routing: self.picture.subscribe(),
             options,
         });
@@ -234,6 +235,9 @@ impl Node {
     async fn found_if_due(&self, seat: &Arc<Seat>) -> Result<Infallible, Failure> {
         let own = self.own.borrow().clone();
         let is_founder = self.config.peers.keys().next().is_none_or(|lowest| *lowest == own.node);
+        if seat.replica().is_initialized().await {
+            self.elect_meta(seat).await;
+        }
         // Only in the founding, or after a crash in its middle: else the state on the disk says of which cluster it is.
         if is_founder && seat.routing().cluster().is_none() {
             let founder = Founder { config: self.config.clone(), own, seat: seat.clone(), peers: self.peers.clone() };
@@ -243,17 +247,20 @@ impl Node {
                 Either2::First(_) | Either2::Second(Ok(())) => {}
                 Either2::Second(Err(failure)) => return Err(failure),
             }
-        } else if !self.config.peers.is_empty() || seat.replica().is_initialized().await {
-            self.elect_meta(seat).await;
         }
         std::future::pending().await
     }
 
     /// A restarted node of the lowest id stands for election at once; where another leader is alive, the others refuse.
     async fn elect_meta(&self, seat: &Seat) {
-        let lowest = seat.routing().nodes().next().map(|node| node.id);
-        if lowest == Some(self.own.borrow().node) {
-            seat.replica().elect().await;
+        let own = self.own.borrow().node;
+        let voters: Vec<NodeId> = seat.replica().health().members.voters.into_iter().collect();
+        if voters.first() == Some(&own) {
+            let limit = Duration::from_millis(self.config.raft.election_timeout_ms);
+            attendance::quorum_met(&self.peers, own, &voters, limit).await;
+            if seat.replica().leadership().borrow().leader.is_none() {
+                seat.replica().elect().await;
+            }
         }
     }
 

@@ -18,6 +18,11 @@ pub const BODY_BYTES_MAX: usize = 16 << 20;
 /// The format that this binary writes, and the only one it reads.
 pub const FORMAT: u16 = 1;
 
+/// How much memory is taken for reading at a time.
+const CHUNK_BYTES: usize = 64 << 10;
+/// A read with less room than this would ask the kernel too often.
+const ROOM_BYTES_MIN: usize = 8 << 10;
+
 const MAGIC: [u8; 4] = *b"QPF1";
 const ANSWER: u8 = 1;
 const ERROR: u8 = 2;
@@ -121,6 +126,13 @@ impl Decoder {
     /// A decoder that takes bodies up to a length.
     pub fn new(body_bytes_max: usize) -> Decoder {
         Decoder { buffer: BytesMut::new(), body_bytes_max, head: None }
+    }
+
+    /// Room for the next read. A chunk is used up before the next is made: the bodies cut from it share it.
+    pub fn make_room(&mut self) {
+        if self.buffer.capacity() - self.buffer.len() < ROOM_BYTES_MIN {
+            self.buffer.reserve(CHUNK_BYTES);
+        }
     }
 
     /// The next whole frame, None if more bytes are needed. After an error nothing more may be asked.

@@ -17,6 +17,7 @@ use quorate_world::time::{self, Duration};
 
 use super::CallError;
 use super::frame::{BODY_BYTES_MAX, Decoder, Frame, Head, Role};
+use super::hello::{HELLO_BYTES_MAX, HelloV1};
 use super::kind::{Class, Kind};
 use super::neighbour::Peer;
 use super::outgoing::{NotTaken, Outgoing};
@@ -27,8 +28,6 @@ use super::shake::{self, ShakeError};
 
 const PAUSE_FIRST_MS: u64 = 10;
 const PAUSE_LONGEST_MS: u64 = 1_000;
-/// How much is read at a time at least.
-const READ_BYTES: usize = 64 << 10;
 
 /// One connection that this node opens, over its many lives.
 pub struct Link {
@@ -112,9 +111,9 @@ impl Link {
         }
     }
 
-    /// Ends the pause between two tries.
+    /// Ends the pause between two tries: questions wait for the next one.
     pub fn retry_now(&self) {
-        if matches!(*self.phase(), Phase::Pausing) {
+        if self.move_on(|phase| matches!(phase, Phase::Pausing), Phase::Connecting) {
             self.wanted.notify_one();
         }
     }
@@ -142,9 +141,9 @@ impl Link {
             }
             let opened = time::timeout(shared.options.connect_limit(), self.open(&peer, &shared)).await;
             match opened {
-                Ok(Ok((stream, decoder))) => {
+                Ok(Ok((stream, decoder, hello))) => {
                     pause_ms = PAUSE_FIRST_MS;
-                    self.live(stream, decoder, &peer, &shared).await;
+                    self.live(stream, decoder, &hello, &peer, &shared).await;
                 }
                 Ok(Err(error)) => self.not_opened(&peer, &shared, error),
                 Err(_) => tracing::debug!(node = %peer.node, class = ?self.class, "no connection in time"),
@@ -154,10 +153,10 @@ impl Link {
         }
     }
 
-    async fn open(&self, peer: &Peer, shared: &Shared) -> Result<(Stream, Decoder), ShakeError> {
+    async fn open(&self, peer: &Peer, shared: &Shared) -> Result<(Stream, Decoder, HelloV1), ShakeError> {
         let address = net::resolve(&peer.address()).await?;
         let mut stream = net::connect(address).await?;
-        let mut decoder = Decoder::new(super::hello::HELLO_BYTES_MAX);
+        let mut decoder = Decoder::new(HELLO_BYTES_MAX);
         let own = shared.own();
         let hello = match shake::greet(&mut stream, &mut decoder, &own, self.class).await {
             // What was refused is no longer what this node says: it was founded meanwhile.
@@ -166,7 +165,7 @@ impl Link {
         };
         shared.admit_answer(peer, self.class, &hello)?;
         decoder.body_bytes_max = BODY_BYTES_MAX;
-        Ok((stream, decoder))
+        Ok((stream, decoder, hello))
     }
 
     fn not_opened(&self, peer: &Peer, shared: &Shared, error: ShakeError) {
@@ -187,11 +186,12 @@ impl Link {
         }
     }
 
-    async fn live(&self, stream: Stream, decoder: Decoder, peer: &Peer, shared: &Shared) {
+    async fn live(&self, stream: Stream, decoder: Decoder, hello: &HelloV1, peer: &Peer, shared: &Shared) {
         let close = Arc::new(Notify::new());
         if !self.move_on(|phase| matches!(phase, Phase::Connecting), Phase::Up(close.clone())) {
             return;
         }
+        shared.keep_hello(peer.node, hello);
         tracing::debug!(node = %peer.node, class = ?self.class, "connected");
         let (mut read, mut write) = stream.split();
         let ended = {
@@ -225,7 +225,7 @@ impl Link {
                     }
                 }
             }
-            decoder.buffer.reserve(READ_BYTES);
+            decoder.make_room();
             match read.read_buf(&mut decoder.buffer).await {
                 Ok(0) => return "closed by the other side",
                 Ok(_) => peer.heard_now(),
@@ -247,6 +247,9 @@ impl Link {
         // Lazy again: the next question opens it.
         let pausing = |phase: &Phase| matches!(phase, Phase::Pausing);
         if self.class == Class::Bulk && self.move_on(pausing, Phase::Idle) {
+            return;
+        }
+        if !matches!(*self.phase(), Phase::Pausing) {
             return;
         }
         let jittered_ms = *pause_ms / 2 + random::below(*pause_ms);

@@ -73,6 +73,20 @@ impl Peer {
         &self.links[class.place()]
     }
 
+    /// The same, for somebody who has a question: while other connections of the pair are up, there is no reason to wait
+    /// out the pause after a try that failed.
+    pub fn wanted_link(&self, class: Class) -> &Arc<Link> {
+        let link = self.link(class);
+        if !link.is_up() && self.is_near() {
+            link.retry_now();
+        }
+        link
+    }
+
+    fn is_near(&self) -> bool {
+        !self.state().inbound.is_empty() || self.links.iter().any(|link| link.is_up())
+    }
+
     /// Where it is reached.
     pub fn address(&self) -> String {
         self.state().address.clone()
@@ -179,6 +193,14 @@ impl Peer {
         // It is up: no use in waiting out the pause after a refused connection.
         self.links.iter().for_each(|link| link.retry_now());
         close
+    }
+
+    /// An inbound connection has ended.
+    pub fn leave(&self, class: Class, close: &Arc<Notify>) {
+        let mut state = self.state();
+        if state.inbound.get(&class).is_some_and(|current| Arc::ptr_eq(current, close)) {
+            state.inbound.remove(&class);
+        }
     }
 
     // A panic while it is held ends the process in production.

@@ -133,7 +133,7 @@ impl Peers {
         body: Bytes,
         limit: Duration,
     ) -> impl Future<Output = Result<Bytes, CallError>> + Send + 'static + use<> {
-        let asked = self.shared.reachable(to).and_then(|peer| peer.link(kind.class()).ask(kind, group, &body));
+        let asked = self.shared.reachable(to).and_then(|peer| peer.wanted_link(kind.class()).ask(kind, group, &body));
         let shared = self.shared.clone();
         async move {
             let answer = match asked {
@@ -151,7 +151,7 @@ impl Peers {
 
     /// Tells a node something that needs no answer. It may be lost.
     pub fn cast(&self, to: NodeId, kind: Kind, group: GroupId, body: Bytes) -> Result<(), CallError> {
-        self.shared.reachable(to)?.link(kind.class()).tell(kind, group, &body)
+        self.shared.reachable(to)?.wanted_link(kind.class()).tell(kind, group, &body)
     }
 
     /// Every other node that is known here, and when it was last heard.
@@ -247,7 +247,6 @@ impl Shared {
         let (node, class) = self.own().judge(hello)?;
         let peer = self.peer(node).ok_or(HelloRefusal::UnknownNode(node))?;
         peer.admit(hello).map_err(HelloRefusal::Identity)?;
-        self.keep_hello(node, hello);
         Ok((peer, class))
     }
 
@@ -259,7 +258,6 @@ impl Shared {
         }
         peer.admit(hello).map_err(|refusal| ShakeError::NotWelcome(HelloRefusal::Identity(refusal)))?;
         peer.heard_now();
-        self.keep_hello(node, hello);
         self.let_in(node);
         Ok(())
     }
@@ -276,7 +274,8 @@ impl Shared {
         self.refusals.modify_if(|refusals| refusals.remove(&by).is_some());
     }
 
-    fn keep_hello(&self, node: NodeId, hello: &HelloV1) {
+    /// A connection with a node has come up, either way.
+    pub(super) fn keep_hello(&self, node: NodeId, hello: &HelloV1) {
         self.hellos.modify_if(|hellos| {
             // The three connections differ in nothing but their class.
             let same = hellos.get(&node).is_some_and(|kept| HelloV1 { class: hello.class, ..kept.clone() } == *hello);

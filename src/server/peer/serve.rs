@@ -14,7 +14,7 @@ use quorate_world::task;
 use quorate_world::time::{self, Duration};
 
 use super::frame::{BODY_BYTES_MAX, Decoder, Frame, Head, Role};
-use super::hello::HELLO_BYTES_MAX;
+use super::hello::{HELLO_BYTES_MAX, HelloV1};
 use super::kind::{Class, Kind};
 use super::neighbour::Peer;
 use super::outgoing::Outgoing;
@@ -24,8 +24,6 @@ use super::shake::{self, ShakeError};
 
 /// Requests of one connection that are served at a time; beyond, they are answered as busy. Parked requests count.
 const SERVED_MAX: usize = 65_536;
-/// How much is read at a time at least.
-const READ_BYTES: usize = 64 << 10;
 /// After a failed accept (no file descriptor left, say) others get the chance to close something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
@@ -49,9 +47,9 @@ async fn serve(mut stream: Stream, shared: Arc<Shared>) {
     let mut decoder = Decoder::new(HELLO_BYTES_MAX);
     let met = time::timeout(shared.options.connect_limit(), meet(&mut stream, &mut decoder, &shared)).await;
     match met {
-        Ok(Ok((peer, class))) => {
+        Ok(Ok((peer, class, hello))) => {
             decoder.body_bytes_max = BODY_BYTES_MAX;
-            converse(stream, decoder, peer, class, shared).await;
+            converse(stream, decoder, (&peer, class, &hello), shared).await;
         }
         Ok(Err(ShakeError::Io(error))) => tracing::debug!(%error, "a connection ended before its hello"),
         Ok(Err(ShakeError::NotWelcome(refusal))) => {
@@ -66,12 +64,16 @@ async fn serve(mut stream: Stream, shared: Arc<Shared>) {
     }
 }
 
-async fn meet(stream: &mut Stream, decoder: &mut Decoder, shared: &Shared) -> Result<(Arc<Peer>, Class), ShakeError> {
+async fn meet(
+    stream: &mut Stream,
+    decoder: &mut Decoder,
+    shared: &Shared,
+) -> Result<(Arc<Peer>, Class, HelloV1), ShakeError> {
     let hello = shake::await_hello(stream, decoder).await?;
     match shared.admit_asker(&hello) {
         Ok((peer, class)) => {
             shake::welcome(stream, &shared.own(), class).await?;
-            Ok((peer, class))
+            Ok((peer, class, hello))
         }
         Err(refusal) => {
             tracing::debug!(node = ?hello.node, "refusing a hello");
@@ -81,18 +83,21 @@ async fn meet(stream: &mut Stream, decoder: &mut Decoder, shared: &Shared) -> Re
     }
 }
 
-async fn converse(stream: Stream, decoder: Decoder, peer: Arc<Peer>, class: Class, shared: Arc<Shared>) {
+async fn converse(stream: Stream, decoder: Decoder, who: (&Peer, Class, &HelloV1), shared: Arc<Shared>) {
+    let (peer, class, hello) = who;
     let closing = peer.accept(class);
     peer.heard_now();
+    shared.keep_hello(peer.node, hello);
     let answers = Arc::new(Outgoing::new(class.queue_bytes_max()));
     let (mut read, mut write) = stream.split();
     let conversation = Conversation { from: peer.node, answers: answers.clone(), served: Arc::default(), shared };
-    let reading = conversation.read_requests(&mut read, decoder, &peer);
+    let reading = conversation.read_requests(&mut read, decoder, peer);
     let ended = match select3(reading, answers.write_to(&mut write), closing.notified()).await {
         Either3::First(reason) => reason,
         Either3::Second(_) => "writing failed",
         Either3::Third(()) => "closed here",
     };
+    peer.leave(class, &closing);
     answers.close();
     answers.clear();
     tracing::debug!(node = %peer.node, ?class, ended, "inbound connection ended");
@@ -119,7 +124,7 @@ impl Conversation {
                     }
                 }
             }
-            decoder.buffer.reserve(READ_BYTES);
+            decoder.make_room();
             match read.read_buf(&mut decoder.buffer).await {
                 Ok(0) => return "closed by the other side",
                 Ok(_) => peer.heard_now(),

@@ -299,11 +299,7 @@ impl<M: Machine> Replica<M> {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.group, %error, "raft did not stop cleanly");
         }
-        tap!(events::Stopped {
-            node: self.node,
-            group: self.group,
-            state_hash: self.held.read(events::state_hash),
-        });
+        tap!(events::Stopped { node: self.node, group: self.group, state_hash: self.held.read(events::state_hash) });
         for task in &self.tasks {
             task.abort();
         }
