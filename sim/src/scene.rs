@@ -282,11 +282,12 @@ impl Watch {
     /// What still keeps the world from rest, with the oracle that waits for it.
     pub fn pending(&self) -> Vec<(&'static str, Finding)> {
         let Watch { ghost, bank, oracles, .. } = self;
-        let of = |oracle: &Box<dyn Oracle>| {
+        let mut pending = Vec::new();
+        for oracle in oracles {
             let name = oracle.name();
-            oracle.pending(ghost, bank).into_iter().map(move |finding| (name, finding)).collect::<Vec<_>>()
-        };
-        oracles.iter().flat_map(of).collect()
+            pending.extend(oracle.pending(ghost, bank).into_iter().map(|finding| (name, finding)));
+        }
+        pending
     }
 
     /// Transactions that their TMs are still busy with.
