@@ -282,12 +282,8 @@ impl Watch {
     /// What still keeps the world from rest, with the oracle that waits for it.
     pub fn pending(&self) -> Vec<(&'static str, Finding)> {
         let Watch { ghost, bank, oracles, .. } = self;
-        let mut pending = Vec::new();
-        for oracle in oracles {
-            let name = oracle.name();
-            pending.extend(oracle.pending(ghost, bank).into_iter().map(|finding| (name, finding)));
-        }
-        pending
+        let named = |name: &'static str, found: Vec<Finding>| found.into_iter().map(move |finding| (name, finding));
+        oracles.iter().flat_map(|oracle| named(oracle.name(), oracle.pending(ghost, bank))).collect()
     }
 
     /// Transactions that their TMs are still busy with.
