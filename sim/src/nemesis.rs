@@ -129,6 +129,12 @@ impl Nemesis {
         let more = [0, 0, 1, 2][dice.below(4) as usize];
         let others = self.cluster.machines.iter().copied().filter(|machine| *machine != first).take(more);
         let victims: Vec<Machine> = std::iter::once(first).chain(others).collect();
+        if dice.below(2) == 0 {
+            // Disks that stop just before have much that is written and not synced.
+            let dying = ms(dice.between(20, 800));
+            victims.iter().for_each(|victim| victim.disk().stall(dying));
+            sleep(dying).await;
+        }
         for victim in &victims {
             victim.power_fail();
         }

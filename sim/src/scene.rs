@@ -282,11 +282,8 @@ impl Watch {
     /// What still keeps the world from rest, with the oracle that waits for it.
     pub fn pending(&self) -> Vec<(&'static str, Finding)> {
         let Watch { ghost, bank, oracles, .. } = self;
-        let of = |oracle: &Box<dyn Oracle>| {
-            let name = oracle.name();
-            oracle.pending(ghost, bank).into_iter().map(move |finding| (name, finding)).collect::<Vec<_>>()
-        };
-        oracles.iter().flat_map(of).collect()
+        let named = |name: &'static str, found: Vec<Finding>| found.into_iter().map(move |finding| (name, finding));
+        oracles.iter().flat_map(|oracle| named(oracle.name(), oracle.pending(ghost, bank))).collect()
     }
 
     /// Transactions that their TMs are still busy with.

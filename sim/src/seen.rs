@@ -17,8 +17,8 @@ pub enum Seen {
     Snapshot { node: NodeId, group: GroupId, last: Option<LogId>, hash: u128 },
     /// A replica stopped with this state.
     Stopped { node: NodeId, group: GroupId, state_hash: u64 },
-    /// A node has made its vote durable.
-    Voted { node: NodeId, group: GroupId, term: Term, candidate: NodeId },
+    /// A node has made its vote durable: for a candidate, or for the one that it knows to lead, whoever it voted for.
+    Voted { node: NodeId, group: GroupId, term: Term, candidate: NodeId, leads: bool },
     /// A node leads a group.
     Elected { node: NodeId, group: GroupId, term: Term },
     /// Commands were answered to those who proposed them.

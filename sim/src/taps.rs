@@ -37,8 +37,8 @@ fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
     if let Some(&raft::Answered { node, group, log_id, .. }) = tap.get() {
         return Some(Seen::Answered { node, group, log_id });
     }
-    if let Some(&raft::VoteSaved { node, group, term, candidate, .. }) = tap.get() {
-        return Some(Seen::Voted { node, group, term, candidate });
+    if let Some(&raft::VoteSaved { node, group, term, candidate, leads }) = tap.get() {
+        return Some(Seen::Voted { node, group, term, candidate, leads });
     }
     let &raft::Stopped { node, group, state_hash } = tap.get()?;
     Some(Seen::Stopped { node, group, state_hash })

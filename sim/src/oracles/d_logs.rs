@@ -1,4 +1,4 @@
-//! D, raft: one vote and one leader per term, one entry per place in a log, what was answered stays, equal entries make equal states.
+//! D, raft: one vote and one leader per term, one entry per place, what was answered stays, equal entries make equal states.
 //! Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorithm, figure 3; openraft's invariants.
 //!
 //! Leader completeness shows as log matching: a leader without an answered entry writes another one in its place.
@@ -37,6 +37,16 @@ impl Logs {
     }
 }
 
+impl Logs {
+    fn leader(&mut self, group: GroupId, term: Term, leader: NodeId) -> Judgement {
+        let first = *self.leaders.entry((group, term)).or_insert(leader);
+        if first == leader {
+            return Ok(());
+        }
+        Err(Finding::new(format!("node {leader} leads in term {term}, and so does node {first}")))
+    }
+}
+
 impl Oracle for Logs {
     fn name(&self) -> &'static str {
         "D"
@@ -64,15 +74,14 @@ impl Oracle for Logs {
                     format!("entry {} of term {} was answered, applied is {applied:?}", log_id.index, log_id.term);
                 (node, group, if applied == Some(log_id.term) { Ok(()) } else { Err(Finding::new(text)) })
             }
-            Seen::Elected { node, group, term } => {
-                let first = *self.leaders.entry((*group, *term)).or_insert(*node);
-                let text = format!("it leads in term {term}, and so does node {first}");
-                (node, group, if first == *node { Ok(()) } else { Err(Finding::new(text)) })
-            }
-            Seen::Voted { node, group, term, candidate } => {
+            Seen::Elected { node, group, term } => (node, group, self.leader(*group, *term, *node)),
+            Seen::Voted { node, group, term, candidate, leads: false } => {
                 let first = *self.votes.entry((*group, *term, *node)).or_insert(*candidate);
                 let text = format!("in term {term} it votes for node {candidate}, after it has for node {first}");
                 (node, group, if first == *candidate { Ok(()) } else { Err(Finding::new(text)) })
+            }
+            Seen::Voted { node, group, term, candidate, leads: true } => {
+                (node, group, self.leader(*group, *term, *candidate))
             }
             Seen::Stopped { node, group, state_hash } => {
                 let applied = ghost.applied.get(&(*node, *group)).copied().unwrap_or_default();

@@ -3,6 +3,10 @@
 //! With the lock home in the transaction's own group, one command does both halves. Otherwise the two halves run side by side,
 //! or locks first if the transaction was refused a moment ago. The RM is told "success" when both are applied and the
 //! transaction is still undecided, "no" when the branch is given up, and nothing while its fate is open.
+//!
+//! A register whose fate is open is registered anew under the next leader if that does no harm: an AT branch that nobody works
+//! on is committed and rolled back in vain. Phase two of any other branch calls the business, so a second one of them would
+//! make it happen twice: there the RM is told that it failed, and its transaction will be rolled back.
 
 use std::sync::Arc;
 
@@ -42,6 +46,21 @@ enum Half {
     Again,
     /// Refused for good.
     Refused(Failure),
+    /// The leadership was lost while it was in the queue: it may get into the list, or not.
+    Unknown,
+}
+
+impl RegisterAsk {
+    /// Whether a second branch in place of one whose fate is open does no harm.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.kind == BranchType::AT
+    }
+
+    /// What its RM is told when it may not: true enough, for nobody will acknowledge the branch any more.
+    pub(super) fn fate_unknown(&self) -> Reply {
+        let text = "the leader was lost while the branch was being registered";
+        Failure::new(ExceptionCode::FailedToAddBranch, text).into()
+    }
 }
 
 impl Coordinator {
@@ -140,6 +159,10 @@ impl Coordinator {
                 tenure.forget(branch);
                 Ok(Some(failure.into()))
             }
+            Half::Unknown => {
+                tenure.give_up(branch);
+                if ask.may_be_repeated() { Err(Lost) } else { Ok(Some(ask.fate_unknown())) }
+            }
         }
     }
 
@@ -211,6 +234,10 @@ impl Coordinator {
                 tenure.forget(branch);
                 Ok(Some(failure.into()))
             }
+            (Half::Unknown, _) => {
+                self.abandon(tenure, ask, branch);
+                Err(Lost)
+            }
             (Half::Conflict(conflict), _) => panic!("a register without locks met {conflict:?}"),
         }
     }
@@ -225,7 +252,7 @@ impl Coordinator {
             return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
         }
         if !tenure.acknowledge(branch) {
-            return Err(Lost);
+            return if ask.may_be_repeated() { Err(Lost) } else { Ok(ask.fate_unknown()) };
         }
         quorate_world::tap!(events::BranchAcknowledged {
             node: self.node,
@@ -315,13 +342,14 @@ impl Coordinator {
     }
 }
 
-/// Puts the branch into the list. `Lost`: it may get there later, or was not proposed at all.
+/// Puts the branch into the list. `Lost`: it will never get there.
 async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> Result<Half, Lost> {
     let submitted = tenure.submit(command).inspect_err(|_| tenure.forget(branch))?;
-    let refusal = match submitted.outcome().await? {
-        Outcome::Registered => return Ok(Half::Registered),
-        Outcome::Refused(refusal) => refusal,
-        outcome => unreachable_outcome("RegisterBranch", &outcome),
+    let refusal = match submitted.outcome().await {
+        Ok(Outcome::Registered) => return Ok(Half::Registered),
+        Ok(Outcome::Refused(refusal)) => refusal,
+        Err(Lost) => return Ok(Half::Unknown),
+        Ok(outcome) => unreachable_outcome("RegisterBranch", &outcome),
     };
     Ok(match refusal {
         Refusal::Conflict(conflict) => Half::Conflict(conflict),

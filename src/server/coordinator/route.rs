@@ -14,6 +14,7 @@ use super::context::{Coordinator, Leader};
 use super::message::{ForwardV1, Query, Response};
 use super::nodes;
 use super::tenure::{Lost, Tenure};
+use crate::peer::CallError;
 
 /// First pause of a parked request, doubled up to the longest one.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -100,9 +101,24 @@ impl Coordinator {
                 self.led.hint(group, leader);
                 None
             }
-            Ok(_) | Err(_) => {
+            Err(CallError::Unreachable | CallError::Full) => {
                 self.led.hint(group, None);
                 None
+            }
+            // Asked, and not heard: it may have been done.
+            Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
+                self.led.hint(group, None);
+                match ask {
+                    Ask::Register(register) if !register.may_be_repeated() => Some(register.fate_unknown()),
+                    Ask::Register(_)
+                    | Ask::Begin(_)
+                    | Ask::Commit(_)
+                    | Ask::Rollback(_)
+                    | Ask::Status(_)
+                    | Ask::Report(..)
+                    | Ask::ReportBranch(_)
+                    | Ask::LockQuery(_) => None,
+                }
             }
         }
     }

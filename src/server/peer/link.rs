@@ -270,7 +270,11 @@ impl Link {
             Phase::Connecting | Phase::Up(_) | Phase::Pausing => std::mem::replace(&mut *phase, Phase::Pausing),
         };
         self.outgoing.clear();
-        self.pending.fail_all(&CallError::Unreachable);
+        let error = match &before {
+            Phase::Up(_) | Phase::Stopped => CallError::Broken,
+            Phase::Idle | Phase::Connecting | Phase::Pausing => CallError::Unreachable,
+        };
+        self.pending.fail_all(&error);
         before
     }
 

@@ -44,9 +44,12 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// [`CallError::Full`] and [`CallError::Refused`].
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CallError {
-    /// No connection, or it broke, or the node has been silent for two election timeouts.
+    /// No connection, or the node has been silent for two election timeouts: nothing was sent.
     #[error("the node is not reachable")]
     Unreachable,
+    /// The connection broke, or the node fell silent, before the answer came: it may have been done all the same.
+    #[error("the connection broke before the answer came")]
+    Broken,
     /// No answer within the deadline.
     #[error("no answer in time")]
     TimedOut,

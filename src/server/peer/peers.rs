@@ -143,7 +143,7 @@ impl Peers {
             match &answer {
                 Err(CallError::Full) => shared.counters.calls_full.fetch_add(1, Ordering::Relaxed),
                 Err(CallError::TimedOut) => shared.counters.calls_timed_out.fetch_add(1, Ordering::Relaxed),
-                Ok(_) | Err(CallError::Unreachable | CallError::Refused(_)) => 0,
+                Ok(_) | Err(CallError::Unreachable | CallError::Broken | CallError::Refused(_)) => 0,
             };
             answer
         }
@@ -320,7 +320,7 @@ impl quorate_raft::Transport for Peers {
         let answer = Peers::call(self, to, Kind::of_raft(rpc), group, body, timeout);
         Box::pin(async move {
             answer.await.map_err(|error| match error {
-                CallError::Unreachable => TransportError::Unreachable,
+                CallError::Unreachable | CallError::Broken => TransportError::Unreachable,
                 CallError::TimedOut => TransportError::TimedOut,
                 CallError::Full => TransportError::Full,
                 CallError::Refused(reason) => TransportError::Refused(reason),

@@ -65,7 +65,7 @@ impl Wait {
     pub async fn within(mut self, limit: Duration) -> Answer {
         match time::timeout(limit, &mut self.answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CallError::Unreachable),
+            Ok(Err(_)) => Err(CallError::Broken),
             Err(_) => Err(CallError::TimedOut),
         }
     }

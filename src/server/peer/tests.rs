@@ -137,7 +137,7 @@ fn what_hangs_on_a_node_that_stops_is_answered() {
         // The second has it once it answers what was asked after.
         ask_until_up(&first, 2).await;
         second.stop();
-        assert_eq!(hanging.await, Err(CallError::Unreachable));
+        assert_eq!(hanging.await, Err(CallError::Broken));
         assert_eq!(ask(&second, 1, Kind::Meta, "hi").await, Err(CallError::Unreachable));
     });
 }

@@ -36,7 +36,7 @@ impl Coordinator {
                     Ok(Response::Told(status)) => Ok(status),
                     Ok(Response::Untold(untold)) => Err(untold),
                     Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => Err(Untold::Silent),
-                    Err(CallError::Unreachable) => {
+                    Err(CallError::Unreachable | CallError::Broken) => {
                         // Its RMs are of no use until it announces them again; another way may be open.
                         self.channels.forget(node);
                         Err(Untold::Silent)

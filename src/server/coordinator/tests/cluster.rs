@@ -93,7 +93,7 @@ impl Nodes for Way {
             let (_, node) = self.net.reach(self.from, to).ok_or(CallError::Unreachable)?;
             let served = timeout(limit, node.serve(self.from, group, body)).await;
             let answer = served.map_err(|_| CallError::TimedOut)?;
-            self.net.reach(to, self.from).ok_or(CallError::Unreachable)?;
+            self.net.reach(to, self.from).ok_or(CallError::Broken)?;
             answer.map_err(CallError::Refused)
         })
     }
