@@ -302,8 +302,9 @@ fn routing(nodes: &[NodeId], groups: u32) -> Routing {
 }
 
 async fn scratch(name: &str) -> NodeDisk {
-    let root = std::env::temp_dir();
-    let path = format!("{}/quorate-coordinator-tests/{name}", root.display());
+    // Beside the test's own binary: two checkouts may be tested at a time.
+    let binary = std::env::current_exe().expect("a test runs");
+    let path = format!("{}-data/{name}", binary.display());
     let disk = NodeDisk::open_root(&path).expect("a folder");
     for folder in ["wal", "snap"] {
         disk.make_folder(folder).await.expect("made");
