@@ -8,25 +8,33 @@ As a program, `nodes.py take kill|stop FOLDER` takes away the node of that clust
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
 READY_S = 20
+PORTS = (15_000, 32_000)
+HANDING_OUT = threading.Lock()
+handed_out = set()
 
 
 def free_ports(count):
-    """Loopback ports that nobody listens on just now, all different."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Loopback ports that nobody listens on, each handed out once. They lie below those that the kernel gives to outgoing
+    connections, so that no client takes one before its node has bound it."""
+    ports = []
+    with HANDING_OUT:
+        while len(ports) < count:
+            port = random.randrange(*PORTS)
+            with socket.socket() as probe:
+                if port not in handed_out and probe.connect_ex(("127.0.0.1", port)):
+                    handed_out.add(port)
+                    ports.append(port)
     return ports
 
 
