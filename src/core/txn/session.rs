@@ -4,8 +4,9 @@
 //! list of phase two: who is to be told, and which lock slots are owed a release (lock protocol, rule 13).
 //! Not here: who was told already. Only the leader that drives it knows, and a new one asks again.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::status::{self, Direction};
 use crate::model::hash::lock_slot;
@@ -113,9 +114,12 @@ impl Session {
         self.branches.values().all(Branch::is_async_committable)
     }
 
-    /// The lock slots that are owed a release at the end.
-    pub fn lock_slots(&self) -> BTreeSet<Slot> {
-        self.branches.values().filter_map(Branch::lock_slot).collect()
+    /// The lock slots that are owed a release at the end, each once, ascending.
+    pub fn lock_slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = self.branches.values().filter_map(Branch::lock_slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 
     /// Rows that its branches lock, one named by two branches counted twice.
