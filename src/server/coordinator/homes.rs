@@ -69,7 +69,11 @@ mod tests {
             homes.note(&"buy".into(), GroupId(home));
         }
         let found: Vec<_> = (0..6).filter_map(|_| homes.find("buy", Some)).map(|home| home.0).collect();
-        assert_eq!((1..=3).map(|home| found.iter().filter(|found| **found == home).count()).max(), Some(2), "{found:?}");
+        assert_eq!(
+            (1..=3).map(|home| found.iter().filter(|found| **found == home).count()).max(),
+            Some(2),
+            "{found:?}"
+        );
         let odd = |home: GroupId| (home.0 == 2).then_some(home);
         assert!((0..6).all(|_| homes.find("buy", odd) == Some(GroupId(2))));
         assert_eq!(homes.find("buy", |_| None::<GroupId>), None);
