@@ -81,7 +81,7 @@ impl Ghost {
                 self.dealt += 1;
                 let others = [BranchType::TCC, BranchType::AT, BranchType::AT, BranchType::XA];
                 // A quarter of the transactions are Sagas, most of them of nothing else.
-                let kind = match transaction.sequence() % 4 == 0 && wish.rows != 0 {
+                let kind = match transaction.sequence().is_multiple_of(4) && wish.rows != 0 {
                     true => BranchType::SAGA,
                     false => others[usize::from(wish.number % 4)],
                 };
