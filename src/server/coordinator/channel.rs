@@ -62,8 +62,8 @@ pub struct Channel {
     /// Permits for phase-two requests.
     pub phase_two: Semaphore,
     roles: AtomicU8,
-    /// Of the last registration; phase-two requests are sent in it.
-    version: AtomicU8,
+    /// Of the last registration; requests of ours are written as it was.
+    spoken: Mutex<Head>,
     identity: Mutex<Option<Arc<Identity>>>,
     registered: Notify,
 }
@@ -77,7 +77,7 @@ impl Channel {
             out,
             phase_two: Semaphore::new(PHASE_TWO_IN_FLIGHT_MAX),
             roles: AtomicU8::new(0),
-            version: AtomicU8::new(Version::V1.byte()),
+            spoken: Mutex::new(Head::new(Version::V1, MessageKind::Request, 0)),
             identity: Mutex::new(None),
             registered: Notify::new(),
         }
@@ -111,7 +111,7 @@ impl Channel {
     }
 
     fn note(&self, head: &Head, role: u8) {
-        self.version.store(head.version.byte(), Ordering::Release);
+        *locked(&self.spoken) = head.alike(MessageKind::Request, 0);
         self.roles.fetch_or(role, Ordering::AcqRel);
         if let Some(identity) = self.identity() {
             self.out.keep_apart(reads_one_frame_at_a_time(&identity, self.roles()));
@@ -146,10 +146,10 @@ impl Channel {
         self.out.put(|out| encode_heartbeat(&head.answer(), out))
     }
 
-    /// Sends a request of ours.
+    /// Sends a request of ours, with the serializer and compressor of the registration: a client reads no others.
     pub fn request(&self, id: i32, message: &Message) -> bool {
-        let version = Version::of_byte(self.version.load(Ordering::Acquire));
-        self.out.put(|out| encode_frame(&Head::new(version, MessageKind::Request, id), message, out))
+        let head = locked(&self.spoken).alike(MessageKind::Request, id);
+        self.out.put(|out| encode_frame(&head, message, out))
     }
 }
 

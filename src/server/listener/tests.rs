@@ -130,9 +130,9 @@ fn foreign_and_senseless_frames_cost_only_themselves() {
     run_test(async {
         let mut served = serve(b"", LONG).await;
         let mut head = Head::new(Version::V1, MessageKind::Request, 1);
-        head.serializer = 2;
+        head.serializer = 4;
         let mut bytes = BytesMut::new();
-        encode_opaque(&head, b"protobuf", &mut bytes).expect("a frame");
+        encode_opaque(&head, b"kryo", &mut bytes).expect("a frame");
         // Type code 99 does not exist.
         encode_opaque(&Head::new(Version::V1, MessageKind::Request, 2), b"\0\x63??", &mut bytes).expect("a frame");
         bytes.extend_from_slice(&ping(3));
