@@ -110,11 +110,13 @@ impl Story {
                 let status = words.branch_status().expect("a branch status");
                 self.propose(Command::Fail(FailV1 { transaction, branch, status }))
             }
-            // say xid= STATUS: the engine of a Saga says so
+            // say xid= STATUS [asked=STATUS]: the engine of a Saga says so, asked in that status
             "say" => {
-                let status = GlobalStatus::ALL.iter().copied().find(|status| words.has(status.name()));
-                let status = status.expect("a status");
-                self.propose(Command::Report(ReportV1 { transaction: self.transaction(&words), status }))
+                let status =
+                    |wanted: &dyn Fn(&str) -> bool| GlobalStatus::ALL.iter().copied().find(|s| wanted(s.name()));
+                let asked = words.get("asked").and_then(|asked| status(&|name| name == asked));
+                let status = status(&|name| words.has(name)).expect("a status");
+                self.propose(Command::Report(ReportV1 { transaction: self.transaction(&words), status, asked }))
             }
             // given-up xid= after=1s
             "given-up" => {
@@ -320,9 +322,9 @@ impl Story {
             Step::FailForGood { branch, status } => {
                 format!("branch={} failed for good: {status}", self.numbers_of(&[branch]))
             }
-            Step::Report(status) => {
+            Step::Report { word, asked } => {
                 run.noted();
-                format!("report {status}")
+                format!("report {word} asked={asked}")
             }
             Step::GiveUp { after_ms } => format!("give up after {after_ms}ms"),
             Step::Stopped => "stopped".into(),

@@ -35,7 +35,12 @@ pub enum Step {
         status: BranchStatus,
     },
     /// The engine of a Saga has said how it stands: propose `Report`, and note it with [`Run::noted`].
-    Report(GlobalStatus),
+    Report {
+        /// Its word.
+        word: GlobalStatus,
+        /// The status in which it was asked.
+        asked: GlobalStatus,
+    },
     /// It was tried for long enough: propose `GiveUp`, after the release of all row locks if the run `unlocks`.
     GiveUp {
         /// So long after its begin, ms.
@@ -60,7 +65,10 @@ impl Step {
             Step::FailForGood { branch, status } => {
                 Some(Command::Fail(FailV1 { transaction: session.transaction, branch, status }))
             }
-            Step::Report(status) => Some(Command::Report(ReportV1 { transaction: session.transaction, status })),
+            Step::Report { word, asked } => {
+                let (transaction, asked) = (session.transaction, Some(asked));
+                Some(Command::Report(ReportV1 { transaction, status: word, asked }))
+            }
             Step::GiveUp { after_ms } => Some(Command::GiveUp(GiveUpV1 { transaction: session.transaction, after_ms })),
             Step::Done => Some(Command::End(name)),
         }
@@ -70,8 +78,8 @@ impl Step {
 /// The next step of a session, at this reading of the group clock.
 pub fn plan(session: &Session, run: &Run, clock_ms: u64) -> Step {
     let Some(retrying) = status::retrying(session.status) else { return Step::Nothing };
-    if let Some(word) = run.reported() {
-        return Step::Report(word);
+    if let Some((word, asked)) = run.reported() {
+        return Step::Report { word, asked };
     }
     if let Some((branch, status)) = run.failed() {
         return Step::FailForGood { branch, status };

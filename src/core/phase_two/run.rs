@@ -14,7 +14,8 @@ pub struct Run {
     /// All steps of a Saga together are [`BranchId::WHOLE`].
     branches: BTreeMap<BranchId, Progress>,
     failed: Option<(BranchId, BranchStatus)>,
-    reported: Option<GlobalStatus>,
+    /// The word of an engine, and the status in which it was asked.
+    reported: Option<(GlobalStatus, GlobalStatus)>,
     patience: Patience,
 }
 
@@ -73,7 +74,7 @@ impl Run {
                 progress.at = At::Later { heard: matches!(reply, Reply::Status(_)) };
                 progress.attempts = progress.attempts.saturating_add(1);
                 if let Verdict::Reported(word) = verdict {
-                    self.reported = Some(word);
+                    self.reported = Some((word, session.status));
                 }
             }
             Verdict::FailForGood(_) | Verdict::RetryLater | Verdict::Reported(_) => {}
@@ -81,7 +82,7 @@ impl Run {
         verdict
     }
 
-    /// The branch was asked to go the other way than its Saga goes by now: what it said means nothing.
+    /// Its Saga has turned since the engine was asked: what it said means nothing.
     pub fn answered_in_vain(&mut self, branch: BranchId) {
         if let Some(progress) = self.branches.get_mut(&branch)
             && progress.at == At::Asked
@@ -144,7 +145,7 @@ impl Run {
         self.branches.get(&branch).map_or(At::Idle, |progress| progress.at)
     }
 
-    pub(super) fn reported(&self) -> Option<GlobalStatus> {
+    pub(super) fn reported(&self) -> Option<(GlobalStatus, GlobalStatus)> {
         self.reported
     }
 

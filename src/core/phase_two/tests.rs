@@ -281,7 +281,7 @@ proptest! {
                 Step::Detach => session.status = AsyncCommitting,
                 Step::FailForGood { .. }
                 | Step::Nothing
-                | Step::Report(_)
+                | Step::Report { .. }
                 | Step::GiveUp { .. }
                 | Step::Stopped => prop_assert!(false, "nobody refused"),
                 Step::Done => {

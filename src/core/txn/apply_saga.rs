@@ -25,7 +25,10 @@ impl Transactions {
         if !session.is_saga() || !(may_turn || standing == GlobalStatus::Begin) {
             return Ok(Outcome::Standing(standing));
         }
-        match saga::heard(standing, report.status) {
+        if report.asked.is_some_and(|asked| asked != standing) {
+            return Ok(Outcome::Standing(standing)); // somebody was faster
+        }
+        match saga::heard(standing, report.status, report.asked.is_some()) {
             Word::Nothing => Ok(Outcome::Standing(standing)),
             Word::Ends(status) if may_turn => {
                 self.bury(report.transaction, status);

@@ -192,6 +192,8 @@ pub struct ReportV1 {
     pub transaction: TransactionId,
     /// What the engine says of it.
     pub status: GlobalStatus,
+    /// It says so in answer to a question that was asked while the transaction stood like this; nothing: by itself.
+    pub asked: Option<GlobalStatus>,
 }
 
 /// See [`Command::GiveUp`].

@@ -6,12 +6,16 @@
 //! engine's word counts more than a decision: a Saga that was to go on may have been undone, one whose time was up may
 //! be going on. Each time it says so the session turns, and stays: nothing is removed before it is done (W16).
 //!
+//! A word may be old when it comes. That a Saga was undone, or is being undone, stays true for ever. That it is done, or
+//! goes on, is true only until an engine is asked to undo it: from then on it counts only as the answer to that question.
+//!
 //! Only a transaction of nothing but SAGA branches can turn. Beside branches of other kinds, which do what was decided,
 //! the engine's word before the decision decides, and after it changes nothing.
 //!
 //! What the engine may say is what Seata's says; anything else changes nothing (W27).
 
 use super::session::Session;
+use super::status::{self, Direction};
 use crate::model::{BranchType, GlobalStatus};
 use GlobalStatus::*;
 
@@ -65,9 +69,12 @@ impl Session {
     }
 }
 
-/// What becomes of a Saga that stands so, when its engine says this.
-pub const fn heard(standing: GlobalStatus, word: GlobalStatus) -> Word {
+/// What becomes of a Saga that stands so, when its engine says this, by itself or as an answer to what it was asked in
+/// this very status.
+pub fn heard(standing: GlobalStatus, word: GlobalStatus, is_answer: bool) -> Word {
+    let may_be_old = !is_answer && status::direction(standing) == Some(Direction::Rollback);
     match word {
+        Committed | CommitRetrying if may_be_old => Word::Nothing,
         Committed => Word::Ends(Committed),
         // Finished: it failed, and nothing was to be undone.
         Rollbacked | Finished => match standing {
@@ -113,17 +120,18 @@ pub const fn heard(standing: GlobalStatus, word: GlobalStatus) -> Word {
 
 #[cfg(test)]
 mod tests {
-    use super::super::status::{self, Direction};
     use super::*;
 
     #[test]
     fn whatever_is_said_the_session_can_go_on_or_is_over() {
         for &standing in GlobalStatus::ALL {
             for &word in GlobalStatus::ALL {
-                match heard(standing, word) {
-                    Word::Ends(status) => assert!(!status::is_running(status) && !status::is_failed(status)),
-                    Word::Turns(status) => assert_eq!(status::retrying(status), Some(status), "{word}"),
-                    Word::Nothing => {}
+                for is_answer in [true, false] {
+                    match heard(standing, word, is_answer) {
+                        Word::Ends(status) => assert!(!status::is_running(status) && !status::is_failed(status)),
+                        Word::Turns(status) => assert_eq!(status::retrying(status), Some(status), "{word}"),
+                        Word::Nothing => {}
+                    }
                 }
             }
         }
@@ -131,19 +139,29 @@ mod tests {
 
     #[test]
     fn the_six_words_of_the_engine() {
-        let said = |word| heard(Committing, word);
+        let said = |word| heard(Committing, word, false);
         assert_eq!(said(Committed), Word::Ends(Committed));
         assert_eq!(said(Rollbacked), Word::Ends(Rollbacked));
         assert_eq!(said(Finished), Word::Ends(Rollbacked));
         assert_eq!(said(CommitRetrying), Word::Turns(CommitRetrying));
         assert_eq!(said(RollbackRetrying), Word::Turns(RollbackRetrying));
         assert_eq!(said(UnKnown), Word::Turns(RollbackRetrying));
-        assert_eq!(heard(TimeoutRollbacking, Finished), Word::Ends(TimeoutRollbacked));
+        assert_eq!(heard(TimeoutRollbacking, Finished, false), Word::Ends(TimeoutRollbacked));
         let undone = [Rollbacked, Finished, RollbackRetrying, UnKnown, TimeoutRollbackRetrying];
         for &standing in GlobalStatus::ALL {
             for word in undone {
-                let (Word::Ends(status) | Word::Turns(status)) = heard(standing, word) else { panic!("{word}") };
+                let (Word::Ends(status) | Word::Turns(status)) = heard(standing, word, false) else { panic!("{word}") };
                 assert_eq!(status::direction(status), Some(Direction::Rollback), "{standing} and {word}");
+            }
+        }
+    }
+    #[test]
+    fn what_may_be_old_does_not_stop_a_rollback() {
+        for standing in GlobalStatus::ALL.iter().copied() {
+            let undone = status::direction(standing) == Some(Direction::Rollback);
+            for word in [Committed, CommitRetrying] {
+                assert_eq!(heard(standing, word, false) == Word::Nothing, undone, "{standing}");
+                assert_ne!(heard(standing, word, true), Word::Nothing, "{standing}");
             }
         }
     }

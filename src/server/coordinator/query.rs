@@ -36,7 +36,7 @@ impl Coordinator {
                 return Ok(Reply::Standing(answer::report_answer(standing, reported)));
             }
         }
-        let report = Command::Report(ReportV1 { transaction, status: reported });
+        let report = Command::Report(ReportV1 { transaction, status: reported, asked: None });
         let standing = match tenure.propose(report).await? {
             Outcome::Decided(status) | Outcome::Now(status) | Outcome::Standing(status) => Some(status),
             Outcome::Refused(Refusal::NoSuchTransaction) => None,

@@ -127,7 +127,8 @@ impl Ghost {
             38 => found(),
             40..43 => {
                 let status = GlobalStatus::ALL[usize::from(wish.number) % GlobalStatus::ALL.len()];
-                Command::Report(ReportV1 { transaction, status })
+                let asked = state.standing(transaction).filter(|_| wish.rows.is_multiple_of(2));
+                Command::Report(ReportV1 { transaction, status, asked })
             }
             43 => Command::GiveUp(GiveUpV1 { transaction, after_ms: u64::from(wish.number) * 20 }),
             _ => Command::Tick,
@@ -326,7 +327,7 @@ fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
             scope: ReleaseScope::Branches(vec![branch, branch]),
         }),
         Command::Forget(name),
-        Command::Report(ReportV1 { transaction, status: GlobalStatus::ALL[bytes[4] as usize % 21] }),
+        Command::Report(ReportV1 { transaction, status: GlobalStatus::ALL[bytes[4] as usize % 21], asked: None }),
         Command::GiveUp(GiveUpV1 { transaction, after_ms: bytes[5] }),
         Command::Tick,
     ]

@@ -48,10 +48,19 @@ struct Drive {
     releases: Vec<JoinHandle<()>>,
 }
 
+/// What a branch was asked.
+#[derive(Clone, Copy)]
+struct Question {
+    branch: BranchId,
+    way: Way,
+    /// How the transaction stood.
+    standing: GlobalStatus,
+}
+
 /// What happened to a branch.
 enum News {
     /// It was asked.
-    Told(BranchId, Way, Result<Reply, Untold>),
+    Told(Question, Result<Reply, Untold>),
     /// It has rested enough.
     Rested(BranchId),
 }
@@ -127,7 +136,7 @@ impl Drive {
                 Some(Step::RetryLater) => self.retry_later().await?,
                 Some(Step::Detach) => self.detach().await?,
                 Some(Step::FailForGood { branch, status }) => return self.fail(branch, status).await,
-                Some(Step::Report(word)) => self.report(word).await?,
+                Some(Step::Report { word, asked }) => self.report(word, asked).await?,
                 Some(Step::GiveUp { after_ms }) => return self.give_up(after_ms).await,
                 Some(Step::Done) => return self.end().await,
                 // An operator was here, or it ended.
@@ -148,9 +157,12 @@ impl Drive {
         for branch in branches {
             self.run.asked(branch);
             let repeated = self.run.attempts(branch) > 0;
-            let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch));
-            let Some(request) = request else { continue };
-            let way = request.way;
+            let asked = self.tenure.replica.read(|state| {
+                let standing = state.session(self.transaction)?.status;
+                Some((standing, view::request(state, self.transaction, branch)?))
+            });
+            let Some((standing, request)) = asked else { continue };
+            let question = Question { branch, way: request.way, standing };
             if repeated {
                 self.coordinator.counters.phase_two_repeated.one();
             }
@@ -158,12 +170,12 @@ impl Drive {
             let told = async move { coordinator.reach_rm(&request).await.map(Reply::Status) };
             if alone {
                 let told = told.await;
-                return self.take(News::Told(branch, way, told)).await;
+                return self.take(News::Told(question, told)).await;
             }
             let news = self.news();
             self.busy.insert(branch);
             // The driver may be gone when the answer comes.
-            task::spawn(async move { _ = news.send(News::Told(branch, way, told.await)) });
+            task::spawn(async move { _ = news.send(News::Told(question, told.await)) });
         }
     }
 
@@ -198,12 +210,12 @@ impl Drive {
     }
 
     async fn take(&mut self, news: News) {
-        let (branch, way, told) = match news {
+        let (Question { branch, way, standing }, told) = match news {
             News::Rested(branch) => {
                 self.busy.remove(&branch);
                 return self.run.wake(branch);
             }
-            News::Told(branch, way, told) => (branch, way, told),
+            News::Told(question, told) => (question, told),
         };
         self.busy.remove(&branch);
         match told {
@@ -222,7 +234,8 @@ impl Drive {
         let clock_ms = self.tenure.clock_ms().unwrap_or(0);
         let verdict = self.tenure.replica.read(|state| {
             let session = state.session(self.transaction)?;
-            if view::way(session) != Some(way) {
+            // An engine's answer is to the status that it was told.
+            if view::way(session) != Some(way) || (branch == BranchId::WHOLE && session.status != standing) {
                 self.run.answered_in_vain(branch);
                 return None;
             }

@@ -119,8 +119,8 @@ impl Drive {
 
     /// The engine of a Saga has turned it, or has ended it otherwise than was decided. Where it turned, it is asked again
     /// after a pause, to go the other way.
-    pub(super) async fn report(&mut self, status: GlobalStatus) -> Result<(), Lost> {
-        let report = Command::Report(ReportV1 { transaction: self.transaction, status });
+    pub(super) async fn report(&mut self, status: GlobalStatus, asked: GlobalStatus) -> Result<(), Lost> {
+        let report = Command::Report(ReportV1 { transaction: self.transaction, status, asked: Some(asked) });
         match self.tenure.insist(report).await? {
             Outcome::Now(_) | Outcome::Standing(_) => {}
             Outcome::Refused(_) => return Err(Lost),
