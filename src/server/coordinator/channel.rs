@@ -7,7 +7,10 @@ use quorate_world::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quorate_core::wire::{ClientVersion, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat};
+use quorate_compressor::encode_packed_body;
+use quorate_core::wire::{
+    ClientVersion, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat, encode_opaque,
+};
 use quorate_world::sync::{Notify, Semaphore};
 use quorate_world::time::{Duration, timeout};
 
@@ -131,14 +134,14 @@ impl Channel {
 
     /// Sends the answer to the frame with this head. False: the connection is gone, or the answer has no bytes.
     pub fn answer(&self, head: &Head, message: &Message) -> bool {
-        self.out.put(|out| encode_frame(&head.answer(), message, out))
+        self.send(&head.answer(), message)
     }
 
     /// Sends the answer to a child of a merged frame by itself, under the child's own id.
     pub fn answer_child(&self, head: &Head, id: i32, message: &Message) -> bool {
         let mut answer = head.answer();
         answer.request_id = id;
-        self.out.put(|out| encode_frame(&answer, message, out))
+        self.send(&answer, message)
     }
 
     /// Answers a heartbeat.
@@ -149,7 +152,16 @@ impl Channel {
     /// Sends a request of ours, with the serializer and compressor of the registration: a client reads no others.
     pub fn request(&self, id: i32, message: &Message) -> bool {
         let head = locked(&self.spoken).alike(MessageKind::Request, id);
-        self.out.put(|out| encode_frame(&head, message, out))
+        self.send(&head, message)
+    }
+
+    /// Packing takes its time and is done outside of the outbox, whose lock others wait for.
+    fn send(&self, head: &Head, message: &Message) -> bool {
+        if head.compressor == 0 {
+            return self.out.put(|out| encode_frame(head, message, out));
+        }
+        let Ok(body) = encode_packed_body(head, message) else { return false };
+        self.out.put(|out| encode_opaque(head, &body, out))
     }
 }
 

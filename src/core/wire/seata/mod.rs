@@ -61,6 +61,9 @@ pub enum MessageError {
     /// Not protobuf, or not as Seata uses it.
     #[error("protobuf: {0}")]
     Protobuf(&'static str),
+    /// A compressed body that cannot be unpacked.
+    #[error("compressed: {0}")]
+    Packed(&'static str),
     /// The serializer is not spoken here.
     #[error("serializer {0} is not spoken here")]
     Serializer(u8),

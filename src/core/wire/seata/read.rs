@@ -209,6 +209,7 @@ fn content(version: Version, reader: &mut Reader<'_>, ids: Ids) -> Result<Conten
         | MessageError::ContentLength(_)
         | MessageError::UnknownName
         | MessageError::Protobuf(_)
+        | MessageError::Packed(_)
         | MessageError::Serializer(_) => error,
     })
 }
