@@ -289,6 +289,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         routing: routing.clone(),
         nodes: Arc::new(Alone),
         memory_budget_bytes: 1 << 30,
+        patience: Default::default(),
     });
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();
