@@ -53,10 +53,10 @@ deny: $(DENY)
 tidy:
 	$(CARGO) test --locked --quiet --test tidy
 
-## make test           all tests in both worlds, determinism, planted bugs, 20 fresh seeds
+## make test           all tests, in both worlds what touches the world, determinism, planted bugs, 20 fresh seeds
 test:
 	$(CARGO) test --locked
-	$(SIM) test --locked --profile sim -p quorate-core -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client -p quorate-sim
+	$(SIM) test --locked --profile sim -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client -p quorate-sim
 	$(SIM) test --locked --profile sim -p quorate --lib
 	$(MAKE) determinism bugs
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
