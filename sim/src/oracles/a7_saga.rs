@@ -4,6 +4,7 @@
 use super::{Finding, Judgement, Oracle};
 use crate::bank::Bank;
 use crate::ghost::Ghost;
+use quorate_core::model::GlobalStatus;
 use quorate_core::txn::status;
 
 /// See the page.
@@ -18,7 +19,9 @@ impl Oracle for SagaEnds {
         for transaction in bank.sagas.all() {
             let Some(found) = ghost.transaction(transaction) else { continue };
             let fate = bank.sagas.fate(transaction);
-            if fate.is_none() || fate != status::direction(found.status) {
+            // Where it ended, not only which way it went: a session that a turn lost ends in between.
+            let ended = GlobalStatus::ALL.iter().any(|from| status::done(*from) == Some(found.status));
+            if !ended || fate.is_none() || fate != status::direction(found.status) {
                 let text = format!("it ended as {}, and its steps as {fate:?}", found.status);
                 return Err(Finding::about(transaction, text));
             }
