@@ -9,6 +9,7 @@ mod a1_atomicity;
 mod a2_one_decision;
 mod a3_decision_first;
 mod a4_fixed_list;
+mod a7_saga;
 mod b1_one_holder;
 mod b2_dirty_write;
 mod b3_no_lock_left;
@@ -96,6 +97,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a2_one_decision::OneDecision::default()),
         Box::new(a3_decision_first::DecisionFirst),
         Box::new(a4_fixed_list::FixedList),
+        Box::new(a7_saga::SagaEnds),
         Box::new(b1_one_holder::OneHolder::default()),
         Box::new(b2_dirty_write::DirtyWrite),
         Box::new(b3_no_lock_left::NoLockLeft),
