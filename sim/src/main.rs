@@ -17,6 +17,7 @@ mod logging;
 mod nemesis;
 mod oracles;
 mod plan;
+mod remains;
 mod scene;
 mod seen;
 mod taps;

@@ -241,6 +241,7 @@ impl Watch {
 
     fn remember(&mut self, seen: &Seen) {
         let ghost = &mut self.ghost;
+        ghost.tell(seen);
         match seen {
             Seen::Snapshot { node, group, last: Some(last), .. } => {
                 let applied = ghost.applied.entry((*node, *group)).or_default();

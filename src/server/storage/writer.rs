@@ -159,9 +159,9 @@ impl Writer {
         }
     }
 
-    /// A planted bug: everybody knows before the disk does.
+    /// A planted bug: raft knows of its entries before the disk does.
     fn tell(&self, gathered: &mut Gathered) {
-        for operation in &mut gathered.operations {
+        for operation in gathered.operations.iter_mut().filter(|operation| operation.last.is_some()) {
             core::mem::replace(&mut operation.then, Then::Nothing).happen();
         }
     }
