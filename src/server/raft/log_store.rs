@@ -83,7 +83,7 @@ impl RaftLogReader<Consensus> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.log.state().vote.map(types::vote))
+        Ok(self.log.state().vote.filter(|_| !bug!("vote_forgotten_at_start")).map(types::vote))
     }
 
     /// The last entry of each term. (The documentation of openraft speaks of the first; its code and its suite do not.)

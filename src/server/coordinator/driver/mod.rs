@@ -109,7 +109,7 @@ impl Drive {
             .read(|state| state.session(self.transaction).map(|session| (session.direction(), session.status)));
         match session {
             Some((Some(Direction::Commit), status)) => {
-                self.way = Way::Commit;
+                self.way = if quorate_world::bug!("phase_two_turned") { Way::Rollback } else { Way::Commit };
                 self.release_for_commit().await;
                 if !self.releases.is_empty() {
                     self.coordinator.counters.commits_answered_early.one();
@@ -121,6 +121,9 @@ impl Drive {
             Some((Some(Direction::Rollback), _)) => {
                 self.way = Way::Rollback;
                 self.mark_rolling_back();
+                if quorate_world::bug!("released_before_undo") {
+                    self.release_for_commit().await;
+                }
                 self.release_skipped().await;
             }
             Some((None, _)) | None => return Ok(()),
@@ -131,6 +134,10 @@ impl Drive {
                 .replica
                 .read(|state| state.session(self.transaction).map(|session| plan(session, &self.run)));
             match next {
+                Some(Step::Ask(branches)) if branches.len() > 1 && quorate_world::bug!("branch_forgotten") => {
+                    self.ask(branches[1..].to_vec()).await;
+                    return self.end().await;
+                }
                 Some(Step::Ask(branches)) => self.ask(branches).await,
                 Some(Step::Wait) => self.wait().await,
                 Some(Step::RetryLater) => self.retry_later().await?,
