@@ -19,11 +19,11 @@ use quorate_world::time::{Duration, sleep};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Mean pauses between two looks for the same reason.
-const PAUSE_OF_APPENDS: Duration = Duration::from_secs(6);
-const PAUSE_OF_VOTES: Duration = Duration::from_secs(2);
-const PAUSE_OF_SNAPSHOTS: Duration = Duration::from_secs(6);
-const PAUSE_OF_ANSWERS: Duration = Duration::from_secs(20);
+/// How often disks are looked at for each reason, about.
+const LOOKS_FOR_APPENDS: u32 = 16;
+const LOOKS_FOR_VOTES: u32 = 24;
+const LOOKS_FOR_SNAPSHOTS: u32 = 16;
+const LOOKS_FOR_ANSWERS: u32 = 5;
 /// Looks that wait for the machine.
 const WAITING_MAX: usize = 12;
 
@@ -51,12 +51,12 @@ impl Reason {
         }
     }
 
-    fn pause(self) -> Duration {
+    fn looks(self) -> u32 {
         match self {
-            Reason::Appended => PAUSE_OF_APPENDS,
-            Reason::Voted => PAUSE_OF_VOTES,
-            Reason::Snapshot => PAUSE_OF_SNAPSHOTS,
-            Reason::Answered => PAUSE_OF_ANSWERS,
+            Reason::Appended => LOOKS_FOR_APPENDS,
+            Reason::Voted => LOOKS_FOR_VOTES,
+            Reason::Snapshot => LOOKS_FOR_SNAPSHOTS,
+            Reason::Answered => LOOKS_FOR_ANSWERS,
         }
     }
 }
@@ -147,7 +147,8 @@ impl Remains {
         if !due || agenda.waiting.len() >= WAITING_MAX {
             return;
         }
-        let pause = agenda.dice.exponential(reason.pause().as_nanos() as u64);
+        let mean = Duration::from_millis(self.scene.plan.size.safety_ms) / reason.looks();
+        let pause = agenda.dice.exponential(mean.as_nanos() as u64);
         agenda.next.insert(reason, sim::now() + Duration::from_nanos(pause));
         let image = |node: NodeId| sim::machine(&format!("n{node}")).map(|machine| machine.disk().surviving());
         let task = match seen {
@@ -207,7 +208,11 @@ impl Remains {
     }
 }
 
-async fn look(machine: Machine, slot: &Mutex<Option<Result<Found, String>>>, image: DiskImage) -> Result<Found, String> {
+async fn look(
+    machine: Machine,
+    slot: &Mutex<Option<Result<Found, String>>>,
+    image: DiskImage,
+) -> Result<Found, String> {
     machine.disk().put(image);
     machine.start();
     let ending = machine.ended().await;

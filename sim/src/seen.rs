@@ -4,7 +4,9 @@
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::ghost::told::Told;
 use crate::remains::Found;
-use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::model::{
+    BranchId, BranchStatus, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId,
+};
 use quorate_core::txn::{Command, Outcome};
 use quorate_server::coordinator::message::Way;
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,10 +8,10 @@ pub mod locks;
 pub mod told;
 pub mod transaction;
 
+use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
-use crate::seen::Seen;
 use quorate_raft::events;
 use std::collections::BTreeMap;
 use told::Told;

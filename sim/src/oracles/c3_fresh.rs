@@ -27,6 +27,9 @@ impl Oracle for Fresh {
         if since_then.iter().any(|had| status_answer(*had) == *status) {
             return Ok(());
         }
-        Err(Finding::about(*transaction, format!("it was told to be {status}; since the question it was {since_then:?}")))
+        Err(Finding::about(
+            *transaction,
+            format!("it was told to be {status}; since the question it was {since_then:?}"),
+        ))
     }
 }

@@ -26,9 +26,7 @@ impl Oracle for DurableFirst {
                 let text = format!("after a power failure its disk would be of no use: {error}");
                 Err(Finding::new(text).at_node(*node))
             }
-            Seen::Remains { node, told, found: Ok(found) } => {
-                judge(told, found).map_err(|found| found.at_node(*node))
-            }
+            Seen::Remains { node, told, found: Ok(found) } => judge(told, found).map_err(|found| found.at_node(*node)),
             Seen::Holders { group, log_id, holders } if holders.len() * 2 <= NODES as usize => {
                 let text = format!("entry {log_id:?} was answered, and only {holders:?} have it for certain");
                 Err(Finding::new(text).in_group(*group))

@@ -54,6 +54,8 @@ impl Size {
 pub struct Options {
     /// Data groups.
     pub groups: u32,
+    /// A leader shows itself this often; the election time-out follows.
+    pub heartbeat_ms: u64,
     /// Seconds between snapshots; 0: by size only.
     pub snapshot_interval_s: u64,
     /// Messages between machines: shortest way and mean on top.
@@ -98,6 +100,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
     let clocks = swarm.level(Class::ClockRate);
     Options {
         groups: dice.between(2, u64::from(size.groups_max)) as u32,
+        heartbeat_ms: [150, 300, 600][Dice::new(seed, "heartbeats").below(3) as usize],
         snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),

@@ -49,7 +49,9 @@ impl Coordinator {
             let reply = match self.leader_for(ask, hinted) {
                 Leader::Here(tenure) => self.serve_ask(&tenure, ask, until).await.ok(),
                 Leader::There(node, group) => self.forward(node, group, ask, until).await,
-                Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => Some(Reply::Standing(answer::UNKNOWN)),
+                Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => {
+                    Some(Reply::Standing(answer::UNKNOWN))
+                }
                 Leader::Nobody => None,
             };
             if reply.is_some() {

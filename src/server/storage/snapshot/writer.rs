@@ -86,9 +86,7 @@ impl Unfinished {
         if quorate_world::bug!("snapshot_not_synced") {
             let cluster = self.node.identity().cluster;
             let path = self.leftover.path.clone();
-            return Ok(or_stop(
-                SnapshotFile::open(&self.node.pooled, path, cluster, group, Some(self.leftover)).await,
-            ));
+            return Ok(or_stop(SnapshotFile::open(&self.node.pooled, path, cluster, group, Some(self.leftover)).await));
         }
         survive_full(self.file.sync_all().await.tried("sync a snapshot"))?;
         let cluster = self.node.identity().cluster;
