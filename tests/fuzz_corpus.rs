@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+#[path = "../fuzz/bodies/packed.rs"]
+mod packed;
 #[path = "../fuzz/bodies/wire.rs"]
 mod wire;
 
@@ -19,6 +21,11 @@ fn frames() {
 #[test]
 fn messages() {
     run("messages", wire::messages);
+}
+
+#[test]
+fn packed_bodies() {
+    run("packed", packed::packed);
 }
 
 fn run(target: &str, body: fn(&[u8])) {

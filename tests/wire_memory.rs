@@ -57,7 +57,7 @@ fn decode_bytes(bytes: &[u8]) -> usize {
 
 fn framed(body: &[u8]) -> Vec<u8> {
     let mut out = BytesMut::new();
-    let head = Head { serializer: 2, ..Head::new(Version::V1, MessageKind::OneWay, 1) };
+    let head = Head { serializer: 4, ..Head::new(Version::V1, MessageKind::OneWay, 1) };
     encode_opaque(&head, body, &mut out).expect("within the limits");
     out[10] = seata::SERIALIZER;
     out.to_vec()

@@ -4,8 +4,8 @@
 use bytes::BytesMut;
 use quorate_core::model::limits::FRAME_BYTES_MAX;
 use quorate_core::wire::{
-    Decoded, Decoder, EncodeError, FrameError, Head, MessageKind, Version, encode_frame, encode_heartbeat,
-    encode_opaque, seata,
+    Decoded, Decoder, EncodeError, FrameError, Head, MessageKind, Version, decode_body, encode_frame, encode_heartbeat,
+    encode_opaque, protobuf, seata,
 };
 
 /// `data` is what a connection brings. The pieces it comes in make no difference, and every frame that was understood
@@ -19,12 +19,17 @@ pub fn frames(data: &[u8]) {
     }
 }
 
-/// `data` is a version and a body. What was understood can be written, and what was written is understood.
+/// `data` is a version (0 to 2 with the Seata serializer, 3 and 4 are 1 and 2 with protobuf) and a body. What was
+/// understood can be written, and what was written is understood.
 pub fn messages(data: &[u8]) {
     let Some((first, body)) = data.split_first() else { return };
-    let version = Version::of_byte(first % 3);
-    if let Ok(message) = seata::decode_body(version, body) {
-        rewrite(&Decoded::Message(Head::new(version, MessageKind::Request, 7), message));
+    let (version, serializer) = match first % 5 {
+        version @ 0..3 => (version, seata::SERIALIZER),
+        version => (version - 2, protobuf::SERIALIZER),
+    };
+    let mut head = Head { serializer, ..Head::new(Version::of_byte(version), MessageKind::Request, 7) };
+    if let Ok(message) = decode_body(&mut head, body) {
+        rewrite(&Decoded::Message(head, message));
     }
 }
 
@@ -69,6 +74,8 @@ fn encode(frame: &Decoded) -> Option<BytesMut> {
     match result {
         Ok(()) => Some(out),
         Err(EncodeError::StringTooLong { .. } | EncodeError::FrameTooLong(_) | EncodeError::HeadMapTooLong(_)) => None,
+        // Newer branch types are read all the same.
+        Err(EncodeError::NotInProtobuf { .. }) => None,
         Err(error) => panic!("{frame:?}: {error}"),
     }
 }

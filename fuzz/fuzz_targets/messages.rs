@@ -1,4 +1,4 @@
-//! Arbitrary bodies of the Seata serializer.
+//! Arbitrary bodies of the Seata serializer and of protobuf.
 #![no_main]
 
 #[path = "../bodies/wire.rs"]

@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/core/txn", &["crate::model", "crate::codec", "serde", "thiserror", "xxhash_rust"]),
     ("src/core/cluster", &["crate::model", "crate::codec", "crate::txn", "serde", "thiserror"]),
     ("src/core/phase_two", &["crate::model", "crate::txn"]),
+    ("src/compressor", &["quorate_core", "bytes", "bzip2", "flate2", "lz4_flex", "ruzstd", "xxhash_rust"]),
     (
         "src/world",
         &[
@@ -67,6 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "src/server/coordinator",
         &[
             "crate::peer",
+            "quorate_compressor",
             "quorate_core",
             "quorate_world",
             "quorate_raft",
@@ -94,7 +96,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "src/server/listener",
-        &["crate::admin", "crate::coordinator", "quorate_core", "quorate_world", "bytes", "tracing"],
+        &[
+            "crate::admin",
+            "crate::coordinator",
+            "quorate_compressor",
+            "quorate_core",
+            "quorate_world",
+            "bytes",
+            "tracing",
+        ],
     ),
     ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
     ("src/server/cli.rs", &["crate::bench", "crate::ctl", "quorate_client", "quorate_server", "clap"]),
@@ -121,7 +131,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
-    ("src/client", &["quorate_core", "quorate_world", "bytes", "hdrhistogram", "thiserror", "tracing"]),
+    (
+        "src/client",
+        &["quorate_compressor", "quorate_core", "quorate_world", "bytes", "hdrhistogram", "thiserror", "tracing"],
+    ),
     (
         "sim",
         &[
@@ -141,28 +154,35 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "xxhash_rust",
         ],
     ),
-    ("fuzz", &["bytes", "quorate_core", "libfuzzer_sys"]),
-    ("tests", &["bytes", "quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"]),
+    ("fuzz", &["bytes", "quorate_compressor", "quorate_core", "libfuzzer_sys"]),
+    (
+        "tests",
+        &["bytes", "quorate_compressor", "quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"],
+    ),
 ];
 
 /// Packages that the table speaks about; `std`, `core` and `alloc` are for [`homes`] and the compiler.
 const PACKAGES: &[&str] = &[
     "bincode",
     "bytes",
+    "bzip2",
     "clap",
     "crc32c",
+    "flate2",
     "futures_util",
     "futures_util",
     "hdrhistogram",
     "http_body_util",
     "hyper",
     "libfuzzer_sys",
+    "lz4_flex",
     "madsim",
     "openraft",
     "openraft_rt",
     "openraft_rt_tokio",
     "pin_project_lite",
     "quorate_client",
+    "quorate_compressor",
     "quorate_core",
     "quorate_raft",
     "quorate_server",
@@ -170,6 +190,7 @@ const PACKAGES: &[&str] = &[
     "quorate_world",
     "rand",
     "rustix",
+    "ruzstd",
     "serde",
     "serde_json",
     "strsim",
@@ -221,7 +242,8 @@ pub fn allowed(source: &Source) -> Vec<Finding> {
 
 /// Packages whose parts may all name each other: the table has one row for the whole of them.
 fn same_package(folder: &str, named: &str) -> bool {
-    let whole = ["src/world", "src/server/storage", "src/server/raft", "src/client", "sim", "tests", "fuzz"];
+    let whole =
+        ["src/compressor", "src/world", "src/server/storage", "src/server/raft", "src/client", "sim", "tests", "fuzz"];
     whole.contains(&folder) && named.starts_with("crate::")
 }
 
@@ -272,6 +294,7 @@ fn is_module(name: &str) -> bool {
 fn modules(path: &str) -> Vec<String> {
     let roots = [
         "src/core/",
+        "src/compressor/",
         "src/world/",
         "src/server/storage/",
         "src/server/raft/",

@@ -14,6 +14,7 @@ use core::ops::RangeInclusive;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::body;
 use super::frame::{HEAD_BYTES, HEAD_V0_BYTES, Head, MAGIC, MessageKind, SERIALIZER_HESSIAN, Version, flag};
 use super::message::Message;
 use super::seata::reader::Reader;
@@ -25,10 +26,9 @@ use crate::model::limits::FRAME_BYTES_MAX;
 pub enum Decoded {
     /// A heartbeat of either direction: `kind` is `Ping` or `Pong`. A server answers both with [`Head::answer`].
     Heartbeat(Head),
-    /// A message in the Seata serializer.
+    /// A message in a serializer that is spoken here.
     Message(Head, Message),
-    /// A body of another serializer, or a compressed one, untouched. Without its compressor, [`seata::decode_body`] may
-    /// read it.
+    /// A body of a foreign serializer, or a compressed one, untouched. Unpacked, [`body::decode_body`] may read it.
     Opaque(Head, Bytes),
     /// A body that makes no sense. Seata answers nothing, and the connection lives.
     Undecodable(Head, MessageError),
@@ -144,7 +144,7 @@ impl Decoder {
             return Ok(None);
         };
         let (head_bytes, body) = frame.split_at(head_bytes);
-        let (head, head_map) = read_head(version, head_bytes);
+        let (mut head, head_map) = read_head(version, head_bytes);
         let decoded = if head.kind.is_heartbeat() {
             Decoded::Heartbeat(head)
         } else if let Err(error) = head_map {
@@ -155,7 +155,7 @@ impl Decoder {
             frame.advance(body_at);
             return Ok(Some(Decoded::Opaque(head, frame.freeze())));
         } else {
-            match seata::decode_body(version, body) {
+            match body::decode_body(&mut head, body) {
                 Ok(message) => Decoded::Message(head, message),
                 Err(error) => Decoded::Undecodable(head, error),
             }
@@ -227,12 +227,10 @@ fn within(length: i64, range: RangeInclusive<usize>) -> Option<usize> {
 fn read_head(version: Version, head: &[u8]) -> (Head, Result<(), MessageError>) {
     let byte = |at: usize| head.get(at).copied().unwrap_or_default();
     let mut parsed = Head {
-        version,
         kind: MessageKind::of_byte(byte(9)),
         serializer: byte(10),
         compressor: byte(11),
-        request_id: i32::from_be_bytes([byte(12), byte(13), byte(14), byte(15)]),
-        head_map: Vec::new(),
+        ..Head::new(version, MessageKind::Request, i32::from_be_bytes([byte(12), byte(13), byte(14), byte(15)]))
     };
     let mut reader = Reader::new(head.get(HEAD_BYTES..).unwrap_or_default());
     let head_map = read_head_map(&mut reader, &mut parsed.head_map);
@@ -264,6 +262,6 @@ fn read_head_v0(bytes: &[u8]) -> Option<(Head, i16)> {
     };
     let serializer = if has(flag::SEATA) { SERIALIZER } else { SERIALIZER_HESSIAN };
     let request_id = i32::from_be_bytes([i0, i1, i2, i3]);
-    let head = Head { version: Version::V0, kind, serializer, compressor: 0, request_id, head_map: Vec::new() };
+    let head = Head { serializer, ..Head::new(Version::V0, kind, request_id) };
     Some((head, i16::from_be_bytes([t0, t1])))
 }

@@ -9,7 +9,9 @@ use alloc::vec::Vec;
 
 use bytes::{BufMut, BytesMut};
 
+use super::body::{self, Dialect, Lz4};
 use super::message::Message;
+use super::protobuf::Package;
 use super::seata::{self, SERIALIZER};
 use crate::model::limits::{FRAME_BYTES_MAX, MERGED_REQUESTS_MAX};
 
@@ -118,10 +120,12 @@ pub struct Head {
     pub version: Version,
     /// The message type byte, or what the flags of version 0 say.
     pub kind: MessageKind,
-    /// Serializer of the body; [`seata::SERIALIZER`] for ours.
+    /// Serializer of the body: [`seata::SERIALIZER`], [`super::protobuf::SERIALIZER`], or a stranger's.
     pub serializer: u8,
     /// Compressor of the body; 0 = none. Always 0 in version 0.
     pub compressor: u8,
+    /// What these two numbers leave open. Not on the wire: read from a body.
+    pub dialect: Dialect,
     /// Chosen by the asker. Version 0 has 64 bits for it, of which the low 32 are kept, as Seata does.
     pub request_id: i32,
     /// Pairs of the head map, in their order; a null value is `None`. Empty in version 0.
@@ -131,21 +135,21 @@ pub struct Head {
 impl Head {
     /// A head for a body of the Seata serializer, not compressed.
     pub const fn new(version: Version, kind: MessageKind, request_id: i32) -> Head {
-        Head { version, kind, serializer: SERIALIZER, compressor: 0, request_id, head_map: Vec::new() }
+        let dialect = Dialect { package: Package::Apache, lz4: Lz4::Frame };
+        Head { version, kind, serializer: SERIALIZER, compressor: 0, dialect, request_id, head_map: Vec::new() }
     }
 
     /// The head of the answer: same version, serializer, compressor and id, no head map. The answer to any heartbeat
     /// is a pong.
     pub const fn answer(&self) -> Head {
         let kind = if self.kind.is_heartbeat() { MessageKind::Pong } else { MessageKind::Response };
-        Head {
-            version: self.version,
-            kind,
-            serializer: self.serializer,
-            compressor: self.compressor,
-            request_id: self.request_id,
-            head_map: Vec::new(),
-        }
+        self.alike(kind, self.request_id)
+    }
+
+    /// The head of a frame that is to be read by whoever wrote this one: same version, serializer and compressor.
+    pub const fn alike(&self, kind: MessageKind, request_id: i32) -> Head {
+        let Head { version, serializer, compressor, dialect, .. } = *self;
+        Head { version, kind, serializer, compressor, dialect, request_id, head_map: Vec::new() }
     }
 
     /// The value of a key of the head map; a null value is none.
@@ -153,9 +157,9 @@ impl Head {
         self.head_map.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
 
-    /// Whether the body is of the Seata serializer and not compressed.
+    /// Whether the body is of a serializer that is spoken here, and not compressed.
     pub const fn is_plain(&self) -> bool {
-        self.serializer == SERIALIZER && self.compressor == 0
+        self.compressor == 0 && body::is_spoken(self.serializer)
     }
 }
 
@@ -190,7 +194,7 @@ pub enum EncodeError {
     /// A merged message or a registration inside a merged one.
     #[error("a message of type {0} cannot be inside another")]
     NotMergeable(i16),
-    /// The head says another serializer or a compressor: pack the body and use [`encode_opaque`].
+    /// The head says a foreign serializer or a compressor: pack the body and use [`encode_opaque`].
     #[error("the head asks for serializer {serializer} and compressor {compressor}")]
     NotPlain {
         /// As in the head.
@@ -198,10 +202,18 @@ pub enum EncodeError {
         /// As in the head.
         compressor: u8,
     },
+    /// Protobuf has no number for it, so that a Java client could not read the message.
+    #[error("protobuf has no {field} {value}")]
+    NotInProtobuf {
+        /// Its name in the message.
+        field: &'static str,
+        /// The name of its value.
+        value: &'static str,
+    },
     /// A heartbeat with a body, or a body-less frame that is no heartbeat.
     #[error("a frame of kind {0:?} does not fit")]
     Kind(MessageKind),
-    /// In version 0: a head map, a compressor, a packed body that claims the Seata serializer, or more than 32,767 bytes
+    /// In version 0: a head map, a compressor, protobuf, a packed body that claims the Seata serializer, or more than 32,767 bytes
     /// of another one.
     #[error("version 0 cannot carry this")]
     Version0,
@@ -216,13 +228,14 @@ pub fn encode_frame(head: &Head, message: &Message, out: &mut BytesMut) -> Resul
         return Err(EncodeError::Kind(head.kind));
     }
     whole_or_nothing(head.version, out, |out| match head.version {
+        Version::V0 if head.serializer != SERIALIZER => Err(EncodeError::Version0),
         Version::V0 => {
             put_head_v0(head, message.type_code() as u16, out)?;
             seata::encode_fields(head.version, message, out)
         }
         Version::V1 | Version::V2 => {
             put_head(head, out)?;
-            seata::encode_body(head.version, message, out)
+            body::encode_body(head, message, out)
         }
     })
 }

@@ -110,7 +110,7 @@ proptest! {
         let mut packed = type_code.to_be_bytes().to_vec();
         packed.extend_from_slice(&body);
         let mut bytes = BytesMut::new();
-        let head = Head { serializer: 2, ..Head::new(version, MessageKind::Request, 7) };
+        let head = Head { serializer: 4, ..Head::new(version, MessageKind::Request, 7) };
         encode_opaque(&head, &packed, &mut bytes).expect("within all limits");
         bytes[10] = seata::SERIALIZER;
         let ping = Head::new(version, MessageKind::Ping, 8);

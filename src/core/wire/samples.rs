@@ -9,6 +9,7 @@ use proptest::collection::vec as list;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::protobuf::Package;
 use super::seata::STR_BYTES_MAX;
 use super::*;
 use crate::model::{BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, ResultCode};
@@ -181,14 +182,20 @@ fn head(version: Version, kinds: &'static [MessageKind]) -> impl Strategy<Value 
 /// Anything that a connection of one version may carry.
 pub(super) fn decoded(version: Version) -> BoxedStrategy<Decoded> {
     use MessageKind::{OneWay, Ping, Pong, Request, Response};
-    let serializer = if version == Version::V0 { 22..23u8 } else { 2..255 };
+    let serializer = if version == Version::V0 { 22..23u8 } else { 3..255 };
     let heads = || head(version, &[Request, Response, OneWay]);
+    // Version 0 has no serializer to choose.
+    let protobuf = if version == Version::V0 { 0 } else { 4 };
     prop_oneof![
         2 => head(version, &[Ping, Pong]).prop_map(Decoded::Heartbeat),
         6 => (heads(), message())
             .prop_map(move |(head, message)| Decoded::Message(head, as_carried(version, message))),
         2 => (heads(), serializer, list(any::<u8>(), 0..100)).prop_map(|(head, serializer, body)| {
             Decoded::Opaque(Head { serializer, ..head }, Bytes::from(body))
+        }),
+        protobuf => (heads(), message(), package()).prop_map(|(head, message, package)| {
+            let dialect = Dialect { package, ..Dialect::default() };
+            Decoded::Message(Head { serializer: protobuf::SERIALIZER, dialect, ..head }, as_in_protobuf(message))
         }),
     ]
     .boxed()
@@ -210,4 +217,64 @@ pub(super) fn as_carried(version: Version, mut message: Message) -> Message {
         result.message.clear();
     }
     message
+}
+
+/// Both of them.
+pub(super) fn package() -> impl Strategy<Value = Package> {
+    select(&[Package::Apache, Package::Io][..])
+}
+
+/// What of a message protobuf carries: older enums, and no missing status. A branch type that it cannot say is made one
+/// that it can.
+pub(super) fn as_in_protobuf(mut message: Message) -> Message {
+    use ExceptionCode::{FailedLockGlobalTransaction, FailedStore, LockKeyConflict, LockKeyConflictFailFast};
+    let older = |status: &mut GlobalStatus| *status = ClientVersion::of(1, 4, 2).global_status(*status);
+    match &mut message {
+        Message::BranchRegister { branch_type, .. }
+        | Message::LockQuery { branch_type, .. }
+        | Message::BranchReport { branch_type, .. }
+        | Message::BranchCommit { branch_type, .. }
+        | Message::BranchRollback { branch_type, .. }
+        | Message::UndoLogDelete { branch_type, .. } => {
+            if matches!(branch_type, BranchType::XA | BranchType::SAGA_ANNOTATION) {
+                *branch_type = BranchType::TCC;
+            }
+        }
+        Message::GlobalReport { status, .. } => older(status.get_or_insert(GlobalStatus::UnKnown)),
+        Message::GlobalCommitResult { status, .. }
+        | Message::GlobalRollbackResult { status, .. }
+        | Message::GlobalStatusResult { status, .. }
+        | Message::GlobalReportResult { status, .. } => older(status),
+        Message::Merged { messages, .. }
+        | Message::MergeResult { messages }
+        | Message::BatchResult { messages, .. } => {
+            *messages = core::mem::take(messages).into_iter().map(as_in_protobuf).collect();
+        }
+        _ => {}
+    }
+    if let Some(exception) = exception(&mut message) {
+        *exception = match *exception {
+            LockKeyConflictFailFast => LockKeyConflict,
+            FailedLockGlobalTransaction | ExceptionCode::BeginFailed => ExceptionCode::Unknown,
+            newer if newer > FailedStore => ExceptionCode::Unknown,
+            known => known,
+        };
+    }
+    message
+}
+
+fn exception(message: &mut Message) -> Option<&mut ExceptionCode> {
+    match message {
+        Message::GlobalBeginResult { result, .. }
+        | Message::BranchCommitResult { result, .. }
+        | Message::BranchRollbackResult { result, .. }
+        | Message::GlobalCommitResult { result, .. }
+        | Message::GlobalRollbackResult { result, .. }
+        | Message::BranchRegisterResult { result, .. }
+        | Message::BranchReportResult { result }
+        | Message::GlobalStatusResult { result, .. }
+        | Message::GlobalReportResult { result, .. }
+        | Message::LockQueryResult { result, .. } => Some(&mut result.exception),
+        _ => None,
+    }
 }

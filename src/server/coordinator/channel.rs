@@ -7,7 +7,10 @@ use quorate_world::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use quorate_core::wire::{ClientVersion, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat};
+use quorate_compressor::encode_packed_body;
+use quorate_core::wire::{
+    ClientVersion, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat, encode_opaque,
+};
 use quorate_world::sync::{Notify, Semaphore};
 use quorate_world::time::{Duration, timeout};
 
@@ -62,8 +65,8 @@ pub struct Channel {
     /// Permits for phase-two requests.
     pub phase_two: Semaphore,
     roles: AtomicU8,
-    /// Of the last registration; phase-two requests are sent in it.
-    version: AtomicU8,
+    /// Of the last registration; requests of ours are written as it was.
+    spoken: Mutex<Head>,
     identity: Mutex<Option<Arc<Identity>>>,
     registered: Notify,
 }
@@ -77,7 +80,7 @@ impl Channel {
             out,
             phase_two: Semaphore::new(PHASE_TWO_IN_FLIGHT_MAX),
             roles: AtomicU8::new(0),
-            version: AtomicU8::new(Version::V1.byte()),
+            spoken: Mutex::new(Head::new(Version::V1, MessageKind::Request, 0)),
             identity: Mutex::new(None),
             registered: Notify::new(),
         }
@@ -111,7 +114,7 @@ impl Channel {
     }
 
     fn note(&self, head: &Head, role: u8) {
-        self.version.store(head.version.byte(), Ordering::Release);
+        *locked(&self.spoken) = head.alike(MessageKind::Request, 0);
         self.roles.fetch_or(role, Ordering::AcqRel);
         if let Some(identity) = self.identity() {
             self.out.keep_apart(reads_one_frame_at_a_time(&identity, self.roles()));
@@ -131,14 +134,14 @@ impl Channel {
 
     /// Sends the answer to the frame with this head. False: the connection is gone, or the answer has no bytes.
     pub fn answer(&self, head: &Head, message: &Message) -> bool {
-        self.out.put(|out| encode_frame(&head.answer(), message, out))
+        self.send(&head.answer(), message)
     }
 
     /// Sends the answer to a child of a merged frame by itself, under the child's own id.
     pub fn answer_child(&self, head: &Head, id: i32, message: &Message) -> bool {
         let mut answer = head.answer();
         answer.request_id = id;
-        self.out.put(|out| encode_frame(&answer, message, out))
+        self.send(&answer, message)
     }
 
     /// Answers a heartbeat.
@@ -146,10 +149,19 @@ impl Channel {
         self.out.put(|out| encode_heartbeat(&head.answer(), out))
     }
 
-    /// Sends a request of ours.
+    /// Sends a request of ours, with the serializer and compressor of the registration: a client reads no others.
     pub fn request(&self, id: i32, message: &Message) -> bool {
-        let version = Version::of_byte(self.version.load(Ordering::Acquire));
-        self.out.put(|out| encode_frame(&Head::new(version, MessageKind::Request, id), message, out))
+        let head = locked(&self.spoken).alike(MessageKind::Request, id);
+        self.send(&head, message)
+    }
+
+    /// Packing takes its time and is done outside of the outbox, whose lock others wait for.
+    fn send(&self, head: &Head, message: &Message) -> bool {
+        if head.compressor == 0 {
+            return self.out.put(|out| encode_frame(head, message, out));
+        }
+        let Ok(body) = encode_packed_body(head, message) else { return false };
+        self.out.put(|out| encode_opaque(head, &body, out))
     }
 }
 

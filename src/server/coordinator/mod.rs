@@ -32,6 +32,7 @@ mod context;
 mod dealer;
 mod decide;
 mod driver;
+mod drives;
 mod guard;
 mod homes;
 mod led;

@@ -18,6 +18,7 @@ use quorate_world::time::{Duration, Instant, sleep};
 use quorate_world::watch;
 
 use super::dealer::Dealer;
+use super::drives::{Drives, Waiter};
 use super::guard::locked;
 
 /// For so long after a refusal the lock home is asked first (rule 7).
@@ -66,7 +67,7 @@ struct Memory {
     rolling_back: Recent,
     suspects: BTreeSet<(TransactionId, Slot)>,
     suspected: Recent,
-    drives: BTreeMap<TransactionId, JoinHandle<()>>,
+    drives: Drives<JoinHandle<()>>,
     over: bool,
 }
 
@@ -307,26 +308,28 @@ impl Tenure {
         self.next_due_ms.store(due_ms, Ordering::Release);
     }
 
-    /// Starts the driver of a transaction, unless it has one or the tenure is over. `start` spawns it; it must call
-    /// [`Tenure::driven`] at its end.
-    pub fn drive(&self, transaction: TransactionId, start: impl FnOnce() -> JoinHandle<()>) -> bool {
+    /// Starts the driver of a transaction, unless it has one or the tenure is over, and lets `waiter` wait for what it
+    /// has to wait for. `start` spawns it; it must call [`Tenure::driven`] at its end.
+    pub fn drive(&self, transaction: TransactionId, waiter: Option<Waiter>, start: impl FnOnce() -> JoinHandle<()>) {
         let mut memory = locked(&self.memory);
-        if memory.over || memory.drives.contains_key(&transaction) {
-            return false;
+        if !memory.over {
+            memory.drives.start(transaction, waiter, start);
         }
-        let task = start();
-        memory.drives.insert(transaction, task);
-        true
+    }
+
+    /// Those who wait for a transaction in phase two may be answered.
+    pub fn answer_waiters(&self, transaction: TransactionId) {
+        locked(&self.memory).drives.answer(transaction);
     }
 
     /// The driver of a transaction has ended.
     pub fn driven(&self, transaction: TransactionId) {
-        locked(&self.memory).drives.remove(&transaction);
+        locked(&self.memory).drives.remove(transaction);
     }
 
     /// How many drivers are at work.
     pub fn drives(&self) -> usize {
-        locked(&self.memory).drives.len()
+        locked(&self.memory).drives.count()
     }
 
     /// Is it over?
@@ -350,7 +353,7 @@ impl Tenure {
             std::mem::take(&mut memory.drives)
         };
         self.over.send(true);
-        drives.values().for_each(JoinHandle::abort);
+        drives.into_tasks().for_each(|task| task.abort());
         self.reserved.notify_waiters();
         self.decided.notify_waiters();
         self.deadlines.notify_one();

@@ -10,10 +10,11 @@ use crate::coordinator::Outbox;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::pin::pin;
-use quorate_core::wire::{Decoded, Decoder, FrameError};
+use quorate_core::wire::{Decoded, Decoder, FrameError, MessageError, encode_frame};
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{ReadHalf, Stream, WriteHalf};
 use quorate_world::select::{Either2, select2};
+use quorate_world::task::yield_now;
 use quorate_world::time::{Duration, Instant, sleep_until};
 
 /// A client that says nothing for so long is gone; the slowest pings every 10 s (protocol, section 5.5).
@@ -90,10 +91,12 @@ impl Connection<'_> {
         loop {
             loop {
                 match decoder.next_frame() {
-                    Ok(Some(decoded)) => {
-                        self.look_at(&decoded, &mut advised);
-                        take(decoded);
+                    Ok(Some(shut @ Decoded::Opaque(..))) => {
+                        take(self.open(shut, &mut advised));
+                        // A few bytes may have become 8 MiB: it is somebody else's turn.
+                        yield_now().await;
                     }
+                    Ok(Some(decoded)) => take(decoded),
                     Ok(None) => break,
                     Err(error) => return Ended::Framing(error),
                 }
@@ -111,18 +114,27 @@ impl Connection<'_> {
         }
     }
 
-    /// A body that we cannot read is the client's configuration: said once per connection, counted always.
-    fn look_at(&self, decoded: &Decoded, advised: &mut bool) {
-        match decoded {
-            Decoded::Opaque(head, _) => {
+    /// Unpacks a body. One that we cannot read is the client's configuration: said once per connection, counted always.
+    fn open(&self, shut: Decoded, advised: &mut bool) -> Decoded {
+        let opened = quorate_compressor::open(shut);
+        match &opened {
+            Decoded::Opaque(head, body) => {
                 self.traffic.foreign_frame();
-                if !*advised {
-                    *advised = true;
-                    tracing::error!(peer = %self.peer, "{}", foreign::advice(head));
+                let advice = foreign::advice(head);
+                if let Some((head, refusal)) = foreign::refusal(head, body, &advice) {
+                    self.out.put(|out| encode_frame(&head, &refusal, out));
                 }
+                if !std::mem::replace(advised, true) {
+                    tracing::error!(peer = %self.peer, "{advice}");
+                }
+            }
+            Decoded::Undecodable(head, error @ MessageError::Packed(_)) if !std::mem::replace(advised, true) => {
+                let compressor = foreign::compressor(head.compressor);
+                tracing::error!(peer = %self.peer, compressor, %error, "a frame was dropped");
             }
             Decoded::Heartbeat(_) | Decoded::Message(..) | Decoded::Undecodable(..) => {}
         }
+        opened
     }
 }
 

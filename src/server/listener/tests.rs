@@ -9,7 +9,7 @@ use crate::peer::{BoxFuture, CallError};
 use bytes::BytesMut;
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId};
-use quorate_core::wire::{Decoded, FrameError, Head, Message, MessageKind, Version};
+use quorate_core::wire::{Decoded, Decoder, FrameError, Head, Message, MessageKind, Version};
 use quorate_core::wire::{encode_frame, encode_heartbeat, encode_opaque};
 use quorate_world::io::AsyncWriteExt;
 use quorate_world::runtime::run_test;
@@ -129,21 +129,64 @@ fn metrics(traffic: &Traffic) -> String {
 fn foreign_and_senseless_frames_cost_only_themselves() {
     run_test(async {
         let mut served = serve(b"", LONG).await;
-        let mut head = Head::new(Version::V1, MessageKind::Request, 1);
-        head.serializer = 2;
+        let head = Head { serializer: 4, ..Head::new(Version::V1, MessageKind::Request, 1) };
         let mut bytes = BytesMut::new();
-        encode_opaque(&head, b"protobuf", &mut bytes).expect("a frame");
+        encode_opaque(&head, b"kryo", &mut bytes).expect("a frame");
         // Type code 99 does not exist.
         encode_opaque(&Head::new(Version::V1, MessageKind::Request, 2), b"\0\x63??", &mut bytes).expect("a frame");
-        bytes.extend_from_slice(&ping(3));
+        // No gzip.
+        let head = Head { compressor: 1, ..Head::new(Version::V1, MessageKind::Request, 3) };
+        encode_opaque(&head, b"gzip", &mut bytes).expect("a frame");
+        bytes.extend_from_slice(&ping(4));
         served.client.write_all(&bytes).await.expect("it reads");
-        assert_eq!(pong_id(&mut served.client).await, 3);
+        assert_eq!(pong_id(&mut served.client).await, 4);
         let taken = served.taken.lock().expect("nobody panicked");
         assert!(
-            matches!(taken[..], [Decoded::Opaque(..), Decoded::Undecodable(..), Decoded::Heartbeat(_)]),
+            matches!(
+                taken[..],
+                [Decoded::Opaque(..), Decoded::Undecodable(..), Decoded::Undecodable(..), Decoded::Heartbeat(_)]
+            ),
             "{taken:?}"
         );
         assert!(metrics(&served.traffic).contains("quorate_frames_foreign_total 1\n"));
+    });
+}
+
+#[test]
+fn packed_frames_arrive_unpacked() {
+    run_test(async {
+        let mut served = serve(b"", LONG).await;
+        let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "shop".to_owned() };
+        let head = Head { compressor: 6, ..Head::new(Version::V1, MessageKind::Request, 1) };
+        let mut bytes = BytesMut::new();
+        quorate_compressor::encode_frame(&head, &begin, &mut bytes).expect("a frame");
+        bytes.extend_from_slice(&ping(2));
+        served.client.write_all(&bytes).await.expect("it reads");
+        assert_eq!(pong_id(&mut served.client).await, 2);
+        assert_eq!(served.taken.lock().expect("nobody panicked")[0], Decoded::Message(head, begin));
+        assert!(metrics(&served.traffic).contains("quorate_frames_foreign_total 0\n"));
+    });
+}
+
+/// The owner of a client with another serializer learns why it does not register.
+#[test]
+fn a_foreign_registration_is_refused_in_words() {
+    run_test(async {
+        let mut served = serve(b"", LONG).await;
+        let head = Head { serializer: 22, ..Head::new(Version::V1, MessageKind::Request, 9) };
+        let mut bytes = BytesMut::new();
+        encode_opaque(&head, b"C0.org.apache.seata.core.protocol.RegisterTMRequest", &mut bytes).expect("a frame");
+        served.client.write_all(&bytes).await.expect("it reads");
+        let mut answers = Decoder::new();
+        let answer = loop {
+            match answers.next_frame().expect("frames") {
+                Some(answer) => break answer,
+                None => assert!(served.client.read_buf(answers.buffer_mut()).await.expect("an answer") > 0),
+            }
+        };
+        let Decoded::Message(head, Message::RegisterTmResult(result)) = answer else { panic!("{answer:?}") };
+        assert!(head.request_id == 9 && !result.identified, "{result:?}");
+        assert!(result.version.contains("transport.serialization"), "{result:?}");
     });
 }
 

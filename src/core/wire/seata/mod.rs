@@ -44,7 +44,7 @@ pub enum MessageError {
         /// Its name.
         field: &'static str,
         /// Its number on the wire.
-        value: u8,
+        value: i64,
     },
     /// A merged message or a registration inside a merged one.
     #[error("a message of type {0} cannot be inside another")]
@@ -55,6 +55,18 @@ pub enum MessageError {
     /// The length of a merged message's content is negative.
     #[error("a content of {0} bytes")]
     ContentLength(i32),
+    /// A protobuf message whose name nobody knows.
+    #[error("a protobuf message with an unknown name")]
+    UnknownName,
+    /// Not protobuf, or not as Seata uses it.
+    #[error("protobuf: {0}")]
+    Protobuf(&'static str),
+    /// A compressed body that cannot be unpacked.
+    #[error("compressed: {0}")]
+    Packed(&'static str),
+    /// The serializer is not spoken here.
+    #[error("serializer {0} is not spoken here")]
+    Serializer(u8),
 }
 
 /// Reads a body of version 1 or 2, or of version 0 with its type code put in front.

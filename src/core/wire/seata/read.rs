@@ -206,7 +206,11 @@ fn content(version: Version, reader: &mut Reader<'_>, ids: Ids) -> Result<Conten
         | MessageError::UnknownValue { .. }
         | MessageError::NotMergeable(_)
         | MessageError::TooManyChildren(_)
-        | MessageError::ContentLength(_) => error,
+        | MessageError::ContentLength(_)
+        | MessageError::UnknownName
+        | MessageError::Protobuf(_)
+        | MessageError::Packed(_)
+        | MessageError::Serializer(_) => error,
     })
 }
 
@@ -245,23 +249,23 @@ fn result(reader: &mut Reader<'_>) -> Result<(ResultCode, String), MessageError>
     match ResultCode::from_code(value) {
         Some(ResultCode::Success) => Ok((ResultCode::Success, String::new())),
         Some(ResultCode::Failed) => Ok((ResultCode::Failed, reader.str()?)),
-        None => Err(MessageError::UnknownValue { field: "result code", value }),
+        None => Err(MessageError::UnknownValue { field: "result code", value: value.into() }),
     }
 }
 
 fn branch_type(reader: &mut Reader<'_>) -> Result<BranchType, MessageError> {
     let value = reader.u8()?;
-    BranchType::from_code(value).ok_or(MessageError::UnknownValue { field: "branch type", value })
+    BranchType::from_code(value).ok_or(MessageError::UnknownValue { field: "branch type", value: value.into() })
 }
 
 fn branch_status(reader: &mut Reader<'_>) -> Result<BranchStatus, MessageError> {
     let value = reader.u8()?;
-    BranchStatus::from_code(value).ok_or(MessageError::UnknownValue { field: "branch status", value })
+    BranchStatus::from_code(value).ok_or(MessageError::UnknownValue { field: "branch status", value: value.into() })
 }
 
 fn global_status(reader: &mut Reader<'_>) -> Result<GlobalStatus, MessageError> {
     let value = reader.u8()?;
-    GlobalStatus::from_code(value).ok_or(MessageError::UnknownValue { field: "global status", value })
+    GlobalStatus::from_code(value).ok_or(MessageError::UnknownValue { field: "global status", value: value.into() })
 }
 
 /// A negative number is a missing status.
@@ -270,7 +274,7 @@ fn reported_status(reader: &mut Reader<'_>) -> Result<Option<GlobalStatus>, Mess
         128.. => Ok(None),
         value => match GlobalStatus::from_code(value) {
             Some(status) => Ok(Some(status)),
-            None => Err(MessageError::UnknownValue { field: "global status", value }),
+            None => Err(MessageError::UnknownValue { field: "global status", value: value.into() }),
         },
     }
 }

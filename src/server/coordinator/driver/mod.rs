@@ -21,10 +21,11 @@ use std::sync::Arc;
 use quorate_core::model::{BranchId, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::Direction;
-use quorate_world::sync::{mpsc, oneshot};
+use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
 
 use super::context::Coordinator;
+use super::drives::Waiter;
 use super::events;
 use super::message::{Untold, Way};
 use super::tenure::{Lost, Tenure};
@@ -37,8 +38,6 @@ struct Drive {
     tenure: Arc<Tenure>,
     transaction: TransactionId,
     way: Way,
-    /// The TM's request, as long as it waits.
-    waiter: Option<oneshot::Sender<()>>,
     run: Run,
     /// Branches whose last attempt met nobody.
     alone: BTreeSet<BranchId>,
@@ -60,20 +59,14 @@ enum News {
 
 impl Coordinator {
     /// Starts the driver of a decided transaction, unless it has one. `waiter` is told when the TM may be answered; it is
-    /// dropped if there is nothing to wait for.
-    pub(super) fn drive(
-        self: &Arc<Self>,
-        tenure: &Arc<Tenure>,
-        transaction: TransactionId,
-        waiter: Option<oneshot::Sender<()>>,
-    ) {
-        tenure.drive(transaction, || {
+    /// dropped if there is nothing to wait for, or no longer.
+    pub(super) fn drive(self: &Arc<Self>, tenure: &Arc<Tenure>, transaction: TransactionId, waiter: Option<Waiter>) {
+        tenure.drive(transaction, waiter, || {
             let drive = Drive {
                 coordinator: self.clone(),
                 tenure: tenure.clone(),
                 transaction,
                 way: Way::Commit,
-                waiter,
                 run: Run::default(),
                 alone: BTreeSet::new(),
                 busy: BTreeSet::new(),
@@ -152,11 +145,8 @@ impl Drive {
     }
 
     /// The TM may be answered now.
-    fn answer(&mut self) {
-        if let Some(waiter) = self.waiter.take() {
-            // It may have lost patience.
-            _ = waiter.send(());
-        }
+    fn answer(&self) {
+        self.tenure.answer_waiters(self.transaction);
     }
 
     /// Asks branches. The usual single one is asked right here, without a task.

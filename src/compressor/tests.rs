@@ -1,0 +1,184 @@
+//! Properties of every compressor, and bytes that others wrote.
+
+use proptest::collection::vec as list;
+use proptest::prelude::*;
+use proptest::sample::select;
+use quorate_core::wire::{Decoder, Dialect, Lz4, MessageKind, Version, encode_frame as encode_plain_frame, protobuf};
+
+use super::*;
+
+const TOO_LONG: MessageError = MessageError::Packed("unpacked it would be longer than 8 MiB");
+
+fn head(compressor: u8) -> Head {
+    Head { compressor, ..Head::new(Version::V1, MessageKind::Request, 7) }
+}
+
+fn heads() -> impl Strategy<Value = (Compressor, Head)> {
+    (select(&Compressor::ALL[..]), select(&[Lz4::Frame, Lz4::Blocks][..])).prop_map(|(compressor, lz4)| {
+        let lz4 = if compressor == Compressor::Lz4 { lz4 } else { Lz4::Frame };
+        (compressor, Head { dialect: Dialect { lz4, ..Dialect::default() }, ..head(compressor.code()) })
+    })
+}
+
+fn packed(compressor: Compressor, head: &Head, plain: &[u8]) -> Vec<u8> {
+    pack(compressor, head, plain).expect("memory takes everything")
+}
+
+/// Bodies that compress well, badly, and not at all.
+fn plain() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        list(any::<u8>(), 0..300),
+        list(prop_oneof![Just(b'a'), Just(b'b')], 0..3_000),
+        (list(any::<u8>(), 1..40), 1usize..20_000).prop_map(|(unit, times)| unit.repeat(times)),
+        any::<u64>().prop_map(|seed| noise(seed, 300_000)),
+    ]
+}
+
+fn noise(mut seed: u64, bytes: usize) -> Vec<u8> {
+    seed |= 1;
+    let next = |_| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed as u8
+    };
+    (0..bytes).map(next).collect()
+}
+
+/// One change of those a broken line or a liar makes.
+fn spoil(packed: &mut Vec<u8>, at: prop::sample::Index, how: u8, value: u8) {
+    let at = at.index(packed.len());
+    match how {
+        0 => packed[at] = value,
+        1 => packed[at] ^= 1 << (value % 8),
+        2 => packed.truncate(at),
+        3 => _ = packed.remove(at),
+        _ => packed.insert(at, value),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_packed_is_unpacked((compressor, head) in heads(), plain in plain()) {
+        let packed = packed(compressor, &head, &plain);
+        let mut read = Head { dialect: Dialect::default(), ..head.clone() };
+        prop_assert_eq!(unpack(compressor, &mut read, &packed), Ok(plain));
+        prop_assert_eq!(read, head);
+    }
+
+    /// No panic, no more than the bound, whatever becomes of a good body.
+    #[test]
+    fn spoiled_bodies_do_no_harm(
+        (compressor, mut head) in heads(),
+        plain in plain(),
+        changes in list((any::<prop::sample::Index>(), 0u8..5, any::<u8>()), 1..4),
+    ) {
+        let mut packed = packed(compressor, &head, &plain);
+        for (at, how, value) in changes {
+            if !packed.is_empty() {
+                spoil(&mut packed, at, how, value);
+            }
+        }
+        if let Ok(read) = unpack(compressor, &mut head, &packed) {
+            prop_assert!(read.len() <= UNPACKED_BODY_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_no_harm((compressor, mut head) in heads(), begin in 0..BEGINS.len(), bytes in list(any::<u8>(), 0..300)) {
+        _ = unpack(compressor, &mut head, &[BEGINS[begin], &bytes].concat());
+    }
+}
+
+const BEGINS: [&[u8]; 9] = [
+    b"",
+    b"\x1f\x8b\x08\0\0\0\0\0\0\xff",
+    b"PK\x03\x04\x14\0\0\0\x08\0",
+    b"h9\x31\x41\x59\x26\x53\x59",
+    b"\x04\x22\x4d\x18\x60\x70\x73",
+    b"LZ4Block\x20",
+    b"\x78\x9c",
+    b"\x28\xb5\x2f\xfd\x20\xff",
+    b"\x28\xb5\x2f\xfd\x00\x58",
+];
+
+/// Exactly the bound passes, one more does not, however small it was packed.
+#[test]
+fn bombs_are_not_unpacked() {
+    for compressor in Compressor::ALL {
+        for lz4 in [Lz4::Frame, Lz4::Blocks] {
+            let mut head = Head { dialect: Dialect { lz4, ..Dialect::default() }, ..head(compressor.code()) };
+            for (bytes, expected) in [(UNPACKED_BODY_BYTES_MAX, None), (UNPACKED_BODY_BYTES_MAX + 1, Some(TOO_LONG))] {
+                let packed = packed(compressor, &head, &vec![0; bytes]);
+                let read = unpack(compressor, &mut head, &packed).map(|plain| plain.len());
+                match (expected, read) {
+                    (None, read) => assert_eq!(read, Ok(bytes), "{compressor:?}"),
+                    // A block of LZ4 has a bound of its own, which may be met first.
+                    (Some(_), read) => assert!(matches!(read, Err(MessageError::Packed(_))), "{compressor:?} {read:?}"),
+                }
+            }
+        }
+    }
+    // Zstd that repeats one byte 128 KiB long, 1,000 times, in 4 kB.
+    let mut bomb = b"\x28\xb5\x2f\xfd\x00\x58".to_vec();
+    bomb.extend_from_slice(&b"\x02\x00\x10a".repeat(1_000));
+    assert_eq!(unpack(Compressor::Zstd, &mut head(7), &bomb), Err(TOO_LONG));
+    // A window of 2 GiB is not reserved.
+    assert!(unpack(Compressor::Zstd, &mut head(7), b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00").is_err());
+}
+
+/// As ordinary writers make them: entries that are stored, joined, and followed by a directory.
+#[test]
+fn archives_of_others() {
+    let entry = |text: &[u8], checksum: u32| {
+        let length = (text.len() as u32).to_le_bytes();
+        let head = [&b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0"[..], &checksum.to_le_bytes(), &length, &length].concat();
+        [&head[..], b"\x01\0\x02\0nxx", text].concat()
+    };
+    let archive = [entry(b"hello ", 0xed81_f9f6), entry(b"", 0), entry(b"a", 0xe8b7_be43), b"PK\x01\x02...".to_vec()];
+    let read = |bytes: &[u8]| unpack(Compressor::Zip, &mut head(2), bytes);
+    assert_eq!(read(&archive.concat()), Ok(b"hello a".to_vec()));
+    let broken = Err(MessageError::Packed("no zip archive, or a broken one"));
+    assert_eq!(read(&entry(b"a", 0xe8b7_be44)), broken);
+    assert_eq!(read(&entry(b"a", 0xe8b7_be43)[..33]), broken);
+    assert_eq!(read(b"PK\x05\x06"), broken);
+}
+
+#[test]
+fn frames_are_packed_as_their_head_says() {
+    let message = Message::GlobalBegin { timeout_ms: 5, name: "shop".repeat(100) };
+    for compressor in Compressor::ALL {
+        for serializer in [1, protobuf::SERIALIZER] {
+            let head = Head { serializer, ..head(compressor.code()) };
+            let mut bytes = BytesMut::new();
+            encode_frame(&head, &message, &mut bytes).expect("within all limits");
+            let mut decoder = Decoder::new();
+            decoder.push(&bytes);
+            let shut = decoder.next_frame().expect("a frame").expect("a whole one");
+            assert!(matches!(shut, Decoded::Opaque(..)));
+            assert_eq!(open(shut), Decoded::Message(head, message.clone()));
+        }
+    }
+    let mut bytes = BytesMut::from(&b"kept"[..]);
+    let seven_zip = EncodeError::NotPlain { serializer: 1, compressor: 3 };
+    assert_eq!(encode_frame(&head(3), &message, &mut bytes), Err(seven_zip));
+    assert_eq!(&bytes[..], b"kept");
+    let (mut packed, mut plain) = (BytesMut::new(), BytesMut::new());
+    encode_frame(&head(0), &message, &mut packed).expect("within all limits");
+    encode_plain_frame(&head(0), &message, &mut plain).expect("within all limits");
+    assert_eq!(packed, plain);
+}
+
+#[test]
+fn what_is_not_spoken_stays_shut() {
+    let body = bytes::Bytes::from_static(b"whatever");
+    for (serializer, compressor) in [(1, 3), (1, 8), (4, 0), (4, 1)] {
+        let shut = Decoded::Opaque(Head { serializer, ..head(compressor) }, body.clone());
+        assert_eq!(open(shut.clone()), shut);
+    }
+    let broken = Decoded::Opaque(head(1), body);
+    let error = MessageError::Packed("no gzip stream, or a broken one");
+    assert_eq!(open(broken), Decoded::Undecodable(head(1), error));
+}

@@ -1,0 +1,108 @@
+//! Which decided transactions of a tenure have a driver, and which requests wait for it.
+//!
+//! A driver may be started by the request that decided, or by the look for unfinished transactions that every tenure makes
+//! now and then; whichever came first, the request waits for the same pass of phase two. So who waits is kept here, not in
+//! the driver.
+
+use std::collections::BTreeMap;
+
+use quorate_core::model::TransactionId;
+use quorate_world::sync::oneshot;
+
+/// A request that waits; dropped: the state says how the transaction stands.
+pub type Waiter = oneshot::Sender<()>;
+
+/// The drivers at work. `T` is the task of one.
+pub struct Drives<T>(BTreeMap<TransactionId, Drive<T>>);
+
+struct Drive<T> {
+    task: T,
+    waiters: Vec<Waiter>,
+    /// What requests wait for has happened; later ones have nothing to wait for.
+    answered: bool,
+}
+
+impl<T> Default for Drives<T> {
+    fn default() -> Drives<T> {
+        Drives(BTreeMap::new())
+    }
+}
+
+impl<T> Drives<T> {
+    /// Starts the driver of a transaction, unless it has one, and lets `waiter` wait for it. False: it had one.
+    pub fn start(&mut self, transaction: TransactionId, waiter: Option<Waiter>, start: impl FnOnce() -> T) -> bool {
+        if let Some(drive) = self.0.get_mut(&transaction) {
+            if !drive.answered {
+                drive.waiters.extend(waiter);
+            }
+            return false;
+        }
+        let drive = Drive { task: start(), waiters: waiter.into_iter().collect(), answered: false };
+        self.0.insert(transaction, drive);
+        true
+    }
+
+    /// Those who wait for a transaction may be answered.
+    pub fn answer(&mut self, transaction: TransactionId) {
+        let Some(drive) = self.0.get_mut(&transaction) else { return };
+        drive.answered = true;
+        for waiter in drive.waiters.drain(..) {
+            // It may have lost patience.
+            _ = waiter.send(());
+        }
+    }
+
+    /// A driver has ended. Who still waits for it is told by the drop.
+    pub fn remove(&mut self, transaction: TransactionId) {
+        self.0.remove(&transaction);
+    }
+
+    /// How many are at work.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The tasks of all, to be ended.
+    pub fn into_tasks(self) -> impl Iterator<Item = T> {
+        self.0.into_values().map(|drive| drive.task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRANSACTION: TransactionId = TransactionId(7);
+
+    #[test]
+    fn a_request_waits_for_the_driver_that_was_there_before_it() {
+        let mut drives = Drives::default();
+        assert!(drives.start(TRANSACTION, None, || "the first"));
+        let (waiter, mut done) = oneshot::channel();
+        assert!(!drives.start(TRANSACTION, Some(waiter), || panic!("it has a driver")));
+        assert_eq!(done.try_recv(), Err(oneshot::error::TryRecvError::Empty), "it waits");
+        drives.answer(TRANSACTION);
+        assert_eq!(done.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn nobody_waits_for_what_has_happened() {
+        let mut drives = Drives::default();
+        drives.start(TRANSACTION, None, || ());
+        drives.answer(TRANSACTION);
+        let (waiter, mut done) = oneshot::channel();
+        drives.start(TRANSACTION, Some(waiter), || ());
+        assert_eq!(done.try_recv(), Err(oneshot::error::TryRecvError::Closed), "the state says how it stands");
+    }
+
+    #[test]
+    fn the_end_of_a_driver_ends_the_wait() {
+        let mut drives = Drives::default();
+        let (waiter, mut done) = oneshot::channel();
+        drives.start(TRANSACTION, Some(waiter), || ());
+        assert_eq!(drives.count(), 1);
+        drives.remove(TRANSACTION);
+        assert_eq!(done.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        assert_eq!(drives.count(), 0);
+    }
+}
