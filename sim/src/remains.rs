@@ -4,11 +4,14 @@
 //! Looked at when a node has just been told that something is durable, or has just answered, now and then: a disk that has
 //! not got it yet is found out without any power failure. What was found goes to the oracles.
 
+use crate::ghost::Ghost;
 use crate::ghost::told::Told;
 use crate::plan::NODES;
 use crate::scene::Scene;
 use crate::seen::Seen;
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
+use quorate_core::txn::Transactions;
+use quorate_raft::events;
 use quorate_storage::{LogState, Storage, StorageOptions};
 use quorate_world::disk::NodeDisk;
 use quorate_world::net::{IpAddr, Ipv4Addr};
@@ -71,8 +74,30 @@ pub struct Replica {
     pub log: LogState,
     /// The first readable entry of each term.
     pub term_starts: Vec<LogId>,
-    /// The last entry in the newest snapshot, which is whole.
+    /// The last entry in the newest snapshot, which is whole,
     pub snapshot: Option<LogId>,
+    /// and the hash of the state in it; none in the group of the cluster itself, which has no model.
+    pub snapshot_hash: Option<u64>,
+}
+
+/// The model's state right after the entry that a snapshot was made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Modelled {
+    /// Of this group.
+    pub group: GroupId,
+    /// The entry.
+    pub last: LogId,
+    /// See [`events::state_hash`].
+    pub state_hash: u64,
+}
+
+impl Modelled {
+    /// None if the model is elsewhere by now.
+    fn of(seen: &Seen, ghost: &Ghost) -> Option<Modelled> {
+        let Seen::Snapshot { group, last: Some(last), .. } = seen else { return None };
+        let found = ghost.groups.get(group).filter(|found| found.at == Some(*last))?;
+        Some(Modelled { group: *group, last: *last, state_hash: events::state_hash(&found.model) })
+    }
 }
 
 impl Replica {
@@ -95,7 +120,7 @@ impl Replica {
 
 enum Task {
     /// What this node was told of.
-    Node(NodeId, BTreeMap<GroupId, Told>, DiskImage),
+    Node(NodeId, BTreeMap<GroupId, Told>, Option<Modelled>, DiskImage),
     /// Who has this entry.
     Everybody(GroupId, LogId, Vec<(NodeId, DiskImage)>),
 }
@@ -159,7 +184,8 @@ impl Remains {
             }
             _ => {
                 let Some(image) = image(node) else { return };
-                Task::Node(node, self.scene.watch().ghost.told_to(node), image)
+                let ghost = &self.scene.watch().ghost;
+                Task::Node(node, ghost.told_to(node), Modelled::of(seen, ghost), image)
             }
         };
         agenda.waiting.push_back(task);
@@ -189,9 +215,9 @@ impl Remains {
             };
             match task {
                 None => self.bell.notified().await,
-                Some(Task::Node(node, told, image)) => {
+                Some(Task::Node(node, told, model, image)) => {
                     let found = look(machine, slot, image).await;
-                    self.scene.saw(Seen::Remains { node, told, found });
+                    self.scene.saw(Seen::Remains { node, told, model, found });
                 }
                 Some(Task::Everybody(group, log_id, images)) => {
                     let mut holders = BTreeSet::new();
@@ -239,8 +265,15 @@ async fn recover() -> Result<Found, String> {
     for group in storage.groups() {
         let log = storage.group(group);
         let snapshot = storage.snapshots(group).current().await.map_err(|error| error.to_string())?;
+        let snapshot_hash = match &snapshot {
+            Some(file) if group != GroupId::META => {
+                let records = file.load().await.map_err(|error| error.to_string())?;
+                Some(events::state_hash(&Transactions::load(records).map_err(|error| format!("a snapshot: {error}"))?))
+            }
+            Some(_) | None => None,
+        };
         let snapshot = snapshot.and_then(|file| file.meta().last);
-        found.insert(group, Replica { log: log.state(), term_starts: log.term_starts(), snapshot });
+        found.insert(group, Replica { log: log.state(), term_starts: log.term_starts(), snapshot, snapshot_hash });
     }
     Ok(found)
 }

@@ -3,7 +3,7 @@
 
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::ghost::told::Told;
-use crate::remains::Found;
+use crate::remains::{Found, Modelled};
 use quorate_core::model::{
     BranchId, BranchStatus, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId,
 };
@@ -29,7 +29,7 @@ pub enum Seen {
     /// or is about to cut it.
     Truncating { node: NodeId, group: GroupId, from: LogIndex },
     /// What would be left of a node's disk, against what the node had been told.
-    Remains { node: NodeId, told: BTreeMap<GroupId, Told>, found: Result<Found, String> },
+    Remains { node: NodeId, told: BTreeMap<GroupId, Told>, model: Option<Modelled>, found: Result<Found, String> },
     /// Whose disks have an answered entry for certain.
     Holders { group: GroupId, log_id: LogId, holders: BTreeSet<NodeId> },
     /// A node leads a group.

@@ -2,7 +2,7 @@
 
 use crate::actors::{rm, rm_ip, tm, tm_ip};
 use crate::cluster::Cluster;
-use crate::nemesis::Nemesis;
+use crate::nemesis::{Nemesis, disturb_founding};
 use crate::oracles::Finding;
 use crate::plan::swarm::Class;
 use crate::plan::{Plan, ms};
@@ -84,6 +84,7 @@ async fn play(plan: Plan) -> Outcome {
 async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     let cluster = Arc::new(Cluster::build(scene));
     let clients = add_clients(scene);
+    disturb_founding(scene, &cluster);
     cluster.start_all().await;
     scene.begin();
     sim::note("the plan begins");

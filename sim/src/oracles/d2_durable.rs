@@ -22,11 +22,13 @@ impl Oracle for DurableFirst {
 
     fn see(&mut self, _ghost: &Ghost, seen: &Seen) -> Judgement {
         match seen {
-            Seen::Remains { node, told, found: Err(error) } if !told.is_empty() => {
+            Seen::Remains { node, told, found: Err(error), .. } if !told.is_empty() => {
                 let text = format!("after a power failure its disk would be of no use: {error}");
                 Err(Finding::new(text).at_node(*node))
             }
-            Seen::Remains { node, told, found: Ok(found) } => judge(told, found).map_err(|found| found.at_node(*node)),
+            Seen::Remains { node, told, found: Ok(found), .. } => {
+                judge(told, found).map_err(|found| found.at_node(*node))
+            }
             Seen::Holders { group, log_id, holders } if holders.len() * 2 <= NODES as usize => {
                 let text = format!("entry {log_id:?} was answered, and only {holders:?} have it for certain");
                 Err(Finding::new(text).in_group(*group))

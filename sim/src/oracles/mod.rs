@@ -19,6 +19,7 @@ mod c1_kept_word;
 mod c3_fresh;
 mod c4_once;
 mod d2_durable;
+mod d3_whole_snapshots;
 mod d_logs;
 mod g1_all_end;
 mod g2_nothing_left;
@@ -97,6 +98,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
     vec![
         Box::new(d_logs::Logs::default()),
         Box::new(d2_durable::DurableFirst),
+        Box::new(d3_whole_snapshots::WholeSnapshots::default()),
         Box::new(a1_atomicity::Atomicity::default()),
         Box::new(a2_one_decision::OneDecision::default()),
         Box::new(a3_decision_first::DecisionFirst),

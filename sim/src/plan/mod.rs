@@ -119,6 +119,20 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
 }
 
 impl Options {
+    /// How much of a class.
+    pub fn level(&self, class: Class) -> Level {
+        self.swarm.iter().find(|(known, _)| *known == class).map_or(Level::Off, |(_, level)| *level)
+    }
+
+    /// How often nodes are struck while they found the cluster.
+    pub fn founding_strikes(&self) -> u64 {
+        match self.level(Class::Founding) {
+            Level::Off => 0,
+            Level::Light => 1,
+            Level::Heavy => 4,
+        }
+    }
+
     /// How links are when nothing is wrong with them.
     pub fn link(&self) -> LinkState {
         LinkState { latency: Latency::micros(self.link_us.0, self.link_us.1), ..LinkState::CALM }
