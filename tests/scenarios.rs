@@ -12,9 +12,9 @@ use std::fmt::Write;
 
 use quorate_core::model::hash::lock_slot;
 use quorate_core::model::{
-    BranchId, BranchStatus, BranchType, Epoch, Fence, RowKey, Slot, Term, TransactionId, lock_key,
+    BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, RowKey, Slot, Term, TransactionId, lock_key,
 };
-use quorate_core::phase_two::{self, Reply, Run, Step, Verdict};
+use quorate_core::phase_two::{self, Patience, Reply, Run, Step, Verdict};
 use quorate_core::txn::command::*;
 use quorate_core::txn::{Batch, Outcome, Refusal, Transactions, answer};
 
@@ -28,6 +28,7 @@ struct Story {
     branches: Vec<(BranchId, RegisterBranchV1)>,
     next_sequence: u64,
     runs: BTreeMap<TransactionId, Run>,
+    patience: Patience,
 }
 
 /// The words of a command: `xid=1 rm=stock apart`.
@@ -76,6 +77,7 @@ impl Story {
             branches: Vec::new(),
             next_sequence: 1_000,
             runs: BTreeMap::new(),
+            patience: Patience::DEFAULT,
         }
     }
 
@@ -84,7 +86,7 @@ impl Story {
         let verb = words.next().expect("a line that is not empty");
         let words = Words(words.collect());
         match verb {
-            // begin [timeout=60s]
+            // begin [timeout=60s] [name=buy]
             "begin" => self.begin(&words),
             // register xid= rm= [rows=t:1,t:2] [kind=TCC] [tenure=1] [apart] [again=<branch>]; apart: locks elsewhere
             "register" => self.register(&words),
@@ -108,6 +110,26 @@ impl Story {
                 let status = words.branch_status().expect("a branch status");
                 self.propose(Command::Fail(FailV1 { transaction, branch, status }))
             }
+            // say xid= STATUS [asked=STATUS]: the engine of a Saga says so, asked in that status
+            "say" => {
+                let status =
+                    |wanted: &dyn Fn(&str) -> bool| GlobalStatus::ALL.iter().copied().find(|s| wanted(s.name()));
+                let asked = words.get("asked").and_then(|asked| status(&|name| name == asked));
+                let status = status(&|name| words.has(name)).expect("a status");
+                self.propose(Command::Report(ReportV1 { transaction: self.transaction(&words), status, asked }))
+            }
+            // given-up xid= after=1s
+            "given-up" => {
+                let after_ms = words.duration_ms(words.get("after").expect("after=")).unsigned_abs();
+                self.propose(Command::GiveUp(GiveUpV1 { transaction: self.transaction(&words), after_ms }))
+            }
+            // patience [commit=5s] [rollback=5s]: of phase two, from here on
+            "patience" => {
+                let ms = |key| words.get(key).map(|text| words.duration_ms(text).unsigned_abs());
+                let (commit_retry_ms, rollback_retry_ms) = (ms("commit"), ms("rollback"));
+                self.patience = Patience { commit_retry_ms, rollback_retry_ms, ..Patience::DEFAULT };
+                "ok".into()
+            }
             // lead tenure=
             "lead" => self.lead(&words),
             // wait 5s: the clock goes on
@@ -122,7 +144,7 @@ impl Story {
             // wake xid= branch=: its back-off is over
             "wake" => {
                 let BranchV1 { transaction, branch } = self.branch_of(&words);
-                self.runs.entry(transaction).or_default().wake(branch);
+                self.runs.entry(transaction).or_insert_with(|| Run::new(self.patience)).wake(branch);
                 "ok".into()
             }
             "show" => self.show(&words),
@@ -185,7 +207,7 @@ impl Story {
             address: "10.0.0.1:8091".into(),
             application: words.get("tm").unwrap_or("shop").into(),
             service_group: "default_tx_group".into(),
-            name: "buy".into(),
+            name: words.get("name").unwrap_or("buy").into(),
             timeout_ms: i32::try_from(timeout_ms).expect("32 bits"),
         }));
         if let Outcome::Begun(transaction) = outcome {
@@ -288,8 +310,8 @@ impl Story {
             self.runs.remove(&transaction);
         }
         let Some(session) = self.state.session(transaction) else { return "no session".into() };
-        let run = self.runs.entry(transaction).or_default();
-        match phase_two::plan(session, run) {
+        let run = self.runs.entry(transaction).or_insert_with(|| Run::new(self.patience));
+        match phase_two::plan(session, run, self.state.clock_ms()) {
             Step::Ask(branches) => {
                 branches.iter().for_each(|branch| run.asked(*branch));
                 format!("ask {}", self.numbers_of(&branches))
@@ -300,6 +322,12 @@ impl Story {
             Step::FailForGood { branch, status } => {
                 format!("branch={} failed for good: {status}", self.numbers_of(&[branch]))
             }
+            Step::Report { word, asked } => {
+                run.noted();
+                format!("report {word} asked={asked}")
+            }
+            Step::GiveUp { after_ms } => format!("give up after {after_ms}ms"),
+            Step::Stopped => "stopped".into(),
             Step::Done => "done".into(),
             Step::Nothing => "nothing".into(),
         }
@@ -309,11 +337,12 @@ impl Story {
         let BranchV1 { transaction, branch } = self.branch_of(words);
         let reply = words.branch_status().map_or(Reply::Nothing, Reply::Status);
         let session = self.state.session(transaction).expect("a session");
-        let run = self.runs.entry(transaction).or_default();
+        let run = self.runs.entry(transaction).or_insert_with(|| Run::new(self.patience));
         match run.answered(session, branch, reply, self.state.clock_ms()) {
             Verdict::Done => "done".into(),
             Verdict::RetryLater => "retry later".into(),
             Verdict::FailForGood(_) => "failed for good".into(),
+            Verdict::Reported(status) => format!("reported {status}"),
         }
     }
 
@@ -389,7 +418,10 @@ impl Story {
     }
 
     fn branch_of(&self, words: &Words<'_>) -> BranchV1 {
-        let branch = self.branches[words.number("branch").expect("branch=") - 1].0;
+        let branch = match words.get("branch") {
+            Some("whole") => BranchId::WHOLE,
+            _ => self.branches[words.number("branch").expect("branch=") - 1].0,
+        };
         BranchV1 { transaction: self.transaction(words), branch }
     }
 
@@ -398,9 +430,12 @@ impl Story {
     }
 
     fn numbers_of(&self, branches: &[BranchId]) -> String {
-        let number =
-            |branch: &BranchId| self.branches.iter().position(|(other, _)| other == branch).map_or(0, |p| p + 1);
-        branches.iter().map(|branch| number(branch).to_string()).collect::<Vec<_>>().join(",")
+        let number = |branch: &BranchId| match self.branches.iter().position(|(other, _)| other == branch) {
+            Some(position) => (position + 1).to_string(),
+            None if *branch == BranchId::WHOLE => "whole".into(),
+            None => "0".into(),
+        };
+        branches.iter().map(number).collect::<Vec<_>>().join(",")
     }
 }
 

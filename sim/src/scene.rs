@@ -52,7 +52,7 @@ impl Scene {
     /// Of a run before it begins.
     pub fn new(plan: Plan) -> Arc<Scene> {
         let resources = |kind: &'static str| (1..=plan.size.rms).map(move |number| format!("{kind}-{number}"));
-        let bank = Bank::open(resources("at"), resources("tcc"));
+        let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"));
         let watch = Watch {
             ghost: Ghost::default(),
             bank,

@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
+use quorate_compressor::{encode_frame, open};
 use quorate_core::model::limits::FRAME_BYTES_MAX;
-use quorate_core::wire::{
-    Decoded, Decoder, EncodeError, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat,
-};
+use quorate_core::wire::{Decoded, Decoder, EncodeError, Head, Message, MessageKind, Version, encode_heartbeat, seata};
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, ReadHalf, SocketAddr, WriteHalf};
 use quorate_world::select::{Either3, select3};
@@ -45,6 +44,28 @@ pub enum CallError {
     /// The message does not fit a frame; it was not sent.
     #[error("the message cannot be encoded: {0}")]
     Encode(#[from] EncodeError),
+}
+
+/// How bodies are written; the server writes its own alike.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Speech {
+    /// The serializer's number: [`seata::SERIALIZER`] or [`quorate_core::wire::protobuf::SERIALIZER`].
+    pub serializer: u8,
+    /// The compressor's number, see [`quorate_compressor::Compressor`]; 0 is none.
+    pub compressor: u8,
+}
+
+impl Default for Speech {
+    fn default() -> Speech {
+        Speech { serializer: seata::SERIALIZER, compressor: 0 }
+    }
+}
+
+impl Speech {
+    fn head(self, kind: MessageKind, request_id: i32) -> Head {
+        let Speech { serializer, compressor } = self;
+        Head { serializer, compressor, ..Head::new(Version::V1, kind, request_id) }
+    }
 }
 
 /// A request of the server.
@@ -86,6 +107,7 @@ impl Drop for ClosesOnDrop {
 
 struct Shared {
     address: SocketAddr,
+    speech: Speech,
     state: Mutex<State>,
     outgoing: Notify,
     closed: watch::Sender<bool>,
@@ -125,14 +147,14 @@ impl Shared {
 
 impl Connection {
     /// Connects; nothing is registered yet.
-    pub async fn open(address: SocketAddr, on_request: OnRequest) -> Result<Connection, CallError> {
+    pub async fn open(address: SocketAddr, speech: Speech, on_request: OnRequest) -> Result<Connection, CallError> {
         let stream = match timeout(CONNECT_TIMEOUT, net::connect(address)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(_)) | Err(_) => return Err(CallError::NotConnected),
         };
         let (reader, writer) = stream.split();
         let (closed, _) = watch::channel(false);
-        let shared = Arc::new(Shared { address, state: Mutex::default(), outgoing: Notify::new(), closed });
+        let shared = Arc::new(Shared { address, speech, state: Mutex::default(), outgoing: Notify::new(), closed });
         task::spawn(drive(shared.clone(), reader, writer, on_request));
         Ok(Connection { _held: Arc::new(ClosesOnDrop(shared.clone())), shared })
     }
@@ -180,7 +202,7 @@ impl Connection {
         let id = {
             let mut state = self.shared.state();
             let id = state.next_id();
-            state.write(&head(MessageKind::Request, id), message)?;
+            state.write(&self.shared.speech.head(MessageKind::Request, id), message)?;
             state.waiting.insert(id, sender);
             id
         };
@@ -206,10 +228,6 @@ impl State {
     }
 }
 
-fn head(kind: MessageKind, request_id: i32) -> Head {
-    Head::new(Version::V1, kind, request_id)
-}
-
 /// Reads, writes and pings until either side ends.
 async fn drive(shared: Arc<Shared>, reader: ReadHalf, writer: WriteHalf, on_request: OnRequest) {
     match select3(read(&shared, reader, on_request), write(&shared, writer), ping(&shared)).await {
@@ -226,7 +244,7 @@ async fn read(shared: &Arc<Shared>, mut reader: ReadHalf, on_request: OnRequest)
         }
         loop {
             match decoder.next_frame() {
-                Ok(Some(decoded)) => receive(shared, decoded, &on_request),
+                Ok(Some(decoded)) => receive(shared, open(decoded), &on_request),
                 Ok(None) => break,
                 Err(error) => {
                     tracing::warn!(%error, "the server sent no frame");
@@ -282,7 +300,7 @@ async fn ping(shared: &Shared) {
         let mut state = shared.state();
         let id = state.next_id();
         // A ping always fits a frame.
-        let _ = encode_heartbeat(&head(MessageKind::Ping, id), &mut state.buffer);
+        let _ = encode_heartbeat(&shared.speech.head(MessageKind::Ping, id), &mut state.buffer);
         drop(state);
         shared.outgoing.notify_one();
     }

@@ -14,7 +14,7 @@ pub mod tm;
 
 pub mod load;
 
-pub use connection::{CallError, Connection};
+pub use connection::{CallError, Connection, Speech};
 pub use pool::{Application, Pool};
 pub use rm::{Branch, Resource, ResourceManager};
 pub use tm::{Conclusion, TransactionManager};

@@ -10,7 +10,7 @@ use quorate_world::net::{SocketAddr, resolve};
 use quorate_world::time::{Duration, sleep, timeout};
 use quorate_world::{random, task, watch};
 
-use crate::connection::{CallError, Connection, OnRequest};
+use crate::connection::{CallError, Connection, OnRequest, Speech};
 
 /// How long a registration may take.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,12 +26,15 @@ pub struct Application {
     pub service_group: String,
     /// Client version: decides what the server takes it to understand.
     pub version: String,
+    /// How it speaks.
+    pub speech: Speech,
 }
 
 impl Application {
-    /// An application with the version that this client speaks.
+    /// An application with the version that this client speaks, in the Seata serializer, not compressed.
     pub fn new(id: impl Into<String>, service_group: impl Into<String>) -> Application {
-        Application { id: id.into(), service_group: service_group.into(), version: "2.3.0".into() }
+        let speech = Speech::default();
+        Application { id: id.into(), service_group: service_group.into(), version: "2.3.0".into(), speech }
     }
 
     fn registration(&self) -> Registration {
@@ -63,6 +66,7 @@ pub struct Pool {
 
 struct Shared {
     addresses: Vec<String>,
+    speech: Speech,
     connections: Mutex<Vec<Option<Connection>>>,
     changes: watch::Sender<u64>,
 }
@@ -77,10 +81,11 @@ impl Drop for Tasks {
 
 impl Pool {
     /// Starts to connect to all `addresses` (`host:port`), saying `register` first on each connection.
-    pub fn start(addresses: &[String], register: Message, on_request: OnRequest) -> Pool {
+    pub fn start(addresses: &[String], speech: Speech, register: Message, on_request: OnRequest) -> Pool {
         let (changes, _) = watch::channel(0);
         let shared = Arc::new(Shared {
             addresses: addresses.to_vec(),
+            speech,
             connections: Mutex::new(vec![None; addresses.len()]),
             changes,
         });
@@ -149,7 +154,7 @@ impl Shared {
 /// Keeps one place of the pool connected, for ever.
 async fn keep_up(shared: Arc<Shared>, place: usize, register: Message, on_request: OnRequest) {
     loop {
-        match connect(&shared.addresses[place], &register, on_request.clone()).await {
+        match connect(&shared.addresses[place], shared.speech, &register, on_request.clone()).await {
             Ok(connection) => {
                 shared.set(place, Some(connection.clone()));
                 connection.closed().await;
@@ -161,9 +166,14 @@ async fn keep_up(shared: Arc<Shared>, place: usize, register: Message, on_reques
     }
 }
 
-async fn connect(address: &str, register: &Message, on_request: OnRequest) -> Result<Connection, String> {
+async fn connect(
+    address: &str,
+    speech: Speech,
+    register: &Message,
+    on_request: OnRequest,
+) -> Result<Connection, String> {
     let resolved: SocketAddr = resolve(address).await.map_err(|error| error.to_string())?;
-    let connection = Connection::open(resolved, on_request).await.map_err(|error| error.to_string())?;
+    let connection = Connection::open(resolved, speech, on_request).await.map_err(|error| error.to_string())?;
     match connection.call(register, REGISTER_TIMEOUT).await {
         Ok(Message::RegisterTmResult(result) | Message::RegisterRmResult(result)) if result.identified => {
             Ok(connection)

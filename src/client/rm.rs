@@ -76,7 +76,7 @@ impl ResourceManager {
     ) -> ResourceManager {
         let ids: Vec<String> = resources.keys().cloned().collect();
         let on_request: OnRequest = Arc::new(move |inbound| dispatch(&resources, inbound));
-        ResourceManager { pool: Pool::start(addresses, application.register_rm(&ids), on_request) }
+        ResourceManager { pool: Pool::start(addresses, application.speech, application.register_rm(&ids), on_request) }
     }
 
     /// The connections.

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
+use quorate_compressor::{Compressor, encode_frame, open};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus};
-use quorate_core::wire::{
-    Decoded, Decoder, Head, Message, MessageKind, RegistrationResult, ResultPart, Version, encode_frame,
-};
+use quorate_core::wire::{Decoded, Decoder, Message, MessageKind, RegistrationResult, ResultPart, protobuf};
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, Ipv4Addr, Listener, Stream};
 use quorate_world::sync::mpsc;
@@ -16,7 +15,7 @@ use quorate_world::time::{Duration, timeout};
 
 use crate::rm::{Answer, Branch, RegisterError, Resource, ResourceManager};
 use crate::tm::TransactionManager;
-use crate::{Application, CallError};
+use crate::{Application, CallError, Speech};
 
 const XID: &str = "127.0.0.1:8091:4097";
 const SOON: Duration = Duration::from_secs(10);
@@ -34,7 +33,8 @@ async fn serve(
             Ok(bytes) if bytes > 0 => {}
             _ => return,
         }
-        while let Ok(Some(Decoded::Message(head, message))) = decoder.next_frame() {
+        while let Ok(Some(frame)) = decoder.next_frame() {
+            let Decoded::Message(head, message) = open(frame) else { return };
             let mut out = BytesMut::new();
             let answer = match &message {
                 Message::RegisterTm(_) => Some(Message::RegisterTmResult(RegistrationResult::accepted("2.5.0"))),
@@ -45,8 +45,7 @@ async fn serve(
                 encode_frame(&head.answer(), &answer, &mut out).expect("answers fit");
             }
             if let (Message::RegisterRm { .. }, Some(first)) = (&message, &first) {
-                encode_frame(&Head::new(Version::V1, MessageKind::Request, 0x4000_0001), first, &mut out)
-                    .expect("it fits");
+                encode_frame(&head.alike(MessageKind::Request, 0x4000_0001), first, &mut out).expect("it fits");
             }
             let _ = heard.send(message);
             if stream.write_all(&out).await.is_err() {
@@ -98,6 +97,21 @@ fn a_transaction_begins_and_commits() {
         let tm = TransactionManager::start(&[address], &application());
         assert_eq!(tm.begin("buy", 60_000).await, Ok(XID.to_string()));
         assert_eq!(tm.commit(XID).await, Some(GlobalStatus::Committed));
+    });
+}
+
+#[test]
+fn every_speech_is_understood() {
+    quorate_world::runtime::run_test(async {
+        let (address, _heard) = node(polite, None).await;
+        for serializer in [Speech::default().serializer, protobuf::SERIALIZER] {
+            for compressor in [0].into_iter().chain(Compressor::ALL.map(Compressor::code)) {
+                let application = Application { speech: Speech { serializer, compressor }, ..application() };
+                let tm = TransactionManager::start(std::slice::from_ref(&address), &application);
+                assert_eq!(tm.begin("buy", 60_000).await, Ok(XID.to_string()), "{:?}", application.speech);
+                assert_eq!(tm.commit(XID).await, Some(GlobalStatus::Committed), "{:?}", application.speech);
+            }
+        }
     });
 }
 

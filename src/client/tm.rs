@@ -48,7 +48,9 @@ pub struct TransactionManager {
 impl TransactionManager {
     /// Starts to connect to all `addresses`.
     pub fn start(addresses: &[String], application: &Application) -> TransactionManager {
-        TransactionManager { pool: Pool::start(addresses, application.register_tm(), Arc::new(|_| {})) }
+        TransactionManager {
+            pool: Pool::start(addresses, application.speech, application.register_tm(), Arc::new(|_| {})),
+        }
     }
 
     /// The connections.

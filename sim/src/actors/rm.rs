@@ -1,6 +1,6 @@
 //! A machine that owns resources: the real RM of `quorate-client` over databases that outlive it.
 //!
-//! Each machine has an AT and a TCC resource of its own and serves those of its neighbour too, as two instances of one
+//! Each machine has an AT, a TCC and an XA resource of its own and serves those of its neighbour too, as two instances of one
 //! application do: phase two may come to the one that did not do phase one. A branch is found in the plan by the two
 //! numbers in its application data.
 
@@ -31,7 +31,7 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let application = Application::new(format!("bank-{}", number.min(neighbour)), "default_tx_group");
     let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
     for owner in [number, neighbour] {
-        for kind in [BranchType::AT, BranchType::TCC] {
+        for kind in [BranchType::AT, BranchType::TCC, BranchType::XA] {
             let id = resource_id(kind, owner);
             resources.insert(id.clone(), Arc::new(Table { scene: scene.clone(), kind, id }));
         }
@@ -47,8 +47,7 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
 }
 
 fn resource_id(kind: BranchType, owner: u32) -> String {
-    let kind = if kind == BranchType::AT { "at" } else { "tcc" };
-    format!("{kind}-{owner}")
+    format!("{}-{owner}", kind.name().to_lowercase())
 }
 
 struct Phase1<'a> {
@@ -87,6 +86,7 @@ impl Phase1<'_> {
                 (BranchType::AT, format!("account:{}", keys.join(",")))
             }
             Work::Tcc(..) => (BranchType::TCC, String::new()),
+            Work::Xa(..) => (BranchType::XA, String::new()),
         };
         let resource = resource_id(kind, self.number);
         let data = format!("{}/{}", self.call.op, self.call.branch);
@@ -117,6 +117,12 @@ impl Phase1<'_> {
                 let resource = resource_id(BranchType::TCC, self.number);
                 self.scene.bank(&resource, key, |bank| {
                     Some((Ok(bank.tcc.get_mut(&resource)?.reserve(key, *account, *delta)), Vec::new()))
+                })
+            }
+            Work::Xa(account, delta) => {
+                let resource = resource_id(BranchType::XA, self.number);
+                self.scene.bank(&resource, key, |bank| {
+                    Some((Ok(bank.xa.get_mut(&resource)?.prepare(key, *account, *delta)), Vec::new()))
                 })
             }
         }
@@ -160,9 +166,16 @@ impl Table {
                     false => BranchStatus::PhaseTwo_RollbackFailed_Retryable,
                 });
             }
-            apply(&scene, kind, &id, key, commit)?;
+            let effect = apply(&scene, kind, &id, key, commit)?;
             die(&scene, (op, number), RmDeath::BeforeAnswer);
-            Some(if commit { BranchStatus::PhaseTwo_Committed } else { BranchStatus::PhaseTwo_Rollbacked })
+            // An XA database forgets what is over, and says so.
+            let is_known = kind != BranchType::XA || effect != Effect::Nothing;
+            Some(match (commit, is_known) {
+                (true, true) => BranchStatus::PhaseTwo_Committed,
+                (true, false) => BranchStatus::PhaseTwo_CommitFailed_XAER_NOTA_Retryable,
+                (false, true) => BranchStatus::PhaseTwo_Rollbacked,
+                (false, false) => BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable,
+            })
         })
     }
 }
@@ -172,6 +185,8 @@ fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit
         let result: Result<Effect, Damage> = match (kind, commit) {
             (BranchType::AT, true) => Ok(bank.at.get_mut(resource)?.commit(key)),
             (BranchType::AT, false) => bank.at.get_mut(resource)?.roll_back(key),
+            (BranchType::XA, true) => Ok(bank.xa.get_mut(resource)?.commit(key)),
+            (BranchType::XA, false) => Ok(bank.xa.get_mut(resource)?.roll_back(key)),
             (_, true) => bank.tcc.get_mut(resource)?.confirm(key),
             (_, false) => bank.tcc.get_mut(resource)?.cancel(key),
         };

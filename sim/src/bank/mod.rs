@@ -1,16 +1,18 @@
 //! The databases behind the RMs: they are outside of all machines, so they survive every death, and each call is one
-//! local transaction. Both know what is theirs to know (undo logs, guard rows, fences) and nothing of the coordinator.
+//! local transaction. They know what is theirs to know (undo logs, guard rows, fences, prepared branches) and nothing of the coordinator.
 //!
 //! The sum of all rows and accounts never changes but by transactions that are half done: that is what the business
 //! would look at.
 
 pub mod at;
 pub mod tcc;
+pub mod xa;
 
 use at::AtTable;
 use quorate_core::model::{BranchId, TransactionId};
 use std::collections::BTreeMap;
 use tcc::TccTable;
+use xa::XaTable;
 
 /// A branch, as databases name it in guard rows and fences.
 pub type BranchKey = (TransactionId, BranchId);
@@ -48,14 +50,21 @@ pub struct Bank {
     pub at: BTreeMap<String, AtTable>,
     /// Those under TCC.
     pub tcc: BTreeMap<String, TccTable>,
+    /// Those under XA.
+    pub xa: BTreeMap<String, XaTable>,
 }
 
 impl Bank {
     /// Databases with money in them.
-    pub fn open(at: impl Iterator<Item = String>, tcc: impl Iterator<Item = String>) -> Bank {
+    pub fn open(
+        at: impl Iterator<Item = String>,
+        tcc: impl Iterator<Item = String>,
+        xa: impl Iterator<Item = String>,
+    ) -> Bank {
         Bank {
             at: at.map(|resource| (resource, AtTable::default())).collect(),
             tcc: tcc.map(|resource| (resource, TccTable::default())).collect(),
+            xa: xa.map(|resource| (resource, XaTable::default())).collect(),
         }
     }
 
@@ -63,13 +72,15 @@ impl Bank {
     pub fn sum(&self) -> i64 {
         let at: i64 = self.at.values().map(AtTable::sum).sum();
         let tcc: i64 = self.tcc.values().map(TccTable::sum).sum();
-        at + tcc
+        let xa: i64 = self.xa.values().map(XaTable::sum).sum();
+        at + tcc + xa
     }
 
     /// Branches whose phase one is there and whose phase two is not.
     pub fn open_branches(&self) -> Vec<(String, BranchKey)> {
         let at = self.at.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));
         let tcc = self.tcc.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));
-        at.chain(tcc).collect()
+        let xa = self.xa.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));
+        at.chain(tcc).chain(xa).collect()
     }
 }

@@ -165,6 +165,12 @@ impl Ghost {
                     found.end(*now, clock_ms);
                 }
             }
+            (Command::Report(report), Outcome::Decided(now) | Outcome::Now(now)) => {
+                if let Some(found) = self.transactions.get_mut(&report.transaction) {
+                    found.hear(*now, clock_ms);
+                }
+            }
+            (Command::GiveUp(give_up), Outcome::Now(now)) => self.set_status(give_up.transaction, *now),
             (Command::Retry(which) | Command::Detach(which), Outcome::Now(now)) => {
                 self.set_status(which.transaction, *now);
             }

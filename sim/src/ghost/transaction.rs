@@ -97,6 +97,20 @@ impl Transaction {
         self.decision = self.decision.or(status::direction(decided));
     }
 
+    /// The engine of a Saga has spoken: it may turn what was decided, or end it at once.
+    pub(super) fn hear(&mut self, now: GlobalStatus, clock_ms: u64) {
+        self.become_status(now);
+        self.decision = status::direction(now);
+        if !status::is_running(now) {
+            self.end(now, clock_ms);
+        }
+    }
+
+    /// An engine may turn it.
+    pub fn is_saga(&self) -> bool {
+        self.listed.values().any(|listed| listed.kind == BranchType::SAGA)
+    }
+
     pub(super) fn end(&mut self, now: GlobalStatus, clock_ms: u64) {
         self.become_status(now);
         self.ended_clock_ms.get_or_insert(clock_ms);

@@ -31,7 +31,7 @@ impl Oracle for OneDecision {
         "A2"
     }
 
-    fn step(&mut self, _ghost: &Ghost, step: &Step<'_>) -> Judgement {
+    fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
         let status = match step.outcome {
             Outcome::Decided(status) | Outcome::Standing(status) | Outcome::Now(status) => *status,
             _ => return Ok(()),
@@ -45,10 +45,18 @@ impl Oracle for OneDecision {
             _ => return Ok(()),
         };
         let Some(way) = status::direction(status) else { return Ok(()) };
+        if turns(ghost, transaction) {
+            return Ok(());
+        }
         self.judge(transaction, way, "an applied command").map_err(|found| found.in_group(step.group))
     }
 
-    fn see(&mut self, _ghost: &Ghost, seen: &Seen) -> Judgement {
+    fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
+        if let Seen::DecisionKnown { transaction, .. } | Seen::PhaseTwoSent { transaction, .. } = seen
+            && turns(ghost, *transaction)
+        {
+            return Ok(());
+        }
         match seen {
             Seen::DecisionKnown { node, transaction, status, .. } => {
                 let Some(way) = status::direction(*status) else { return Ok(()) };
@@ -65,4 +73,9 @@ impl Oracle for OneDecision {
             _ => Ok(()),
         }
     }
+}
+
+/// A Saga goes where its engine says (Seata semantics, section 2.4).
+fn turns(ghost: &Ghost, transaction: TransactionId) -> bool {
+    ghost.transaction(transaction).is_some_and(crate::ghost::transaction::Transaction::is_saga)
 }

@@ -5,6 +5,7 @@
 
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;
+use crate::ghost::transaction::Transaction;
 use crate::seen::Step;
 use quorate_core::model::{GlobalStatus, TransactionId};
 use quorate_core::txn::{Command, Outcome};
@@ -40,7 +41,9 @@ fn place(status: GlobalStatus) -> (&'static str, u8) {
 
 fn leads_on(from: GlobalStatus, to: GlobalStatus) -> bool {
     let ((old_way, old), (new_way, new)) = (place(from), place(to));
-    from == to || (old < new && old < 4 && (old_way == new_way || from == GlobalStatus::Begin))
+    // What is given up has one name for both kinds of rollback.
+    let given_up = old_way == "time-out" && to == GlobalStatus::RollbackRetryTimeout;
+    from == to || (old < new && old < 4 && (old_way == new_way || from == GlobalStatus::Begin || given_up))
 }
 
 impl Oracle for Forward {
@@ -48,19 +51,24 @@ impl Oracle for Forward {
         "A5"
     }
 
-    fn step(&mut self, _ghost: &Ghost, step: &Step<'_>) -> Judgement {
+    fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
         let (transaction, status) = match (step.command, step.outcome) {
             (_, Outcome::Begun(transaction)) => (*transaction, GlobalStatus::Begin),
             (Command::Decide(decide), Outcome::Decided(status) | Outcome::Standing(status)) => {
                 (decide.transaction, *status)
             }
             (Command::Fail(fail), Outcome::Now(status)) => (fail.transaction, *status),
+            (Command::GiveUp(give_up), Outcome::Now(status)) => (give_up.transaction, *status),
             (
                 Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which),
                 Outcome::Now(status),
             ) => (which.transaction, *status),
             _ => return Ok(()),
         };
+        // A Saga goes where its engine says.
+        if ghost.transaction(transaction).is_some_and(Transaction::is_saga) {
+            return Ok(());
+        }
         let before = *self.standing.entry(transaction).or_insert(GlobalStatus::Begin);
         let only_told = matches!(step.outcome, Outcome::Standing(_));
         if !leads_on(before, status) || (only_told && before != status) {

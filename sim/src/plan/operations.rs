@@ -56,6 +56,8 @@ pub enum Work {
     At(Vec<(u64, i64)>),
     /// Changes an account: account and what is added.
     Tcc(u64, i64),
+    /// The same in an XA database.
+    Xa(u64, i64),
 }
 
 /// Where a TM dies.
@@ -89,7 +91,7 @@ impl PlannedBranch {
     pub fn delta(&self) -> i64 {
         match &self.work {
             Work::At(rows) => rows.iter().map(|(_, delta)| delta).sum(),
-            Work::Tcc(_, delta) => *delta,
+            Work::Tcc(_, delta) | Work::Xa(_, delta) => *delta,
         }
     }
 }
@@ -127,7 +129,8 @@ fn draw_asks(seed: u64, number: u32) -> Vec<u64> {
 }
 
 fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
-    let work = if dice.below(100) < 60 {
+    let kind = dice.below(100);
+    let work = if kind < 50 {
         let first = dice.below(ROWS);
         let mut rows = vec![(first, dice.between(0, 200) as i64 - 100)];
         if dice.happens(300_000) {
@@ -135,7 +138,8 @@ fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
         }
         Work::At(rows)
     } else {
-        Work::Tcc(dice.below(ROWS), dice.between(0, 200) as i64 - 100)
+        let (account, delta) = (dice.below(ROWS), dice.between(0, 200) as i64 - 100);
+        if kind < 80 { Work::Tcc(account, delta) } else { Work::Xa(account, delta) }
     };
     let deaths = chance(swarm.level(Class::RmDeath), 10_000, 80_000);
     let hiccups = chance(swarm.level(Class::Hiccup), 20_000, 150_000);
@@ -157,7 +161,7 @@ fn balance(branches: &mut [PlannedBranch]) {
                 *delta -= sum;
             }
         }
-        Some(Work::Tcc(_, delta)) => *delta -= sum,
+        Some(Work::Tcc(_, delta) | Work::Xa(_, delta)) => *delta -= sum,
         None => {}
     }
 }

@@ -108,6 +108,9 @@ impl TransactionId {
 }
 
 impl BranchId {
+    /// What phase two calls all steps of a Saga together (semantics 2.4). Never dealt: ids of branches are positive.
+    pub const WHOLE: BranchId = BranchId(-1);
+
     /// The id of `sequence` in `slot`, or nothing if the sequence is too large for a positive i64.
     pub const fn mint(sequence: u64, slot: Slot) -> Option<BranchId> {
         match mint(sequence, slot) {

@@ -22,7 +22,8 @@ pub enum Preference {
     SameHost,
     /// The same application elsewhere.
     SameApplication,
-    /// Another application that has the resource. AT only: undo logs are in the database, a TCC action is in the code.
+    /// Another application that has the resource. AT, since undo logs are in the database while a TCC action is in the
+    /// code; and SAGA, whose resource is an engine of the application that began it.
     OtherApplication,
 }
 
@@ -44,8 +45,13 @@ pub fn preference(kind: BranchType, client: Option<Client<'_>>, channel: Client<
             Some(Preference::SameHost)
         }
         Some(client) if client.application == channel.application => Some(Preference::SameApplication),
-        Some(_) | None => (kind == BranchType::AT).then_some(Preference::OtherApplication),
+        Some(_) | None => may_be_other(kind).then_some(Preference::OtherApplication),
     }
+}
+
+/// Whether a branch may go to whoever has its resource.
+pub fn may_be_other(kind: BranchType) -> bool {
+    matches!(kind, BranchType::AT | BranchType::SAGA)
 }
 
 /// The best of these channels; of equal ones the first given.

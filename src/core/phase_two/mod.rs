@@ -9,13 +9,15 @@
 
 pub mod back_off;
 pub mod channel;
+mod patience;
 mod plan;
 mod run;
 mod verdict;
 
+pub use patience::Patience;
 pub use plan::{Step, is_skipped, plan};
 pub use run::Run;
-pub use verdict::{Reply, Verdict, judge};
+pub use verdict::{Reply, Verdict, judge, judge_engine};
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,11 @@
 //! The order of phase two.
 //!
 //! *Rollback*: strictly in reverse order of registration, one at a time; a branch that fails holds up those before it,
-//! for it may have read what they wrote. *Commit*: first the branches that a TM waits for (TCC), in order of
+//! for it may have read what they wrote. *Commit*: first the branches that a TM waits for (all but AT), in order of
 //! registration, one at a time; then the AT ones, of each resource one at a time, resources beside each other. A branch
 //! whose phase one failed is told nothing.
+//!
+//! All steps of a Saga are one, asked in the place of the first step at a commit and of the last one in a rollback.
 
 use alloc::collections::BTreeSet;
 use alloc::vec;
@@ -11,7 +13,7 @@ use alloc::vec::Vec;
 
 use super::run::{At, Run};
 use crate::model::{BranchId, BranchStatus, BranchType, GlobalStatus};
-use crate::txn::command::{FailV1, TransactionV1};
+use crate::txn::command::{FailV1, GiveUpV1, ReportV1, TransactionV1};
 use crate::txn::{Branch, Command, Direction, Session, status};
 
 /// What a driver does next.
@@ -32,6 +34,20 @@ pub enum Step {
         /// What it said.
         status: BranchStatus,
     },
+    /// The engine of a Saga has said how it stands: propose `Report`, and note it with [`Run::noted`].
+    Report {
+        /// Its word.
+        word: GlobalStatus,
+        /// The status in which it was asked.
+        asked: GlobalStatus,
+    },
+    /// It was tried for long enough: propose `GiveUp`, after the release of all row locks if the run `unlocks`.
+    GiveUp {
+        /// So long after its begin, ms.
+        after_ms: u64,
+    },
+    /// Nobody may be asked: an operator has stopped what is left.
+    Stopped,
     /// All branches are done: propose `End` as soon as every owed release is acknowledged.
     Done,
     /// The session is not in phase two: not decided, or failed for good.
@@ -43,25 +59,39 @@ impl Step {
     pub fn command(&self, session: &Session) -> Option<Command> {
         let name = TransactionV1 { transaction: session.transaction };
         match *self {
-            Step::Ask(_) | Step::Wait | Step::Nothing => None,
+            Step::Ask(_) | Step::Wait | Step::Stopped | Step::Nothing => None,
             Step::RetryLater => Some(Command::Retry(name)),
             Step::Detach => Some(Command::Detach(name)),
             Step::FailForGood { branch, status } => {
                 Some(Command::Fail(FailV1 { transaction: session.transaction, branch, status }))
             }
+            Step::Report { word, asked } => {
+                let (transaction, asked) = (session.transaction, Some(asked));
+                Some(Command::Report(ReportV1 { transaction, status: word, asked }))
+            }
+            Step::GiveUp { after_ms } => Some(Command::GiveUp(GiveUpV1 { transaction: session.transaction, after_ms })),
             Step::Done => Some(Command::End(name)),
         }
     }
 }
 
-/// The next step of a session.
-pub fn plan(session: &Session, run: &Run) -> Step {
+/// The next step of a session, at this reading of the group clock.
+pub fn plan(session: &Session, run: &Run, clock_ms: u64) -> Step {
     let Some(retrying) = status::retrying(session.status) else { return Step::Nothing };
+    if let Some((word, asked)) = run.reported() {
+        return Step::Report { word, asked };
+    }
     if let Some((branch, status)) = run.failed() {
         return Step::FailForGood { branch, status };
     }
     if retrying != session.status && run.has_failures() {
         return Step::RetryLater;
+    }
+    if let Some(after_ms) = run.gives_up_after_ms(session)
+        && run.has_failures()
+        && clock_ms >= session.begun_clock_ms.saturating_add(after_ms)
+    {
+        return Step::GiveUp { after_ms };
     }
     match session.direction() {
         Some(Direction::Commit) => commit(session, run),
@@ -71,37 +101,73 @@ pub fn plan(session: &Session, run: &Run) -> Step {
 }
 
 /// Whether phase two passes over a branch: there is nothing to do for it, its row locks may go.
+///
+/// An XA branch that only read was forgotten by its database at prepare, in either direction; Seata asks for its
+/// rollback all the same, and waits out the XAER_NOTA window (semantics 2.3). A step of an annotated Saga is final when
+/// it is done: there is only a compensation.
 pub fn is_skipped(branch: &Branch, direction: Direction) -> bool {
     let is_read_only = branch.kind == BranchType::XA && branch.status == BranchStatus::PhaseOne_RDONLY;
-    match direction {
-        Direction::Commit => branch.has_failed_phase_one() || is_read_only,
-        Direction::Rollback => branch.has_failed_phase_one(),
+    let is_final = branch.kind == BranchType::SAGA_ANNOTATION && direction == Direction::Commit;
+    branch.has_failed_phase_one() || is_read_only || is_final
+}
+
+/// One to be asked: a branch, or all steps of a Saga.
+struct Part<'a> {
+    id: BranchId,
+    resource: &'a str,
+    is_awaited: bool,
+    is_stopped: bool,
+}
+
+/// Whom phase two is for, in order of registration. A Saga without steps is asked all the same.
+fn parts(session: &Session, direction: Direction) -> impl DoubleEndedIterator<Item = Part<'_>> {
+    let is_first_pass = matches!(session.status, GlobalStatus::Committing | GlobalStatus::Rollbacking);
+    let told = session.branches.values().filter(move |branch| !is_skipped(branch, direction));
+    let bare = (session.branches.is_empty() && session.has_engine()).then(whole);
+    told.map(move |branch| part(branch, is_first_pass)).chain(bare)
+}
+
+fn part(branch: &Branch, is_first_pass: bool) -> Part<'_> {
+    match branch.kind {
+        BranchType::SAGA => whole(),
+        BranchType::AT | BranchType::TCC | BranchType::XA | BranchType::SAGA_ANNOTATION => Part {
+            id: branch.branch,
+            resource: &branch.resource,
+            is_awaited: !branch.is_async_committable(),
+            // Asked once all the same (semantics 2.2).
+            is_stopped: branch.status == BranchStatus::STOP_RETRY && !is_first_pass,
+        },
     }
 }
 
+fn whole<'a>() -> Part<'a> {
+    Part { id: BranchId::WHOLE, resource: "", is_awaited: true, is_stopped: false }
+}
+
 fn rollback(session: &Session, run: &Run) -> Step {
-    let told = session.branches.values().rev().filter(|branch| !is_skipped(branch, Direction::Rollback));
-    for branch in told {
-        match run.at(branch.branch) {
+    for part in parts(session, Direction::Rollback).rev() {
+        match run.at(part.id) {
             At::Done => {}
-            At::Idle => return Step::Ask(vec![branch.branch]),
-            At::Asked | At::Later { .. } => return Step::Wait,
+            At::Asked => return Step::Wait,
+            At::Idle | At::Later { .. } if part.is_stopped => return Step::Stopped,
+            At::Idle => return Step::Ask(vec![part.id]),
+            At::Later { .. } => return Step::Wait,
         }
     }
     Step::Done
 }
 
 fn commit(session: &Session, run: &Run) -> Step {
-    let told = || session.branches.values().filter(|branch| !is_skipped(branch, Direction::Commit));
+    let told = || parts(session, Direction::Commit);
     // Once detached, those that a TM waited for are done, whoever led then.
     if session.status != GlobalStatus::AsyncCommitting {
-        let waited_for = told().filter(|branch| !branch.is_async_committable());
+        let waited_for = told().filter(|part| part.is_awaited);
         match in_order(waited_for, run, session.status == GlobalStatus::CommitRetrying) {
             Step::Done => {}
             step => return step,
         }
     }
-    let mut rest = told().filter(|branch| branch.is_async_committable()).peekable();
+    let mut rest = told().filter(|part| !part.is_awaited).peekable();
     if session.status == GlobalStatus::Committing && rest.peek().is_some() {
         return Step::Detach;
     }
@@ -109,38 +175,46 @@ fn commit(session: &Session, run: &Run) -> Step {
 }
 
 /// One at a time. While retrying, a branch that nobody answers for does not hold up those after it.
-fn in_order<'a>(branches: impl Iterator<Item = &'a Branch>, run: &Run, is_retrying: bool) -> Step {
-    let mut is_complete = true;
-    for branch in branches {
-        match run.at(branch.branch) {
+fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: bool) -> Step {
+    let (mut is_complete, mut is_resting) = (true, false);
+    for part in parts {
+        match run.at(part.id) {
             At::Done => {}
-            At::Idle => return Step::Ask(vec![branch.branch]),
-            At::Later { heard: false } if is_retrying => is_complete = false,
-            At::Asked | At::Later { .. } => return Step::Wait,
+            At::Asked => return Step::Wait,
+            At::Idle | At::Later { .. } if part.is_stopped => is_complete = false,
+            At::Idle => return Step::Ask(vec![part.id]),
+            At::Later { heard: false } if is_retrying => (is_complete, is_resting) = (false, true),
+            At::Later { .. } => return Step::Wait,
         }
     }
-    if is_complete { Step::Done } else { Step::Wait }
+    match (is_complete, is_resting) {
+        (true, _) => Step::Done,
+        (false, true) => Step::Wait,
+        (false, false) => Step::Stopped,
+    }
 }
 
 /// Of each resource one at a time; one that has failed lets the next go ahead.
-fn side_by_side<'a>(branches: impl Iterator<Item = &'a Branch>, run: &Run) -> Step {
-    let (mut busy, mut idle, mut is_complete) = (BTreeSet::new(), Vec::new(), true);
-    for branch in branches {
-        let at = run.at(branch.branch);
+fn side_by_side<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
+    let (mut busy, mut idle, mut is_complete, mut is_resting) = (BTreeSet::new(), Vec::new(), true, false);
+    for part in parts {
+        let at = run.at(part.id);
         is_complete &= at == At::Done;
         match at {
             At::Asked => {
-                busy.insert(&branch.resource);
+                busy.insert(part.resource);
             }
-            At::Idle => idle.push(branch),
-            At::Done | At::Later { .. } => {}
+            At::Idle if !part.is_stopped => idle.push(part),
+            At::Later { .. } if !part.is_stopped => is_resting = true,
+            At::Done | At::Idle | At::Later { .. } => {}
         }
     }
-    let ask: Vec<BranchId> =
-        idle.into_iter().filter(|branch| busy.insert(&branch.resource)).map(|branch| branch.branch).collect();
+    is_resting |= !busy.is_empty();
+    let ask: Vec<BranchId> = idle.into_iter().filter(|part| busy.insert(part.resource)).map(|part| part.id).collect();
     match (ask.is_empty(), is_complete) {
         (false, _) => Step::Ask(ask),
         (true, true) => Step::Done,
-        (true, false) => Step::Wait,
+        (true, false) if is_resting => Step::Wait,
+        (true, false) => Step::Stopped,
     }
 }

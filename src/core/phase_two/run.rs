@@ -3,15 +3,20 @@
 
 use alloc::collections::BTreeMap;
 
-use super::verdict::{Reply, Verdict, judge};
-use crate::model::{BranchId, BranchStatus};
-use crate::txn::Session;
+use super::patience::Patience;
+use super::verdict::{Reply, Verdict, judge, judge_engine};
+use crate::model::{BranchId, BranchStatus, GlobalStatus};
+use crate::txn::{Direction, Session};
 
 /// The phase two of one session, as far as this leader has come. Starts empty.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Run {
+    /// All steps of a Saga together are [`BranchId::WHOLE`].
     branches: BTreeMap<BranchId, Progress>,
     failed: Option<(BranchId, BranchStatus)>,
+    /// The word of an engine, and the status in which it was asked.
+    reported: Option<(GlobalStatus, GlobalStatus)>,
+    patience: Patience,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -36,6 +41,11 @@ pub(super) enum At {
 }
 
 impl Run {
+    /// One that waits for so long.
+    pub fn new(patience: Patience) -> Run {
+        Run { patience, ..Run::default() }
+    }
+
     /// The branch is being asked.
     pub fn asked(&mut self, branch: BranchId) {
         let progress = self.branches.entry(branch).or_default();
@@ -46,22 +56,64 @@ impl Run {
 
     /// What came of it. After [`Verdict::RetryLater`] the branch waits until [`Run::wake`].
     pub fn answered(&mut self, session: &Session, branch: BranchId, reply: Reply, clock_ms: u64) -> Verdict {
-        let Some(direction) = session.direction().filter(|_| session.branches.contains_key(&branch)) else {
+        let is_whole = branch == BranchId::WHOLE && session.has_engine();
+        let is_known = is_whole || session.branches.contains_key(&branch);
+        let Some(direction) = session.direction().filter(|_| is_known) else {
             return Verdict::RetryLater; // of another session, or before the decision: says nothing
         };
-        let verdict = judge(session, direction, reply, clock_ms);
+        let verdict = match is_whole {
+            true => judge_engine(session, direction, reply),
+            false => judge(session, direction, reply, clock_ms, self.patience.xaer_nota_ms),
+        };
         let progress = self.branches.entry(branch).or_default();
         match verdict {
             Verdict::Done => progress.at = At::Done,
             Verdict::FailForGood(status) if progress.at != At::Done => self.failed = Some((branch, status)),
             // A late answer to a question that was given up is no news.
-            Verdict::RetryLater if progress.at == At::Asked => {
+            Verdict::RetryLater | Verdict::Reported(_) if progress.at == At::Asked => {
                 progress.at = At::Later { heard: matches!(reply, Reply::Status(_)) };
                 progress.attempts = progress.attempts.saturating_add(1);
+                if let Verdict::Reported(word) = verdict {
+                    self.reported = Some((word, session.status));
+                }
             }
-            Verdict::FailForGood(_) | Verdict::RetryLater => {}
+            Verdict::FailForGood(_) | Verdict::RetryLater | Verdict::Reported(_) => {}
         }
         verdict
+    }
+
+    /// Its Saga has turned since the engine was asked: what it said means nothing.
+    pub fn answered_in_vain(&mut self, branch: BranchId) {
+        if let Some(progress) = self.branches.get_mut(&branch)
+            && progress.at == At::Asked
+        {
+            progress.at = At::Idle;
+        }
+    }
+
+    /// What an engine reported is in the state, or comes too late.
+    pub fn noted(&mut self) {
+        self.reported = None;
+    }
+
+    /// At this reading of the group clock it is given up; nothing: never.
+    pub fn gives_up_ms(&self, session: &Session) -> Option<u64> {
+        let after_ms = self.gives_up_after_ms(session)?;
+        Some(session.begun_clock_ms.saturating_add(after_ms))
+    }
+
+    /// So long after its begin a session is given up; nothing: never. An AT commit never is, its TM was told Committed.
+    pub(super) fn gives_up_after_ms(&self, session: &Session) -> Option<u64> {
+        crate::txn::status::given_up(session.status)?;
+        match session.direction()? {
+            Direction::Commit => self.patience.commit_retry_ms,
+            Direction::Rollback => self.patience.rollback_retry_ms,
+        }
+    }
+
+    /// What a rollback that is given up does with its row locks.
+    pub fn unlocks(&self) -> bool {
+        self.patience.unlocks
     }
 
     /// The back-off of a branch is over, or a channel for its resource has appeared: it may be asked again.
@@ -91,6 +143,10 @@ impl Run {
 
     pub(super) fn at(&self, branch: BranchId) -> At {
         self.branches.get(&branch).map_or(At::Idle, |progress| progress.at)
+    }
+
+    pub(super) fn reported(&self) -> Option<(GlobalStatus, GlobalStatus)> {
+        self.reported
     }
 
     pub(super) fn failed(&self) -> Option<(BranchId, BranchStatus)> {

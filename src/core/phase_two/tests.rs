@@ -35,7 +35,7 @@ fn ids(ids: &[i64]) -> Vec<BranchId> {
 
 /// Asks what the plan says and answers each with `reply`.
 fn round(session: &Session, run: &mut Run, reply: BranchStatus) -> Vec<BranchId> {
-    let Step::Ask(asked) = plan(session, run) else { return Vec::new() };
+    let Step::Ask(asked) = plan(session, run, 0) else { return Vec::new() };
     for branch in &asked {
         run.asked(*branch);
         run.answered(session, *branch, Reply::Status(reply), 0);
@@ -47,13 +47,13 @@ fn round(session: &Session, run: &mut Run, reply: BranchStatus) -> Vec<BranchId>
 fn rollback_goes_backwards_one_at_a_time() {
     let session = session(Rollbacking, &[(AT, "a"), (TCC, "b"), (AT, "a")]);
     let mut run = Run::default();
-    assert_eq!(plan(&session, &run), Step::Ask(ids(&[3])));
+    assert_eq!(plan(&session, &run, 0), Step::Ask(ids(&[3])));
     run.asked(BranchId(3));
-    assert_eq!(plan(&session, &run), Step::Wait);
+    assert_eq!(plan(&session, &run, 0), Step::Wait);
     for expected in [3, 2, 1] {
         run.answered(&session, BranchId(expected), Reply::Status(PhaseTwo_Rollbacked), 0);
         let next = if expected > 1 { Step::Ask(ids(&[expected - 1])) } else { Step::Done };
-        assert_eq!(plan(&session, &run), next);
+        assert_eq!(plan(&session, &run, 0), next);
         run.asked(BranchId(expected - 1));
     }
 }
@@ -63,12 +63,12 @@ fn a_branch_that_fails_holds_up_a_rollback() {
     let mut session = session(Rollbacking, &[(AT, "a"), (AT, "b")]);
     let mut run = Run::default();
     assert_eq!(round(&session, &mut run, PhaseTwo_RollbackFailed_Retryable), ids(&[2]));
-    assert_eq!(plan(&session, &run), Step::RetryLater);
+    assert_eq!(plan(&session, &run, 0), Step::RetryLater);
     session.status = RollbackRetrying;
-    assert_eq!(plan(&session, &run), Step::Wait);
+    assert_eq!(plan(&session, &run, 0), Step::Wait);
     assert_eq!(run.waiting().collect::<Vec<_>>(), ids(&[2]));
     run.wake(BranchId(2));
-    assert_eq!((plan(&session, &run), run.attempts(BranchId(2))), (Step::Ask(ids(&[2])), 1));
+    assert_eq!((plan(&session, &run, 0), run.attempts(BranchId(2))), (Step::Ask(ids(&[2])), 1));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_timeout_shows_no_retry() {
     let session = session(TimeoutRollbacking, &[(AT, "a")]);
     let mut run = Run::default();
     round(&session, &mut run, PhaseTwo_RollbackFailed_Retryable);
-    assert_eq!(plan(&session, &run), Step::Wait);
+    assert_eq!(plan(&session, &run, 0), Step::Wait);
 }
 
 #[test]
@@ -85,17 +85,17 @@ fn a_commit_asks_those_a_tm_waits_for_first_and_then_detaches() {
     let mut run = Run::default();
     assert_eq!(round(&session, &mut run, PhaseTwo_Committed), ids(&[2]));
     assert_eq!(round(&session, &mut run, PhaseTwo_Committed), ids(&[5]));
-    assert_eq!(plan(&session, &run), Step::Detach);
+    assert_eq!(plan(&session, &run, 0), Step::Detach);
     session.status = AsyncCommitting;
     // Resources beside each other, one branch of each at a time.
-    assert_eq!(plan(&session, &run), Step::Ask(ids(&[1, 4])));
+    assert_eq!(plan(&session, &run, 0), Step::Ask(ids(&[1, 4])));
     run.asked(BranchId(1));
     run.asked(BranchId(4));
-    assert_eq!(plan(&session, &run), Step::Wait);
+    assert_eq!(plan(&session, &run, 0), Step::Wait);
     run.answered(&session, BranchId(1), Reply::Nothing, 0);
-    assert_eq!(plan(&session, &run), Step::Ask(ids(&[3])), "one that failed lets the next go ahead");
+    assert_eq!(plan(&session, &run, 0), Step::Ask(ids(&[3])), "one that failed lets the next go ahead");
     // A new leader knows that the TCC branches are done.
-    assert_eq!(plan(&session, &Run::default()), Step::Ask(ids(&[1, 4])));
+    assert_eq!(plan(&session, &Run::default(), 0), Step::Ask(ids(&[1, 4])));
 }
 
 #[test]
@@ -104,15 +104,15 @@ fn while_retrying_a_commit_an_absent_rm_holds_up_nobody() {
     let mut run = Run::default();
     run.asked(BranchId(1));
     run.answered(&session, BranchId(1), Reply::Nothing, 0);
-    assert_eq!(plan(&session, &run), Step::RetryLater);
+    assert_eq!(plan(&session, &run, 0), Step::RetryLater);
     session.status = CommitRetrying;
-    assert_eq!(plan(&session, &run), Step::Ask(ids(&[2])));
+    assert_eq!(plan(&session, &run, 0), Step::Ask(ids(&[2])));
     run.asked(BranchId(2));
     run.answered(&session, BranchId(2), Reply::Status(PhaseTwo_Committed), 0);
-    assert_eq!(plan(&session, &run), Step::Wait);
+    assert_eq!(plan(&session, &run, 0), Step::Wait);
     run.wake(BranchId(1));
     assert_eq!(round(&session, &mut run, PhaseTwo_CommitFailed_Retryable), ids(&[1]));
-    assert_eq!((plan(&session, &run), run.attempts(BranchId(1))), (Step::Wait, 2));
+    assert_eq!((plan(&session, &run, 0), run.attempts(BranchId(1))), (Step::Wait, 2));
 }
 
 #[test]
@@ -123,11 +123,11 @@ fn a_final_failure_ends_it() {
         let mut session = session(status, &[(TCC, "a"), (TCC, "a"), (TCC, "a")]);
         let mut run = Run::default();
         let asked = round(&session, &mut run, refusal);
-        let step = plan(&session, &run);
+        let step = plan(&session, &run, 0);
         assert_eq!(step, Step::FailForGood { branch: asked[0], status: refusal });
         assert!(matches!(step.command(&session), Some(Command::Fail(fail)) if fail.branch == asked[0]));
         session.status = CommitFailed;
-        assert_eq!(plan(&session, &run), Step::Nothing);
+        assert_eq!(plan(&session, &run, 0), Step::Nothing);
     }
 }
 
@@ -138,28 +138,31 @@ fn nobody_is_told_of_a_branch_that_came_to_nothing() {
         for (id, failed) in [(1, PhaseOne_Failed), (3, PhaseOne_PrepareFailed)] {
             session.branches.get_mut(&BranchId(id)).expect("listed").status = failed;
         }
-        assert_eq!(plan(&session, &Run::default()), Step::Ask(ids(&[2])), "{direction:?}");
+        assert_eq!(plan(&session, &Run::default(), 0), Step::Ask(ids(&[2])), "{direction:?}");
     }
-    let mut session = session(Committing, &[(BranchType::XA, "a")]);
-    session.branches.get_mut(&BranchId(1)).expect("listed").status = PhaseOne_RDONLY;
-    assert_eq!(plan(&session, &Run::default()), Step::Done);
+    for status in [Committing, Rollbacking] {
+        let mut session = session(status, &[(BranchType::XA, "a")]);
+        session.branches.get_mut(&BranchId(1)).expect("listed").status = PhaseOne_RDONLY;
+        assert_eq!(plan(&session, &Run::default(), 0), Step::Done);
+    }
+    assert_eq!(plan(&session(Committing, &[(BranchType::SAGA_ANNOTATION, "a")]), &Run::default(), 0), Step::Done);
 }
 
 #[test]
 fn an_empty_transaction_is_done_at_once_and_an_open_one_has_no_phase_two() {
     for status in [AsyncCommitting, Rollbacking, TimeoutRollbacking] {
-        assert_eq!(plan(&session(status, &[]), &Run::default()), Step::Done);
+        assert_eq!(plan(&session(status, &[]), &Run::default(), 0), Step::Done);
     }
     for status in [Begin, CommitFailed, RollbackFailed, TimeoutRollbackFailed] {
-        assert_eq!(plan(&session(status, &[(AT, "a")]), &Run::default()), Step::Nothing);
+        assert_eq!(plan(&session(status, &[(AT, "a")]), &Run::default(), 0), Step::Nothing);
     }
 }
 
 #[test]
 fn what_a_branch_answers() {
     let session = session(Committing, &[(TCC, "a")]); // begun at 0, time-out 60 s
-    let commit = |status, clock_ms| judge(&session, Direction::Commit, Reply::Status(status), clock_ms);
-    let rollback = |status, clock_ms| judge(&session, Direction::Rollback, Reply::Status(status), clock_ms);
+    let commit = |status, clock_ms| judge(&session, Direction::Commit, Reply::Status(status), clock_ms, 60_000);
+    let rollback = |status, clock_ms| judge(&session, Direction::Rollback, Reply::Status(status), clock_ms, 60_000);
     for &status in BranchStatus::ALL {
         let expected = match status {
             PhaseTwo_Committed => Verdict::Done,
@@ -179,7 +182,7 @@ fn what_a_branch_answers() {
         assert_eq!(rollback(PhaseTwo_RollbackFailed_XAER_NOTA_Retryable, clock_ms), expected);
         assert_eq!(rollback(PhaseTwo_CommitFailed_XAER_NOTA_Retryable, clock_ms), Verdict::RetryLater);
     }
-    assert_eq!(judge(&session, Direction::Commit, Reply::Nothing, 999_999), Verdict::RetryLater);
+    assert_eq!(judge(&session, Direction::Commit, Reply::Nothing, 999_999, 60_000), Verdict::RetryLater);
 }
 
 #[test]
@@ -246,7 +249,7 @@ proptest! {
             if turn == crash_at {
                 run = Run::default(); // a new leader
             }
-            let step = plan(&session, &run);
+            let step = plan(&session, &run, 0);
             match step {
                 Step::Ask(branches) => {
                     prop_assert!(direction == Direction::Commit || branches.len() == 1);
@@ -276,7 +279,11 @@ proptest! {
                 }
                 Step::RetryLater => session.status = crate::txn::status::retrying(session.status).expect("running"),
                 Step::Detach => session.status = AsyncCommitting,
-                Step::FailForGood { .. } | Step::Nothing => prop_assert!(false, "nobody refused"),
+                Step::FailForGood { .. }
+                | Step::Nothing
+                | Step::Report { .. }
+                | Step::GiveUp { .. }
+                | Step::Stopped => prop_assert!(false, "nobody refused"),
                 Step::Done => {
                     prop_assert_eq!(committed, session.branches.keys().copied().collect::<BTreeSet<_>>());
                     return Ok(());

@@ -1,11 +1,8 @@
-//! What a branch's answer means: the tables of commit and rollback (semantics 2.2 and 2.3).
+//! What a branch's answer means: the tables of commit and rollback (semantics 2.2 and 2.3), and of Sagas (2.4).
 
-use crate::model::BranchStatus;
+use crate::model::{BranchStatus, GlobalStatus};
 use crate::txn::{Direction, Session};
 use BranchStatus::*;
-
-/// For how long after the time-out an XA branch that its database does not know any more is asked again.
-pub const XAER_NOTA_WINDOW_MS: u64 = 60_000;
 
 /// What came of asking a branch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,26 +22,55 @@ pub enum Verdict {
     RetryLater,
     /// It never will; the session stays for an operator.
     FailForGood(BranchStatus),
+    /// The engine of a Saga has turned it, or it is over otherwise than was decided: its word, as in a global report.
+    Reported(GlobalStatus),
 }
 
-/// Judges a reply at `clock_ms` of the group clock.
-pub fn judge(session: &Session, direction: Direction, reply: Reply, clock_ms: u64) -> Verdict {
+/// Judges a branch's reply at `clock_ms` of the group clock.
+pub fn judge(session: &Session, direction: Direction, reply: Reply, clock_ms: u64, xaer_nota_ms: u64) -> Verdict {
     let Reply::Status(status) = reply else { return Verdict::RetryLater };
-    let (done, refused, unknown) = match direction {
-        Direction::Commit => {
-            (PhaseTwo_Committed, PhaseTwo_CommitFailed_Unretryable, PhaseTwo_CommitFailed_XAER_NOTA_Retryable)
-        }
-        Direction::Rollback => {
-            (PhaseTwo_Rollbacked, PhaseTwo_RollbackFailed_Unretryable, PhaseTwo_RollbackFailed_XAER_NOTA_Retryable)
-        }
+    let (done, unknown) = match direction {
+        Direction::Commit => (PhaseTwo_Committed, PhaseTwo_CommitFailed_XAER_NOTA_Retryable),
+        Direction::Rollback => (PhaseTwo_Rollbacked, PhaseTwo_RollbackFailed_XAER_NOTA_Retryable),
     };
-    if status == done || (status == unknown && clock_ms > nota_deadline_ms(session)) {
+    if status == done || (status == unknown && clock_ms > nota_deadline_ms(session, xaer_nota_ms)) {
         return Verdict::Done;
     }
-    if status == refused { Verdict::FailForGood(status) } else { Verdict::RetryLater }
+    if status == refusal(direction) { Verdict::FailForGood(status) } else { Verdict::RetryLater }
 }
 
-fn nota_deadline_ms(session: &Session) -> u64 {
+/// Judges the reply of a Saga's engine. Silence turns nothing, unlike in Seata.
+pub fn judge_engine(session: &Session, direction: Direction, reply: Reply) -> Verdict {
+    let Reply::Status(status) = reply else { return Verdict::RetryLater };
+    let verdict = match (direction, status) {
+        (Direction::Commit, PhaseTwo_Committed) | (Direction::Rollback, PhaseTwo_Rollbacked) => Verdict::Done,
+        // It was undone on the way; or it has failed, and nothing was to be undone.
+        (Direction::Commit, PhaseTwo_Rollbacked | PhaseOne_Failed) => Verdict::Reported(GlobalStatus::Rollbacked),
+        (Direction::Commit, PhaseTwo_RollbackFailed_Retryable) => Verdict::Reported(GlobalStatus::RollbackRetrying),
+        // It goes on when its time is up.
+        (Direction::Rollback, PhaseTwo_CommitFailed_Retryable) => Verdict::Reported(GlobalStatus::CommitRetrying),
+        (_, status) if status == refusal(direction) => Verdict::FailForGood(status),
+        (_, _) => Verdict::RetryLater,
+    };
+    match verdict {
+        // Beside other branches, which do what was decided, it cannot turn any more.
+        Verdict::Reported(GlobalStatus::Rollbacked) if !session.is_pure_saga() => {
+            Verdict::FailForGood(refusal(direction))
+        }
+        Verdict::Reported(_) if !session.is_pure_saga() => Verdict::RetryLater,
+        verdict => verdict,
+    }
+}
+
+/// With which a branch says that it never will.
+fn refusal(direction: Direction) -> BranchStatus {
+    match direction {
+        Direction::Commit => PhaseTwo_CommitFailed_Unretryable,
+        Direction::Rollback => PhaseTwo_RollbackFailed_Unretryable,
+    }
+}
+
+fn nota_deadline_ms(session: &Session, xaer_nota_ms: u64) -> u64 {
     let timeout_ms = session.due_ms() - session.begun_clock_ms;
-    session.due_ms().saturating_add(XAER_NOTA_WINDOW_MS.max(timeout_ms))
+    session.due_ms().saturating_add(xaer_nota_ms.max(timeout_ms))
 }

@@ -4,7 +4,8 @@
 //! so a refused command changes nothing, not even the id counter. What an entry does beside its commands is the same
 //! whether they are refused or not: its stamp moves the clock on, and tombstones that have stood long enough go.
 //!
-//! Here: founding, leading, beginning, deciding, ending. `apply_branch` has branches and row locks.
+//! Here: founding, leading, beginning, deciding, ending. `apply_branch` has branches and row locks, `apply_saga` what
+//! Saga engines say.
 
 use super::command::{Batch, BeginV1, Command, DecideV1, Decision, FailV1, FoundV1, LeadV1, Stamp, TransactionV1};
 use super::outcome::{IdBlock, Outcome, Refusal};
@@ -13,7 +14,7 @@ use super::slot::{Ownership, SlotState};
 use super::state::Transactions;
 use super::status::{self, Direction, may_become};
 use super::{ReleaseScope, bounds};
-use crate::model::{BranchStatus, Epoch, GlobalStatus, SLOTS, Slot, TransactionId, limits};
+use crate::model::{BranchId, BranchStatus, Epoch, GlobalStatus, SLOTS, Slot, TransactionId, limits};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
@@ -48,6 +49,8 @@ impl Transactions {
             Command::Tick => Ok(Outcome::Done),
             Command::Detach(detach) => self.detach(detach),
             Command::Forget(forget) => self.forget(forget),
+            Command::Report(report) => self.report(report),
+            Command::GiveUp(give_up) => self.give_up(give_up),
         });
         outcome.unwrap_or_else(Outcome::Refused)
     }
@@ -158,7 +161,9 @@ impl Transactions {
         if fail.status != final_failure {
             return Err(Refusal::NoFailure { status: fail.status });
         }
-        let has_branch = |session: &Session| session.branches.contains_key(&fail.branch);
+        let has_branch = |session: &Session| {
+            session.branches.contains_key(&fail.branch) || (fail.branch == BranchId::WHOLE && session.has_engine())
+        };
         if !self.session(fail.transaction).is_some_and(has_branch) {
             return Err(Refusal::NoSuchBranch);
         }
@@ -200,14 +205,14 @@ impl Transactions {
 
     /// The session goes, its tombstone stays. Its owed releases are acknowledged by now; locks of slots that have come
     /// here since go with it all the same, for after this nobody would release them but the audit.
-    fn bury(&mut self, transaction: TransactionId, status: GlobalStatus) {
+    pub(super) fn bury(&mut self, transaction: TransactionId, status: GlobalStatus) {
         self.release_own(transaction);
         let clock_ms = self.clock_ms;
         self.change(transaction.slot(), |state| state.end(transaction, status, clock_ms));
     }
 
     /// Moves a session to `to` if the status machine lets it; where it is already, nothing changes.
-    fn become_status(&mut self, transaction: TransactionId, to: GlobalStatus) -> Result<Outcome, Refusal> {
+    pub(super) fn become_status(&mut self, transaction: TransactionId, to: GlobalStatus) -> Result<Outcome, Refusal> {
         let status = self.live_status(transaction)?;
         if status == to {
             return Ok(Outcome::Now(to));
@@ -220,7 +225,7 @@ impl Transactions {
     }
 
     /// Releases all that a transaction holds in the lock slots of its branches, as far as they are active here.
-    fn release_own(&mut self, transaction: TransactionId) {
+    pub(super) fn release_own(&mut self, transaction: TransactionId) {
         let slots = self.session(transaction).map(Session::lock_slots).unwrap_or_default();
         for slot in slots {
             self.release(slot, transaction, &ReleaseScope::All);
@@ -248,7 +253,7 @@ impl Transactions {
         self.session(transaction).and_then(Session::direction)
     }
 
-    fn live_status(&self, transaction: TransactionId) -> Result<GlobalStatus, Refusal> {
+    pub(super) fn live_status(&self, transaction: TransactionId) -> Result<GlobalStatus, Refusal> {
         match self.live(transaction) {
             Ok(session) => Ok(session.status),
             Err(Missing::Ended(status)) => Err(Refusal::Illegal { status }),
@@ -256,7 +261,7 @@ impl Transactions {
         }
     }
 
-    fn live(&self, transaction: TransactionId) -> Result<&Session, Missing> {
+    pub(super) fn live(&self, transaction: TransactionId) -> Result<&Session, Missing> {
         let (state, _) = self.active(transaction.slot()).map_err(Missing::Refused)?;
         let tombstone = || match state.tombstone(transaction) {
             Some(tombstone) => Missing::Ended(tombstone.status),
@@ -267,7 +272,7 @@ impl Transactions {
 }
 
 /// Why there is no session to change.
-enum Missing {
+pub(super) enum Missing {
     Ended(GlobalStatus),
     Refused(Refusal),
 }

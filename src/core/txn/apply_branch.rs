@@ -21,10 +21,7 @@ impl Transactions {
         let rows = match register.kind {
             BranchType::AT => rows_of(&register.lock_keys)?,
             // Only AT branches lock rows (semantics 3).
-            BranchType::TCC => LockKeys::new(),
-            kind @ (BranchType::SAGA | BranchType::XA | BranchType::SAGA_ANNOTATION) => {
-                return Err(Refusal::Unsupported { kind });
-            }
+            BranchType::TCC | BranchType::XA | BranchType::SAGA | BranchType::SAGA_ANNOTATION => LockKeys::new(),
         };
         let present = session.branches.get(&register.branch);
         match present {
@@ -62,7 +59,7 @@ impl Transactions {
         if register.fence.tenure != self.tenure {
             return Err(Refusal::OldTenure { tenure: self.tenure });
         }
-        let session = self.undecided(register.transaction)?;
+        let session = self.open_to(register.transaction, register.kind)?;
         let dealt = state.ids_from..self.counter;
         let positive = register.branch.0 > 0;
         if !positive || register.branch.slot() != slot || !dealt.contains(&register.branch.sequence()) {
@@ -93,7 +90,9 @@ impl Transactions {
         if !session.branches.contains_key(&report.branch) {
             return Err(Refusal::NoSuchBranch);
         }
-        let is_open = session.status == GlobalStatus::Begin;
+        // What is said of a Saga's steps decides nothing at any time.
+        let is_open = |branch: &Branch| session.status == GlobalStatus::Begin || branch.kind == BranchType::SAGA;
+        let is_open = session.branches.get(&report.branch).is_some_and(is_open);
         self.change(report.transaction.slot(), |state| {
             state.change(report.transaction, |session| {
                 session.change(report.branch, |branch| {
@@ -154,11 +153,16 @@ impl Transactions {
     }
 
     fn undecided(&self, transaction: TransactionId) -> Result<&Session, Refusal> {
+        // The kind of branch that no decided session takes.
+        self.open_to(transaction, BranchType::AT)
+    }
+
+    fn open_to(&self, transaction: TransactionId, kind: BranchType) -> Result<&Session, Refusal> {
         let (state, _) = self.active(transaction.slot())?;
         let session = state.session(transaction).ok_or(Refusal::NoSuchTransaction)?;
-        match session.status {
-            GlobalStatus::Begin => Ok(session),
-            status => Err(Refusal::NotActive { status }),
+        match session.takes(kind) {
+            true => Ok(session),
+            false => Err(Refusal::NotActive { status: session.status }),
         }
     }
 }

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, Slot, Term, TransactionId};
+use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId};
 
 /// One log entry: the commands that one proposer gathered, applied in order, each with an outcome of its own.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -61,6 +61,10 @@ pub enum Command {
     Detach(TransactionV1),
     /// An operator ends a session that failed for good, after its releases are acknowledged; a tombstone stays.
     Forget(TransactionV1),
+    /// The engine of a Saga says how it stands, in a global report or by its answer to phase two.
+    Report(ReportV1),
+    /// Phase two was tried for long enough: the session is kept until an operator acts.
+    GiveUp(GiveUpV1),
 }
 
 /// See [`Command::Found`]. Refused if the group was founded before.
@@ -179,6 +183,26 @@ pub struct FailV1 {
     pub branch: BranchId,
     /// Its last answer.
     pub status: BranchStatus,
+}
+
+/// See [`Command::Report`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReportV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// What the engine says of it.
+    pub status: GlobalStatus,
+    /// It says so in answer to a question that was asked while the transaction stood like this; nothing: by itself.
+    pub asked: Option<GlobalStatus>,
+}
+
+/// See [`Command::GiveUp`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GiveUpV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// So long after its begin, ms of the group clock; refused in apply while it is younger.
+    pub after_ms: u64,
 }
 
 /// See [`Command::AcquireLocks`].

@@ -7,11 +7,13 @@ pub mod answer;
 pub mod bounds;
 pub mod command;
 pub mod outcome;
+pub mod saga;
 pub mod status;
 pub mod tables;
 
 mod apply;
 mod apply_branch;
+mod apply_saga;
 mod invariants;
 mod locks;
 mod session;

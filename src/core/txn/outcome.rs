@@ -22,7 +22,7 @@ pub enum Outcome {
     Decided(GlobalStatus),
     /// Somebody has decided before: nothing changed; the status as it stands, from the session or its tombstone.
     Standing(GlobalStatus),
-    /// Retry, Fail, Detach, End or Forget took effect, or had before; the status now.
+    /// Retry, Fail, Detach, End, Forget, Report or GiveUp took effect, or had before; the status now.
     Now(GlobalStatus),
     /// The rows are held for this branch.
     Acquired,
@@ -101,7 +101,7 @@ pub enum Refusal {
     /// An id that this leader may not deal.
     #[error("the branch id is outside the counter, of another slot, or in use for something else")]
     BadBranchId,
-    /// Branches of this kind are not served.
+    /// Branches of this kind are not served. Not said any more: all kinds are.
     #[error("branches of type {kind} are not supported")]
     Unsupported {
         /// The kind asked for.

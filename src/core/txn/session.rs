@@ -1,7 +1,8 @@
 //! A global session and its branches, as replicated.
 //!
-//! A session is in Begin until it is decided; from then on its list of branches is fixed, and it is the durable to-do
-//! list of phase two: who is to be told, and which lock slots are owed a release (lock protocol, rule 13).
+//! A session is in Begin until it is decided; from then on its list of branches is fixed, but for the steps of a Saga,
+//! and it is the durable to-do list of phase two: who is to be told, and which lock slots are owed a release (lock
+//! protocol, rule 13).
 //! Not here: who was told already. Only the leader that drives it knows, and a new one asks again.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -110,7 +111,7 @@ impl Session {
 
     /// Whether a commit is answered before its branches are told: all are AT, or have nothing to commit.
     pub fn is_async_committable(&self) -> bool {
-        self.branches.values().all(Branch::is_async_committable)
+        !self.is_saga() && self.branches.values().all(Branch::is_async_committable)
     }
 
     /// The lock slots that are owed a release at the end.
@@ -162,9 +163,11 @@ impl Branch {
         (self.rows > 0).then(|| lock_slot(&self.resource))
     }
 
-    /// Its phase one came to nothing: there is nothing to commit and nothing to undo, so nobody is told.
+    /// Its phase one came to nothing: there is nothing to commit and nothing to undo, so nobody is told. Of a step of a
+    /// Saga only its engine knows.
     pub fn has_failed_phase_one(&self) -> bool {
-        matches!(self.status, BranchStatus::PhaseOne_Failed | BranchStatus::PhaseOne_PrepareFailed)
+        let has_failed = matches!(self.status, BranchStatus::PhaseOne_Failed | BranchStatus::PhaseOne_PrepareFailed);
+        has_failed && self.kind != BranchType::SAGA
     }
 
     /// Its commit may follow the answer to the TM.

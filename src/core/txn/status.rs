@@ -46,6 +46,17 @@ pub const fn may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
     }
 }
 
+/// As [`may_become`], for a Saga: where its engine says so it turns, out of every status that is not the end, a failed
+/// one too; or it ends at once (`saga`).
+pub const fn saga_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
+    let is_open = matches!(from, Begin) || is_running(from) || is_failed(from);
+    let is_said = matches!(
+        to,
+        Committed | Rollbacked | TimeoutRollbacked | CommitRetrying | RollbackRetrying | TimeoutRollbackRetrying
+    );
+    may_become(from, to) || (is_open && is_said)
+}
+
 /// The decision that a status stands for; none before it.
 pub const fn direction(status: GlobalStatus) -> Option<Direction> {
     match status {
@@ -131,6 +142,15 @@ pub const fn failed(status: GlobalStatus) -> Option<GlobalStatus> {
     }
 }
 
+/// What a running status becomes when phase two was tried for long enough. Not an AT commit: its TM was told Committed.
+pub const fn given_up(status: GlobalStatus) -> Option<GlobalStatus> {
+    match done(status) {
+        Some(Committed) if may_become(status, CommitRetryTimeout) => Some(CommitRetryTimeout),
+        Some(Rollbacked | TimeoutRollbacked) => Some(RollbackRetryTimeout),
+        Some(_) | None => None,
+    }
+}
+
 /// What a running status is while a failed branch is asked again. A time-out shows no difference, and an AT commit was
 /// answered long ago, so both stay what they are, as in Seata.
 pub const fn retrying(status: GlobalStatus) -> Option<GlobalStatus> {
@@ -188,6 +208,8 @@ mod tests {
             assert_eq!(is_running(status), done(status).is_some_and(|to| may_become(status, to)), "{status}");
             assert_eq!(is_running(status), failed(status).is_some_and(|to| may_become(status, to)), "{status}");
             assert!(retrying(status).is_none_or(|to| to == status || may_become(status, to)), "{status}");
+            assert!(given_up(status).is_none_or(|to| is_failed(to) && may_become(status, to)), "{status}");
+            assert_eq!(given_up(status).is_some(), is_running(status) && status != AsyncCommitting, "{status}");
             assert!(!is_failed(status) || followers(status).next().is_none(), "{status}");
         }
     }

@@ -25,6 +25,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use layers::Settings;
 use quorate_core::model::limits::DATA_GROUPS_MAX;
 use quorate_core::model::{GroupId, NodeId};
+use quorate_core::phase_two::Patience;
 use std::collections::BTreeMap;
 
 /// The whole configuration of `quorate server`.
@@ -66,6 +67,8 @@ pub struct Config {
     pub raft: RaftConfig,
     /// At the budget begins are refused.
     pub memory_budget_bytes: u64,
+    /// How long phase two waits for what may never come.
+    pub patience: Patience,
     /// The log on disk.
     pub storage: StorageConfig,
 }
@@ -170,6 +173,7 @@ impl Config {
             raft: read_raft(settings)?,
             memory_budget_bytes: settings
                 .require("memory.budget_bytes", |text| values::size(text, 16 * MIB..=1024 * GIB))?,
+            patience: read_patience(settings)?,
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings
@@ -201,6 +205,18 @@ fn read_raft(settings: &Settings) -> Result<RaftConfig, ConfigError> {
             as u32,
     })
 }
+
+fn read_patience(settings: &Settings) -> Result<Patience, ConfigError> {
+    let ms = |text: &str| values::number(text, 0..=31_536_000_000);
+    Ok(Patience {
+        xaer_nota_ms: settings.require("phase_two.xaer_nota_ms", ms)?,
+        commit_retry_ms: settings.read("phase_two.commit_retry_ms", ms)?,
+        rollback_retry_ms: settings.read("phase_two.rollback_retry_ms", ms)?,
+        unlocks: settings.require("phase_two.rollback_unlock", |text| values::choice(text, &YES_NO))?,
+    })
+}
+
+const YES_NO: [(&str, bool); 2] = [("true", true), ("false", false)];
 
 /// Named groups say how many there are; then `groups` may only say the same.
 fn read_groups(settings: &Settings, named: usize) -> Result<u32, ConfigError> {

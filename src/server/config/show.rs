@@ -45,6 +45,15 @@ impl Config {
         put("memory.budget_bytes", text(show_size(self.memory_budget_bytes)));
         put("storage.segment_bytes", text(show_size(self.storage.segment_bytes)));
         put("storage.wal_bytes_target", text(show_size(self.storage.wal_bytes_target)));
+        put("phase_two.xaer_nota_ms", Shown::Number(self.patience.xaer_nota_ms));
+        put("phase_two.rollback_unlock", text(self.patience.unlocks));
+        let retry_ms = [
+            ("phase_two.commit_retry_ms", self.patience.commit_retry_ms),
+            ("phase_two.rollback_retry_ms", self.patience.rollback_retry_ms),
+        ];
+        for (key, retry_ms) in retry_ms {
+            values.extend(retry_ms.map(|retry_ms| (key.to_owned(), Shown::Number(retry_ms))));
+        }
         self.identity_values(&mut values);
         self.placement_values(&mut values);
         values

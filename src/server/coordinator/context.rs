@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId, Slot};
+use quorate_core::phase_two::Patience;
 use quorate_world::random;
 use quorate_world::sync::Notify;
 use quorate_world::watch;
@@ -31,6 +32,8 @@ pub struct CoordinatorContext {
     pub nodes: Arc<dyn Nodes>,
     /// State of all groups here together; beyond it begins are refused (design, section 9, item 7).
     pub memory_budget_bytes: u64,
+    /// How long phase two waits for what may never come.
+    pub patience: Patience,
 }
 
 /// The coordinator of a node. One per process, shared by everybody.
@@ -41,6 +44,7 @@ pub struct Coordinator {
     pub(super) routing: watch::Receiver<Routing>,
     pub(super) nodes: Arc<dyn Nodes>,
     pub(super) memory_budget_bytes: u64,
+    pub(super) patience: Patience,
     pub(super) over_budget: AtomicBool,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
@@ -57,7 +61,7 @@ pub struct Coordinator {
 impl Coordinator {
     /// A coordinator without groups and channels.
     pub fn new(context: CoordinatorContext) -> Arc<Coordinator> {
-        let CoordinatorContext { node, advertise, version, routing, nodes, memory_budget_bytes } = context;
+        let CoordinatorContext { node, advertise, version, routing, nodes, memory_budget_bytes, patience } = context;
         Arc::new(Coordinator {
             node,
             advertise,
@@ -65,6 +69,7 @@ impl Coordinator {
             routing,
             nodes,
             memory_budget_bytes,
+            patience,
             over_budget: AtomicBool::new(false),
             channels: Channels::new(),
             counters: Counters::default(),

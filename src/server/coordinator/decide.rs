@@ -190,7 +190,10 @@ impl Deciding<'_> {
         let is_empty = || {
             tenure.replica.read(|transactions| {
                 let session = transactions.session(transaction);
-                session.is_some_and(|session| session.status == GlobalStatus::Begin && session.branches.is_empty())
+                session.is_some_and(|session| {
+                    let is_empty = session.branches.is_empty() && !session.has_engine();
+                    session.status == GlobalStatus::Begin && is_empty
+                })
             })
         };
         if !is_empty() || !tenure.begin_deciding_empty(transaction) {

@@ -9,6 +9,7 @@ use quorate_world::net::IpAddr;
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, Fence, NodeId, TransactionId, Xid};
+use quorate_core::phase_two::channel::may_be_other;
 use quorate_core::txn::Conflict;
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 use quorate_core::wire::Message;
@@ -175,9 +176,9 @@ impl Persisted for Response {
 }
 
 impl RelayV1 {
-    /// Only AT branches may go to another application that has the resource (protocol, section 5.3).
+    /// Whether it may go to another application that has the resource (protocol, section 5.3).
     pub fn any_application(&self) -> bool {
-        self.kind == BranchType::AT
+        may_be_other(self.kind)
     }
 
     /// As the RM gets it.

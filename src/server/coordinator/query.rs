@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use quorate_core::model::{BranchId, ExceptionCode, GlobalStatus, Slot, TransactionId, hash, lock_key};
-use quorate_core::txn::command::ReportBranchV1;
-use quorate_core::txn::{Command, Outcome, Refusal, Transactions, answer};
+use quorate_core::txn::command::{ReportBranchV1, ReportV1};
+use quorate_core::txn::{Command, Outcome, Refusal, Session, Transactions, answer, status};
 
 use super::ask::{Failure, LockQueryAsk, Reply, ReportBranchAsk};
 use super::begin::unreachable_outcome;
@@ -22,14 +22,30 @@ impl Coordinator {
         Ok(Reply::Standing(standing.map_or(answer::UNKNOWN, answer::status_answer)))
     }
 
-    /// A Saga engine reports. Only Sagas may be told how they stand, and there are none yet.
+    /// A Saga engine reports how its Saga stands. Nobody may say so of another transaction, which costs no log entry.
     pub(super) async fn report(
-        &self,
+        self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         transaction: TransactionId,
         reported: GlobalStatus,
     ) -> Result<Reply, Lost> {
-        let standing = standing(tenure, transaction).await?;
+        let is_saga = |state: &Transactions| state.session(transaction).is_some_and(Session::is_saga);
+        if !tenure.replica.read(is_saga) {
+            let seen = confirmed(tenure, transaction.slot(), |state| (is_saga(state), state.standing(transaction)));
+            if let (false, standing) = seen.await? {
+                return Ok(Reply::Standing(answer::report_answer(standing, reported)));
+            }
+        }
+        let report = Command::Report(ReportV1 { transaction, status: reported, asked: None });
+        let standing = match tenure.propose(report).await? {
+            Outcome::Decided(status) | Outcome::Now(status) | Outcome::Standing(status) => Some(status),
+            Outcome::Refused(Refusal::NoSuchTransaction) => None,
+            Outcome::Refused(_) => return Err(Lost),
+            outcome => unreachable_outcome("Report", &outcome),
+        };
+        if standing.is_some_and(status::is_running) {
+            self.drive(tenure, transaction, None);
+        }
         Ok(Reply::Standing(answer::report_answer(standing, reported)))
     }
 

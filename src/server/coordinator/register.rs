@@ -5,8 +5,9 @@
 //! transaction is still undecided, "no" when the branch is given up, and nothing while its fate is open.
 //!
 //! A register whose fate is open is registered anew under the next leader if that does no harm: an AT branch that nobody works
-//! on is committed and rolled back in vain. Phase two of any other branch calls the business, so a second one of them would
-//! make it happen twice: there the RM is told that it failed, and its transaction will be rolled back.
+//! on is committed and rolled back in vain, and the steps of a Saga are asked as one. Phase two of a TCC branch calls the
+//! business, so a second one of them would make it happen twice, and one of XA that its database has not heard of holds up a
+//! rollback: there the RM is told that it failed, and its transaction will be rolled back.
 
 use std::sync::Arc;
 
@@ -53,7 +54,10 @@ enum Half {
 impl RegisterAsk {
     /// Whether a second branch in place of one whose fate is open does no harm.
     pub(super) fn may_be_repeated(&self) -> bool {
-        self.kind == BranchType::AT
+        match self.kind {
+            BranchType::AT | BranchType::SAGA => true,
+            BranchType::TCC | BranchType::XA | BranchType::SAGA_ANNOTATION => false,
+        }
     }
 
     /// What its RM is told when it may not: true enough, for nobody will acknowledge the branch any more.
@@ -116,11 +120,8 @@ impl Coordinator {
                 Some(session) => session,
                 None => return Ok((Look::Refuse(no_such_transaction(ask.transaction)), None)),
             };
-            if session.status != GlobalStatus::Begin {
+            if !session.takes(ask.kind) {
                 return Ok((Look::Refuse(not_active(session.status)), None));
-            }
-            if let Some(failure) = unsupported(ask.kind) {
-                return Ok((Look::Refuse(failure), None));
             }
             let home_here = transactions.owns(lock_slot).is_some();
             let rows = rows.as_ref().filter(|_| home_here);
@@ -247,8 +248,11 @@ impl Coordinator {
 
     /// Success, if the transaction is still undecided at this moment (rule 8).
     fn acknowledge(self: &Arc<Self>, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
-        let standing = tenure.replica.read(|transactions| transactions.standing(ask.transaction));
-        if standing != Some(GlobalStatus::Begin) {
+        let (takes, standing) = tenure.replica.read(|transactions| {
+            let session = transactions.session(ask.transaction);
+            (session.is_some_and(|session| session.takes(ask.kind)), transactions.standing(ask.transaction))
+        });
+        if !takes {
             // The branch stays in the list, as one that nobody works on (rule 10).
             self.abandon(tenure, ask, branch);
             tenure.forget(branch);
@@ -385,16 +389,6 @@ fn command(ask: &RegisterAsk, branch: BranchId, fence: Fence, with_locks: bool) 
 fn not_active(status: GlobalStatus) -> Failure {
     let text = format!("the global transaction is {status}, not Begin");
     Failure::new(ExceptionCode::GlobalTransactionNotActive, text)
-}
-
-fn unsupported(kind: BranchType) -> Option<Failure> {
-    match kind {
-        BranchType::AT | BranchType::TCC => None,
-        BranchType::SAGA | BranchType::XA | BranchType::SAGA_ANNOTATION => {
-            let text = format!("{kind} branches are not supported by this version");
-            Some(Failure::new(ExceptionCode::FailedToAddBranch, text))
-        }
-    }
 }
 
 /// `autoCommit` of the application data, true if it says nothing (semantics, section 3.3). Looked at after a conflict only.

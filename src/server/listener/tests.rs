@@ -7,7 +7,9 @@ use crate::admin::{AdminContext, Presenter};
 use crate::coordinator::{CoordinatorContext, Nodes};
 use crate::peer::{BoxFuture, CallError};
 use bytes::BytesMut;
+use quorate_compressor::{Compressor, pack};
 use quorate_core::cluster::Routing;
+use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_core::wire::{Decoded, Decoder, FrameError, Head, Message, MessageKind, Version};
 use quorate_core::wire::{encode_frame, encode_heartbeat, encode_opaque};
@@ -134,9 +136,10 @@ fn foreign_and_senseless_frames_cost_only_themselves() {
         encode_opaque(&head, b"kryo", &mut bytes).expect("a frame");
         // Type code 99 does not exist.
         encode_opaque(&Head::new(Version::V1, MessageKind::Request, 2), b"\0\x63??", &mut bytes).expect("a frame");
-        // No gzip.
+        // More than a frame could carry, in a few thousand bytes.
         let head = Head { compressor: 1, ..Head::new(Version::V1, MessageKind::Request, 3) };
-        encode_opaque(&head, b"gzip", &mut bytes).expect("a frame");
+        let bomb = pack(Compressor::Gzip, &head, &vec![0; UNPACKED_BODY_BYTES_MAX + 1]).expect("it is packed");
+        encode_opaque(&head, &bomb, &mut bytes).expect("a frame");
         bytes.extend_from_slice(&ping(4));
         served.client.write_all(&bytes).await.expect("it reads");
         assert_eq!(pong_id(&mut served.client).await, 4);
@@ -289,6 +292,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         routing: routing.clone(),
         nodes: Arc::new(Alone),
         memory_budget_bytes: 1 << 30,
+        patience: Default::default(),
     });
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();

@@ -121,6 +121,7 @@ impl Node {
             routing: routing.clone(),
             nodes: peers.clone(),
             memory_budget_bytes: config.memory_budget_bytes,
+            patience: config.patience,
         });
         let (joining, wishes) = joining(own_seen);
         let desk = Desk::new(coordinator.clone(), joining, options.election_timeout);

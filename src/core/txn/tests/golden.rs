@@ -62,7 +62,13 @@ fn after(command: &Command) -> Option<Command> {
         Command::ReleaseLocks(_) => Command::Tick,
         Command::Tick => Command::Detach(name),
         Command::Detach(_) => Command::Forget(name),
-        Command::Forget(_) => return None,
+        Command::Forget(_) => Command::Report(ReportV1 {
+            transaction: TRANSACTION,
+            status: GlobalStatus::RollbackRetrying,
+            asked: Some(GlobalStatus::Committing),
+        }),
+        Command::Report(_) => Command::GiveUp(GiveUpV1 { transaction: TRANSACTION, after_ms: 86_400_000 }),
+        Command::GiveUp(_) => return None,
     })
 }
 

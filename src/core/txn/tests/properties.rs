@@ -1,4 +1,4 @@
-//! Any commands in any order: oracles A2, A5, B1, B3 and B4 of the simulation within one group, and determinism.
+//! Any commands in any order: oracles A2, A4, A5, B1, B3 and B4 of the simulation within one group, and determinism.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -25,7 +25,7 @@ struct Move {
 
 fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     let passes_ms = prop_oneof![30 => 0u64..3, 6 => 0u64..2_000, 1 => Just(180_000u64)];
-    let one = (0u8..40, any::<Index>(), any::<Index>(), any::<Index>(), 0u8..16, any::<u8>(), passes_ms, any::<u8>());
+    let one = (0u8..44, any::<Index>(), any::<Index>(), any::<Index>(), 0u8..16, any::<u8>(), passes_ms, any::<u8>());
     let one = one.prop_map(|(kind, transaction, branch, resource, rows, number, passes_ms, stale)| Move {
         kind,
         transaction,
@@ -70,10 +70,21 @@ impl Ghost {
         let fence = Fence { epoch: EPOCH, tenure };
         let name = TransactionV1 { transaction };
         match wish.kind {
-            0..3 => begin(i32::from(wish.number) * 40 - 200),
+            0..3 => match begin(i32::from(wish.number) * 40 - 200) {
+                Command::Begin(mut begun) if wish.number.is_multiple_of(5) => {
+                    begun.name = "$Saga_buy".into();
+                    Command::Begin(begun)
+                }
+                begun => begun,
+            },
             3..15 => {
                 self.dealt += 1;
-                let kind = if wish.number.is_multiple_of(3) { BranchType::TCC } else { BranchType::AT };
+                let others = [BranchType::TCC, BranchType::AT, BranchType::AT, BranchType::XA];
+                // A quarter of the transactions are Sagas, most of them of nothing else.
+                let kind = match transaction.sequence().is_multiple_of(4) && wish.rows != 0 {
+                    true => BranchType::SAGA,
+                    false => others[usize::from(wish.number % 4)],
+                };
                 let mut command = register(transaction, FIRST_SEQUENCE + self.dealt, kind, resource, &rows);
                 command.fence = fence;
                 command.with_locks &= !wish.number.is_multiple_of(4);
@@ -114,6 +125,12 @@ impl Ghost {
             }),
             37 => lead(state.tenure().0 + u64::from(wish.number % 2) - u64::from(wish.stale)),
             38 => found(),
+            40..43 => {
+                let status = GlobalStatus::ALL[usize::from(wish.number) % GlobalStatus::ALL.len()];
+                let asked = state.standing(transaction).filter(|_| wish.rows.is_multiple_of(2));
+                Command::Report(ReportV1 { transaction, status, asked })
+            }
+            43 => Command::GiveUp(GiveUpV1 { transaction, after_ms: u64::from(wish.number) * 20 }),
             _ => Command::Tick,
         }
     }
@@ -161,11 +178,24 @@ impl Ghost {
             let (Some(from), Some(to)) = (before.standing(transaction), after.standing(transaction)) else { continue };
             let ended = before.session(transaction).is_some() && after.session(transaction).is_none();
             let forgotten = ended && from == to && status::is_failed(from);
-            assert!(from == to || status::may_become(from, to), "A5: {from} became {to}");
-            assert!(!ended || forgotten || status::done(from) == Some(to), "A5: {from} ended as {to}");
+            // Of a Saga its engine may say otherwise, and nobody else.
+            let is_told = matches!(command, Command::Report(report) if report.transaction == transaction)
+                && before.session(transaction).is_some_and(Session::is_saga);
+            let may_become = if is_told { status::saga_may_become(from, to) } else { status::may_become(from, to) };
+            assert!(from == to || may_become, "A5: {from} became {to}");
+            assert!(!ended || forgotten || is_told || status::done(from) == Some(to), "A5: {from} ended as {to}");
             if let Some(direction) = status::direction(to) {
-                assert_eq!(*self.decided.entry(transaction).or_insert(direction), direction, "A2");
+                let decided = self.decided.entry(transaction).or_insert(direction);
+                let may_turn = is_told && before.session(transaction).is_some_and(Session::is_pure_saga);
+                assert!(*decided == direction || may_turn, "A2: {decided:?} turned to {direction:?}");
+                *decided = direction;
             }
+            let others = |state: &Transactions| -> Option<BTreeSet<BranchId>> {
+                let branches = state.session(transaction)?.branches.values();
+                Some(branches.filter(|b| b.kind != BranchType::SAGA).map(|b| b.branch).collect())
+            };
+            let is_fixed = from == GlobalStatus::Begin || others(after).is_none() || others(before) == others(after);
+            assert!(is_fixed, "A4: a branch of a decided transaction has come or gone");
         }
     }
 
@@ -297,6 +327,8 @@ fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
             scope: ReleaseScope::Branches(vec![branch, branch]),
         }),
         Command::Forget(name),
+        Command::Report(ReportV1 { transaction, status: GlobalStatus::ALL[bytes[4] as usize % 21], asked: None }),
+        Command::GiveUp(GiveUpV1 { transaction, after_ms: bytes[5] }),
         Command::Tick,
     ]
 }
@@ -339,6 +371,9 @@ fn the_decisions_of_the_moves_meet_every_status() {
         RollbackFailed,
         TimeoutRollbacked,
         TimeoutRollbackFailed,
+        TimeoutRollbackRetrying,
+        CommitRetryTimeout,
+        RollbackRetryTimeout,
     ];
     for status in all {
         assert!(seen.contains(&status), "{status} was never reached");

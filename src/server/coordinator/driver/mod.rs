@@ -18,7 +18,7 @@ mod view;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_core::model::{BranchId, GlobalStatus, TransactionId};
+use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::Direction;
 use quorate_world::sync::mpsc;
@@ -37,7 +37,6 @@ struct Drive {
     coordinator: Arc<Coordinator>,
     tenure: Arc<Tenure>,
     transaction: TransactionId,
-    way: Way,
     run: Run,
     /// Branches whose last attempt met nobody.
     alone: BTreeSet<BranchId>,
@@ -49,10 +48,19 @@ struct Drive {
     releases: Vec<JoinHandle<()>>,
 }
 
+/// What a branch was asked.
+#[derive(Clone, Copy)]
+struct Question {
+    branch: BranchId,
+    way: Way,
+    /// How the transaction stood.
+    standing: GlobalStatus,
+}
+
 /// What happened to a branch.
 enum News {
     /// It was asked.
-    Told(BranchId, Result<Reply, Untold>),
+    Told(Question, Result<Reply, Untold>),
     /// It has rested enough.
     Rested(BranchId),
 }
@@ -66,8 +74,7 @@ impl Coordinator {
                 coordinator: self.clone(),
                 tenure: tenure.clone(),
                 transaction,
-                way: Way::Commit,
-                run: Run::default(),
+                run: Run::new(self.patience),
                 alone: BTreeSet::new(),
                 busy: BTreeSet::new(),
                 news: None,
@@ -102,7 +109,6 @@ impl Drive {
             .read(|state| state.session(self.transaction).map(|session| (session.direction(), session.status)));
         match session {
             Some((Some(Direction::Commit), status)) => {
-                self.way = if quorate_world::bug!("phase_two_turned") { Way::Rollback } else { Way::Commit };
                 self.release_for_commit().await;
                 if !self.releases.is_empty() {
                     self.coordinator.counters.commits_answered_early.one();
@@ -112,7 +118,6 @@ impl Drive {
                 }
             }
             Some((Some(Direction::Rollback), _)) => {
-                self.way = Way::Rollback;
                 self.mark_rolling_back();
                 if quorate_world::bug!("released_before_undo") {
                     self.release_for_commit().await;
@@ -122,10 +127,12 @@ impl Drive {
             Some((None, _)) | None => return Ok(()),
         }
         while !self.tenure.is_over() {
+            // Without a clock nothing is given up.
+            let clock_ms = self.tenure.clock_ms().unwrap_or(0);
             let next = self
                 .tenure
                 .replica
-                .read(|state| state.session(self.transaction).map(|session| plan(session, &self.run)));
+                .read(|state| state.session(self.transaction).map(|session| plan(session, &self.run, clock_ms)));
             match next {
                 Some(Step::Ask(branches)) if branches.len() > 1 && quorate_world::bug!("branch_forgotten") => {
                     self.ask(branches[1..].to_vec()).await;
@@ -136,9 +143,11 @@ impl Drive {
                 Some(Step::RetryLater) => self.retry_later().await?,
                 Some(Step::Detach) => self.detach().await?,
                 Some(Step::FailForGood { branch, status }) => return self.fail(branch, status).await,
+                Some(Step::Report { word, asked }) => self.report(word, asked).await?,
+                Some(Step::GiveUp { after_ms }) => return self.give_up(after_ms).await,
                 Some(Step::Done) => return self.end().await,
                 // An operator was here, or it ended.
-                Some(Step::Nothing) | None => return Ok(()),
+                Some(Step::Nothing | Step::Stopped) | None => return Ok(()),
             }
         }
         Err(Lost)
@@ -155,8 +164,12 @@ impl Drive {
         for branch in branches {
             self.run.asked(branch);
             let repeated = self.run.attempts(branch) > 0;
-            let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch, self.way));
-            let Some(request) = request else { continue };
+            let asked = self.tenure.replica.read(|state| {
+                let standing = state.session(self.transaction)?.status;
+                Some((standing, view::request(state, self.transaction, branch)?))
+            });
+            let Some((standing, request)) = asked else { continue };
+            let question = Question { branch, way: request.way, standing };
             if repeated {
                 self.coordinator.counters.phase_two_repeated.one();
             }
@@ -164,12 +177,12 @@ impl Drive {
             let told = async move { coordinator.reach_rm(&request).await.map(Reply::Status) };
             if alone {
                 let told = told.await;
-                return self.take(News::Told(branch, told)).await;
+                return self.take(News::Told(question, told)).await;
             }
             let news = self.news();
             self.busy.insert(branch);
             // The driver may be gone when the answer comes.
-            task::spawn(async move { _ = news.send(News::Told(branch, told.await)) });
+            task::spawn(async move { _ = news.send(News::Told(question, told.await)) });
         }
     }
 
@@ -204,12 +217,12 @@ impl Drive {
     }
 
     async fn take(&mut self, news: News) {
-        let (branch, told) = match news {
+        let (Question { branch, way, standing }, told) = match news {
             News::Rested(branch) => {
                 self.busy.remove(&branch);
                 return self.run.wake(branch);
             }
-            News::Told(branch, told) => (branch, told),
+            News::Told(question, told) => (question, told),
         };
         self.busy.remove(&branch);
         match told {
@@ -227,12 +240,33 @@ impl Drive {
         }
         let clock_ms = self.tenure.clock_ms().unwrap_or(0);
         let verdict = self.tenure.replica.read(|state| {
-            state.session(self.transaction).map(|session| self.run.answered(session, branch, reply, clock_ms))
+            let session = state.session(self.transaction)?;
+            // An engine's answer is to the status that it was told.
+            if view::way(session) != Some(way) || (branch == BranchId::WHOLE && session.status != standing) {
+                self.run.answered_in_vain(branch);
+                return None;
+            }
+            Some(self.run.answered(session, branch, reply, clock_ms))
         });
-        match verdict {
-            Some(Verdict::Done) if self.way == Way::Rollback => self.release_undone(branch).await,
-            Some(Verdict::RetryLater) if self.way == Way::Rollback => self.mark_rolling_back(),
-            Some(Verdict::Done | Verdict::RetryLater | Verdict::FailForGood(_)) | None => {}
+        match (verdict, way) {
+            (Some(Verdict::Done), Way::Rollback) => self.release_undone(branch).await,
+            (Some(Verdict::RetryLater), Way::Rollback) => self.mark_rolling_back(),
+            (Some(_), _) | (None, _) => {}
         }
+        if verdict == Some(Verdict::Done) {
+            self.tell_heuristic(branch, reply);
+        }
+    }
+
+    /// A database that has not heard of its branch is believed in the end, but not in silence.
+    fn tell_heuristic(&self, branch: BranchId, reply: Reply) {
+        let Reply::Status(
+            status @ (BranchStatus::PhaseTwo_CommitFailed_XAER_NOTA_Retryable
+            | BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable),
+        ) = reply
+        else {
+            return;
+        };
+        tracing::warn!(transaction = self.transaction.0, branch = branch.0, %status, "taken for done");
     }
 }

@@ -18,7 +18,16 @@ impl Drive {
         let coordinator = self.coordinator.clone();
         let parked = self.alone.contains(&branch);
         let pause = Duration::from_millis(back_off_ms(self.run.attempts(branch), random::u64()));
-        let request = self.tenure.replica.read(|state| view::request(state, self.transaction, branch, self.way));
+        let (request, gives_up_ms) = self.tenure.replica.read(|state| {
+            let session = state.session(self.transaction);
+            let gives_up_ms = session.and_then(|session| self.run.gives_up_ms(session));
+            (view::request(state, self.transaction, branch), gives_up_ms)
+        });
+        let left = match (gives_up_ms, self.tenure.clock_ms()) {
+            (Some(gives_up_ms), Ok(clock_ms)) => Duration::from_millis(gives_up_ms.saturating_sub(clock_ms)),
+            (_, _) => Duration::MAX,
+        };
+        let (pause, parked_pause) = (pause.min(left), PARKED.min(left));
         async move {
             let Some(request) = request else { return };
             let appearance = coordinator.channels.appearance(&request.resource);
@@ -31,7 +40,7 @@ impl Drive {
             // It may have come between the attempt and now.
             if coordinator.channels.best(&request.resource, &request.client, any_application).is_none() {
                 coordinator.counters.phase_two_parked.one();
-                _ = select2(appeared, sleep(PARKED)).await;
+                _ = select2(appeared, sleep(parked_pause)).await;
             }
         }
     }

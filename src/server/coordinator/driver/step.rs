@@ -1,9 +1,9 @@
 //! The steps of a driver that change the state: releases, the statuses in between, the end (lock protocol, rules 12, 13).
 
-use quorate_core::model::{BranchId, BranchStatus, Slot};
+use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot};
 use quorate_core::phase_two::is_skipped;
-use quorate_core::txn::command::{FailV1, ReleaseLocksV1, TransactionV1};
-use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope};
+use quorate_core::txn::command::{FailV1, GiveUpV1, ReleaseLocksV1, ReportV1, TransactionV1};
+use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope, Session};
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, timeout};
 
@@ -114,6 +114,39 @@ impl Drive {
         tracing::error!(transaction = self.transaction.0, branch = branch.0, %status, "phase two failed for good");
         self.answer();
         self.await_releases().await;
+        Ok(())
+    }
+
+    /// The engine of a Saga has turned it, or has ended it otherwise than was decided. Where it turned, it is asked again
+    /// after a pause, to go the other way.
+    pub(super) async fn report(&mut self, status: GlobalStatus, asked: GlobalStatus) -> Result<(), Lost> {
+        let report = Command::Report(ReportV1 { transaction: self.transaction, status, asked: Some(asked) });
+        match self.tenure.insist(report).await? {
+            Outcome::Now(_) | Outcome::Standing(_) => {}
+            Outcome::Refused(_) => return Err(Lost),
+            outcome => unreachable_outcome("Report", &outcome),
+        }
+        self.run.noted();
+        tracing::info!(transaction = self.transaction.0, %status, "the engine of a saga has turned it");
+        self.answer();
+        Ok(())
+    }
+
+    /// It was tried for as long as an operator wants: the session stays, for an operator.
+    pub(super) async fn give_up(&mut self, after_ms: u64) -> Result<(), Lost> {
+        if self.run.unlocks() {
+            let owed = self.tenure.replica.read(|state| {
+                let session = state.session(self.transaction);
+                session.filter(|session| session.direction() == Some(Direction::Rollback)).map(Session::lock_slots)
+            });
+            let owed = owed.unwrap_or_default();
+            self.release(owed.into_iter().map(|slot| (slot, ReleaseScope::All)).collect()).await;
+        }
+        self.await_releases().await;
+        let give_up = Command::GiveUp(GiveUpV1 { transaction: self.transaction, after_ms });
+        self.change_status("GiveUp", give_up).await?;
+        tracing::error!(transaction = self.transaction.0, after_ms, "phase two was given up");
+        self.answer();
         Ok(())
     }
 

@@ -1,13 +1,26 @@
 //! What the driver reads of a session: requests for RMs.
 
-use quorate_core::model::{BranchId, TransactionId};
-use quorate_core::txn::{Branch, Session, Transactions};
+use quorate_core::model::{BranchId, BranchType, TransactionId};
+use quorate_core::txn::{Branch, Direction, Session, Transactions};
 
 use super::super::message::{RelayV1, Way};
 
-/// The request for one branch; nothing: there is no such branch.
-pub fn request(state: &Transactions, transaction: TransactionId, branch: BranchId, way: Way) -> Option<RelayV1> {
+/// Which way its phase two goes; nothing: it is not decided.
+pub fn way(session: &Session) -> Option<Way> {
+    session.direction().map(|direction| match direction {
+        Direction::Commit if quorate_world::bug!("phase_two_turned") => Way::Rollback,
+        Direction::Commit => Way::Commit,
+        Direction::Rollback => Way::Rollback,
+    })
+}
+
+/// The request for one branch, or for all steps of a Saga; nothing: there is no such branch.
+pub fn request(state: &Transactions, transaction: TransactionId, branch: BranchId) -> Option<RelayV1> {
     let session = state.session(transaction)?;
+    let way = way(session)?;
+    if branch == BranchId::WHOLE {
+        return Some(request_of_saga(session, way));
+    }
     session.branches.get(&branch).map(|branch| request_of(session, branch, way))
 }
 
@@ -27,5 +40,20 @@ fn request_of(session: &Session, branch: &Branch, way: Way) -> RelayV1 {
         resource: branch.resource.to_string(),
         application_data: branch.application_data.to_string(),
         client: branch.client.to_string(),
+    }
+}
+
+/// Any engine of the application and group that began it will do, and all it gets to know is the status: an engine that
+/// may go on where its time was up looks for that name (semantics 2.4). Where the Saga cannot turn, the name says so.
+fn request_of_saga(session: &Session, way: Way) -> RelayV1 {
+    RelayV1 {
+        way,
+        transaction: session.transaction,
+        address: session.address.to_string(),
+        branch: BranchId::WHOLE,
+        kind: BranchType::SAGA,
+        resource: format!("{}#{}", session.application, session.service_group),
+        application_data: session.status_for_engine().name().to_owned(),
+        client: String::new(),
     }
 }

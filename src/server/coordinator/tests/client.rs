@@ -35,6 +35,8 @@ struct State {
     waiting: BTreeMap<i32, oneshot::Sender<Message>>,
     /// Phase-two requests, in order of arrival.
     asked: Vec<Told>,
+    /// Resource and application data of each.
+    brought: Vec<(String, String)>,
     /// What to answer next; afterwards success.
     answers: VecDeque<Answer>,
     held: VecDeque<(Head, Message)>,
@@ -86,12 +88,16 @@ impl Client {
 
     fn take(&self, head: Head, message: Message) {
         let told = match &message {
-            Message::BranchCommit { xid, branch_id, .. } => Some((Way::Commit, xid, *branch_id)),
-            Message::BranchRollback { xid, branch_id, .. } => Some((Way::Rollback, xid, *branch_id)),
+            Message::BranchCommit { xid, branch_id, resource_id, application_data, .. } => {
+                Some((Way::Commit, xid, *branch_id, resource_id, application_data))
+            }
+            Message::BranchRollback { xid, branch_id, resource_id, application_data, .. } => {
+                Some((Way::Rollback, xid, *branch_id, resource_id, application_data))
+            }
             _ => None,
         };
         let mut state = locked(&self.inner.state);
-        let Some((way, xid, branch)) = told else {
+        let Some((way, xid, branch, resource, data)) = told else {
             // Nobody may wait any more.
             if let Some(waiter) = state.waiting.remove(&head.request_id) {
                 _ = waiter.send(message);
@@ -100,6 +106,7 @@ impl Client {
         };
         let transaction = Xid::parse(xid).expect("an xid").transaction;
         state.asked.push(Told { way, transaction, branch });
+        state.brought.push((resource.clone(), data.clone()));
         let answer = state.answers.pop_front();
         match answer {
             Some(Answer::Hold) => state.held.push_back((head, message)),
@@ -144,6 +151,11 @@ impl Client {
     /// Phase-two requests so far.
     pub fn told(&self) -> Vec<Told> {
         locked(&self.inner.state).asked.clone()
+    }
+
+    /// Resource and application data of the phase-two requests so far.
+    pub fn brought(&self) -> Vec<(String, String)> {
+        locked(&self.inner.state).brought.clone()
     }
 
     /// Waits until so many phase-two requests have come, and returns all.
@@ -223,6 +235,15 @@ impl Client {
     pub async fn status(&self, xid: &Xid) -> GlobalStatus {
         match self.must(Message::GlobalStatus { xid: xid.to_string(), extra_data: String::new() }).await {
             Message::GlobalStatusResult { result, status } if result.is_success() => status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The report of a Saga engine.
+    pub async fn global_report(&self, xid: &Xid, status: GlobalStatus) -> GlobalStatus {
+        let report = Message::GlobalReport { xid: xid.to_string(), extra_data: String::new(), status: Some(status) };
+        match self.must(report).await {
+            Message::GlobalReportResult { result, status } if result.is_success() => status,
             other => panic!("{other:?}"),
         }
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1};
 use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, Routing, StartEpoch, StartId};
 use quorate_core::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
+use quorate_core::phase_two::Patience;
 use quorate_core::txn::command::FoundV1;
 use quorate_core::txn::{Command, Stamp, Transactions};
 use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Transport, TransportError};
@@ -119,15 +120,20 @@ pub struct Cluster {
     pub net: Arc<Net>,
     pub running: BTreeMap<NodeId, Running>,
     routing: watch::Sender<Routing>,
+    patience: Patience,
     next_port: u16,
 }
 
 impl Cluster {
     pub async fn founded(name: &str, nodes: &[NodeId], groups: u32) -> Cluster {
+        Cluster::patient(name, nodes, groups, Patience::DEFAULT).await
+    }
+
+    pub async fn patient(name: &str, nodes: &[NodeId], groups: u32, patience: Patience) -> Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let routing = watch::channel(routing(nodes, groups)).0;
-        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, next_port: 1 };
+        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, patience, next_port: 1 };
         for node in nodes {
             let running = cluster.run(name, *node, groups).await;
             cluster.running.insert(*node, running);
@@ -165,6 +171,7 @@ impl Cluster {
             routing: self.routing.subscribe(),
             nodes: way(),
             memory_budget_bytes: 1 << 30,
+            patience: self.patience,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();

@@ -6,8 +6,10 @@ mod client;
 mod cluster;
 mod failover;
 mod golden;
+mod saga;
 mod stress;
 mod tcc;
+mod xa;
 
 use quorate_core::model::NodeId;
 

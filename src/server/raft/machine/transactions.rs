@@ -49,6 +49,8 @@ impl Machine for Transactions {
             | Command::End(_)
             | Command::Detach(_)
             | Command::Forget(_)
+            | Command::Report(_)
+            | Command::GiveUp(_)
             | Command::Tick => 0,
         };
         COMMAND_FIXED_BYTES + texts
