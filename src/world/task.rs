@@ -6,9 +6,9 @@
 use std::fmt;
 
 #[cfg(not(madsim))]
-pub use crate::real::task::{JoinHandle, spawn, spawn_owned_thread, yield_now};
+pub use crate::real::task::{JoinHandle, spawn, spawn_owned_thread, yield_now, yield_owned_thread};
 #[cfg(madsim)]
-pub use crate::simulated::task::{JoinHandle, spawn, spawn_owned_thread, yield_now};
+pub use crate::simulated::task::{JoinHandle, spawn, spawn_owned_thread, yield_now, yield_owned_thread};
 
 /// The task was aborted, or its process is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -234,7 +234,8 @@ impl Transactions {
 
     /// Releases in a slot, if it is active here and anything is held: a release of nothing must copy nothing.
     pub(super) fn release(&mut self, slot: Slot, transaction: TransactionId, scope: &ReleaseScope) {
-        if self.owns(slot).is_some() && self.holds_of(slot, transaction).next().is_some() {
+        let holds = |state: &SlotState| state.active().is_some() && state.locks.holds_of(transaction).next().is_some();
+        if self.slots.get(slot).is_some_and(holds) {
             self.change(slot, |state| state.locks.release(transaction, scope));
         }
     }

@@ -14,9 +14,9 @@ use crate::model::{BranchId, GlobalStatus, RowKey, Slot, TransactionId, lock_key
 impl Transactions {
     /// Says what is wrong, if anything is.
     pub fn check_invariants(&self) -> Result<(), String> {
-        for (slot, state) in &self.slots {
-            self.check_sessions(*slot, state).map_err(|what| format!("slot {slot}: {what}"))?;
-            check_locks(*slot, &state.locks).map_err(|what| format!("lock slot {slot}: {what}"))?;
+        for (slot, state) in self.slots.iter() {
+            self.check_sessions(slot, state).map_err(|what| format!("slot {slot}: {what}"))?;
+            check_locks(slot, &state.locks).map_err(|what| format!("lock slot {slot}: {what}"))?;
             self.check_released(state)?;
         }
         // Loading rebuilds every order and every count from nothing.

@@ -112,18 +112,17 @@ impl LockTable {
         let mut rows = Vec::with_capacity(wanted.rows.len());
         for row in wanted.rows {
             let part = Arc::make_mut(parts.entry(part_of_row(row)).or_default());
-            let key = match part.get_key_value(row) {
-                Some((key, _)) => key.clone(),
-                None => Arc::new(row.clone()),
-            };
-            match part.get_mut(row) {
-                Some(holder) => insert_sorted(&mut holder.branches, wanted.branch),
-                None => {
-                    part.insert(key.clone(), Holder { owner: wanted.transaction, branches: vec![wanted.branch] });
-                    self.size.rows += 1;
-                    self.size.bytes += row_bytes(row);
-                }
+            // The key that is there, if one is, so that each row is kept once.
+            let key = part.get_key_value(row).map(|(key, _)| key.clone());
+            if let (Some(key), Some(holder)) = (&key, part.get_mut(row)) {
+                insert_sorted(&mut holder.branches, wanted.branch);
+                rows.push(key.clone());
+                continue;
             }
+            let key = Arc::new(row.clone());
+            part.insert(key.clone(), Holder { owner: wanted.transaction, branches: vec![wanted.branch] });
+            self.size.rows += 1;
+            self.size.bytes += row_bytes(row);
             rows.push(key);
         }
         let hold = Hold {
@@ -144,8 +143,9 @@ impl LockTable {
     pub(super) fn release(&mut self, transaction: TransactionId, scope: &ReleaseScope) {
         match scope {
             ReleaseScope::All => {
-                let branches: Vec<BranchId> = self.holds_of(transaction).map(|(branch, _)| branch).collect();
-                branches.into_iter().for_each(|branch| self.release_branch(transaction, branch));
+                while let Some(branch) = self.first_hold(transaction) {
+                    self.release_branch(transaction, branch);
+                }
             }
             ReleaseScope::Branches(branches) => {
                 branches.iter().for_each(|branch| self.release_branch(transaction, *branch));
@@ -156,10 +156,10 @@ impl LockTable {
     /// As [`LockTable::release`], of one branch.
     pub(super) fn release_branch(&mut self, transaction: TransactionId, branch: BranchId) {
         let part_number = part_of_transaction(transaction);
-        if self.hold(transaction, branch).is_none() {
+        let Some(shared) = self.holds.get_mut(&part_number) else { return };
+        if !shared.holds.contains_key(&(transaction, branch)) {
             return; // before make_mut: a release of nothing must not copy a part
         }
-        let Some(shared) = self.holds.get_mut(&part_number) else { return };
         let part = Arc::make_mut(shared);
         let Some(hold) = part.holds.remove(&(transaction, branch)) else { return };
         part.by_age.remove(&(hold.since_ms, transaction, branch));
@@ -224,6 +224,10 @@ impl LockTable {
         part.into_iter()
             .flat_map(move |part| part.holds.range(all.clone()))
             .map(|((_, branch), hold)| (*branch, hold.as_ref()))
+    }
+
+    fn first_hold(&self, transaction: TransactionId) -> Option<BranchId> {
+        self.holds_of(transaction).next().map(|(branch, _)| branch)
     }
 
     /// All holds, in the order of their parts, then by transaction and branch.

@@ -18,6 +18,7 @@ mod invariants;
 mod locks;
 mod session;
 mod slot;
+mod slots;
 mod state;
 mod views;
 

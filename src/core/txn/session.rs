@@ -5,8 +5,9 @@
 //! protocol, rule 13).
 //! Not here: who was told already. Only the leader that drives it knows, and a new one asks again.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::status::{self, Direction};
 use crate::model::hash::lock_slot;
@@ -114,9 +115,12 @@ impl Session {
         !self.is_saga() && self.branches.values().all(Branch::is_async_committable)
     }
 
-    /// The lock slots that are owed a release at the end.
-    pub fn lock_slots(&self) -> BTreeSet<Slot> {
-        self.branches.values().filter_map(Branch::lock_slot).collect()
+    /// The lock slots that are owed a release at the end, each once, ascending.
+    pub fn lock_slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<Slot> = self.branches.values().filter_map(Branch::lock_slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 
     /// Rows that its branches lock, one named by two branches counted twice.

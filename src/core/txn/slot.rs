@@ -108,28 +108,27 @@ impl SlotState {
 
     /// A session begins, or comes out of a snapshot.
     pub(super) fn insert(&mut self, session: Session) {
-        self.enlist(&session);
-        self.count(&session, 1);
+        self.list_anew(session.transaction, Listed::default(), Listed::of(&session));
+        self.counts.exchange(Counts::default(), counts_of(&session));
         let before = self.sessions.insert(session.transaction, Arc::new(session));
         debug_assert!(before.is_none(), "a transaction id was minted twice");
     }
 
     /// Changes a session in place; nothing happens without one.
     pub(super) fn change(&mut self, transaction: TransactionId, change: impl FnOnce(&mut Session)) {
-        let Some(mut shared) = self.sessions.remove(&transaction) else { return };
-        self.delist(&shared);
-        self.count(&shared, -1);
-        change(Arc::make_mut(&mut shared));
-        self.enlist(&shared);
-        self.count(&shared, 1);
-        self.sessions.insert(transaction, shared);
+        let Some(shared) = self.sessions.get_mut(&transaction) else { return };
+        let (listed, counted) = (Listed::of(shared), counts_of(shared));
+        change(Arc::make_mut(shared));
+        let (lists, counts) = (Listed::of(shared), counts_of(shared));
+        self.counts.exchange(counted, counts);
+        self.list_anew(transaction, listed, lists);
     }
 
     /// A session goes and leaves a tombstone with `status`.
     pub(super) fn end(&mut self, transaction: TransactionId, status: GlobalStatus, ended_clock_ms: u64) {
         if let Some(session) = self.sessions.remove(&transaction) {
-            self.delist(&session);
-            self.count(&session, -1);
+            self.list_anew(transaction, Listed::of(&session), Listed::default());
+            self.counts.exchange(counts_of(&session), Counts::default());
             self.bury(transaction, Tombstone { status, ended_clock_ms });
         }
     }
@@ -151,24 +150,16 @@ impl SlotState {
         }
     }
 
-    fn count(&mut self, session: &Session, sign: i64) {
-        let add = |count: &mut u64, by: u64| *count = count.wrapping_add_signed(sign * by as i64);
-        add(&mut self.counts.sessions, 1);
-        add(&mut self.counts.branches, session.branches.len() as u64);
-        add(&mut self.counts.bytes, session.bytes());
-    }
-
-    fn delist(&mut self, session: &Session) {
-        self.due.remove(&(session.due_ms(), session.transaction));
-        self.unfinished.remove(&session.transaction);
-    }
-
-    fn enlist(&mut self, session: &Session) {
-        if session.status == GlobalStatus::Begin {
-            self.due.insert((session.due_ms(), session.transaction));
+    /// Keeps the orders in step with a session; most changes move it in neither.
+    fn list_anew(&mut self, transaction: TransactionId, before: Listed, after: Listed) {
+        if before.due_ms != after.due_ms {
+            before.due_ms.map(|due_ms| self.due.remove(&(due_ms, transaction)));
+            after.due_ms.map(|due_ms| self.due.insert((due_ms, transaction)));
         }
-        if status::is_running(session.status) {
-            self.unfinished.insert(session.transaction);
+        match (before.is_unfinished, after.is_unfinished) {
+            (false, true) => _ = self.unfinished.insert(transaction),
+            (true, false) => _ = self.unfinished.remove(&transaction),
+            (true, true) | (false, false) => {}
         }
     }
 
@@ -184,4 +175,24 @@ impl SlotState {
         let locks = self.locks.size();
         Counts { row_locks: locks.rows, holds: locks.holds, bytes: self.counts.bytes + locks.bytes, ..self.counts }
     }
+}
+
+/// Where a session stands in the orders beside it.
+#[derive(Clone, Copy, Default)]
+struct Listed {
+    due_ms: Option<u64>,
+    is_unfinished: bool,
+}
+
+impl Listed {
+    fn of(session: &Session) -> Listed {
+        Listed {
+            due_ms: (session.status == GlobalStatus::Begin).then(|| session.due_ms()),
+            is_unfinished: status::is_running(session.status),
+        }
+    }
+}
+
+fn counts_of(session: &Session) -> Counts {
+    Counts { sessions: 1, branches: session.branches.len() as u64, bytes: session.bytes(), ..Counts::default() }
 }

@@ -3,13 +3,14 @@
 //! A clone shares everything below the slots, so that a snapshot is written beside apply. The group's own orders
 //! (deadlines, tombstones, unfinished work) hold one head per slot: they stay as small as the number of slots.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::outcome::{Conflict, Refusal};
 use super::session::Session;
 use super::slot::{Ownership, SlotState};
+use super::slots::Slots;
 use super::status::Direction;
 use super::views::{Counts, HoldView, LockView};
 use crate::model::hash::lock_slot;
@@ -24,7 +25,7 @@ pub struct Transactions {
     pub(super) counter: u64,
     /// Where the last Begin went.
     pub(super) last_slot: Slot,
-    pub(super) slots: BTreeMap<Slot, Arc<SlotState>>,
+    pub(super) slots: Slots,
     due: BTreeSet<(u64, TransactionId)>,
     ended: BTreeSet<(u64, TransactionId)>,
     busy: BTreeSet<Slot>,
@@ -45,7 +46,7 @@ impl Transactions {
             tenure: Term(0),
             counter: 0,
             last_slot: Slot(SLOTS - 1),
-            slots: BTreeMap::new(),
+            slots: Slots::default(),
             due: BTreeSet::new(),
             ended: BTreeSet::new(),
             busy: BTreeSet::new(),
@@ -70,17 +71,17 @@ impl Transactions {
 
     /// The epoch of a slot that is active here.
     pub fn owns(&self, slot: Slot) -> Option<Epoch> {
-        self.slots.get(&slot)?.active()
+        self.slots.get(slot)?.active()
     }
 
     /// How the group stands to a slot.
     pub fn ownership(&self, slot: Slot) -> Ownership {
-        self.slots.get(&slot).map_or(Ownership::None, |state| state.ownership)
+        self.slots.get(slot).map_or(Ownership::None, |state| state.ownership)
     }
 
     /// All slots that are active here, ascending.
     pub fn slots(&self) -> impl Iterator<Item = (Slot, Epoch)> {
-        self.slots.iter().filter_map(|(slot, state)| Some((*slot, state.active()?)))
+        self.slots.iter().filter_map(|(slot, state)| Some((slot, state.active()?)))
     }
 
     /// The fence under which this tenure deals branch ids of a slot.
@@ -90,17 +91,17 @@ impl Transactions {
 
     /// The first sequence number that may be dealt for a branch of this slot (lock protocol, rule 2).
     pub fn ids_from(&self, slot: Slot) -> u64 {
-        self.slots.get(&slot).map_or(0, |state| state.ids_from)
+        self.slots.get(slot).map_or(0, |state| state.ids_from)
     }
 
     /// A session that has not ended.
     pub fn session(&self, transaction: TransactionId) -> Option<&Session> {
-        self.slots.get(&transaction.slot())?.session(transaction)
+        self.slots.get(transaction.slot())?.session(transaction)
     }
 
     /// The status that an ended transaction had.
     pub fn tombstone(&self, transaction: TransactionId) -> Option<GlobalStatus> {
-        self.slots.get(&transaction.slot())?.tombstone(transaction).map(|tombstone| tombstone.status)
+        self.slots.get(transaction.slot())?.tombstone(transaction).map(|tombstone| tombstone.status)
     }
 
     /// The status of a transaction, ended or not.
@@ -116,7 +117,7 @@ impl Transactions {
 
     /// Decided, not ended, not failed for good; slot by slot, then by id.
     pub fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
-        self.busy.iter().filter_map(|slot| self.slots.get(slot)).flat_map(|state| state.unfinished())
+        self.busy.iter().filter_map(|slot| self.slots.get(*slot)).flat_map(|state| state.unfinished())
     }
 
     /// The earliest deadline of a session in Begin, by the group clock.
@@ -137,12 +138,12 @@ impl Transactions {
 
     /// The first of these rows that another transaction than `asker` holds. Speaks for lock slots active here only.
     pub fn conflict(&self, asker: TransactionId, resource: &str, rows: &LockKeys) -> Option<Conflict> {
-        self.slots.get(&lock_slot(resource))?.locks.conflict(asker, resource, rows, self.clock_ms)
+        self.slots.get(lock_slot(resource))?.locks.conflict(asker, resource, rows, self.clock_ms)
     }
 
     /// What a transaction holds in one lock slot.
     pub fn holds_of(&self, slot: Slot, transaction: TransactionId) -> impl Iterator<Item = HoldView<'_>> {
-        let state = self.slots.get(&slot);
+        let state = self.slots.get(slot);
         state.into_iter().flat_map(move |state| state.locks.holds_of(transaction)).map(move |(branch, hold)| {
             view(slot, transaction, branch, hold) // of any group's transaction
         })
@@ -154,7 +155,7 @@ impl Transactions {
         let active = self.slots.iter().filter(|(_, state)| state.active().is_some());
         active.flat_map(move |(slot, state)| {
             let holds = until_ms.map(|until_ms| state.locks.holds_until(until_ms));
-            holds.into_iter().flatten().map(|(transaction, branch, hold)| view(*slot, transaction, branch, hold))
+            holds.into_iter().flatten().map(move |(transaction, branch, hold)| view(slot, transaction, branch, hold))
         })
     }
 
@@ -204,7 +205,7 @@ impl Transactions {
 
     /// The state of a slot that is active here.
     pub(super) fn active(&self, slot: Slot) -> Result<(&SlotState, Epoch), Refusal> {
-        let state = self.slots.get(&slot).ok_or(Refusal::NotOwner { epoch: Epoch(0) })?;
+        let state = self.slots.get(slot).ok_or(Refusal::NotOwner { epoch: Epoch(0) })?;
         match state.active() {
             Some(epoch) => Ok((state, epoch)),
             None => Err(Refusal::NotOwner { epoch: state.seen }),
@@ -213,22 +214,23 @@ impl Transactions {
 
     /// Changes the state of a slot, which copies it if a snapshot shares it, and keeps the group's orders in step.
     pub(super) fn change(&mut self, slot: Slot, change: impl FnOnce(&mut SlotState)) {
-        let Some(shared) = self.slots.get_mut(&slot) else { return };
+        let Some(shared) = self.slots.get_mut(slot) else { return };
         let (before, counted) = (shared.heads(), shared.counts());
         change(Arc::make_mut(shared));
         let (after, counts) = (shared.heads(), shared.counts());
         self.counts.exchange(counted, counts);
         exchange(&mut self.due, before.due, after.due);
         exchange(&mut self.ended, before.ended, after.ended);
-        match after.is_busy {
-            true => self.busy.insert(slot),
-            false => self.busy.remove(&slot),
-        };
+        match (before.is_busy, after.is_busy) {
+            (false, true) => _ = self.busy.insert(slot),
+            (true, false) => _ = self.busy.remove(&slot),
+            (true, true) | (false, false) => {}
+        }
     }
 
     /// A slot comes into being here, with what it brings.
     pub(super) fn insert_slot(&mut self, slot: Slot, brought: SlotState) {
-        self.slots.insert(slot, Arc::new(SlotState::default()));
+        self.slots.insert(slot, SlotState::default());
         self.change(slot, |state| *state = brought);
     }
 
@@ -239,9 +241,9 @@ impl Transactions {
 
     /// The next active slot after the one that the last Begin went to.
     pub(super) fn next_slot(&self) -> Option<Slot> {
-        let active = |(slot, state): (&Slot, &Arc<SlotState>)| state.active().map(|_| *slot);
-        let after = self.slots.range(Slot(self.last_slot.0.saturating_add(1))..).find_map(active);
-        after.or_else(|| self.slots.range(..=self.last_slot).find_map(active))
+        let active = |(slot, state): (Slot, &SlotState)| state.active().map(|_| slot);
+        let after = self.slots.from(Slot(self.last_slot.0.saturating_add(1))).find_map(active);
+        after.or_else(|| self.slots.iter().find_map(active))
     }
 }
 

@@ -149,7 +149,7 @@ impl Transactions {
         let tombstones = self.slots.values().flat_map(|state| state.tombstones());
         let holds = self.slots.values().flat_map(|state| state.locks.holds());
         core::iter::once(record(HEAD, &head))
-            .chain(self.slots.iter().map(|(slot, state)| record(SLOT, &slot_record(*slot, state))))
+            .chain(self.slots.iter().map(|(slot, state)| record(SLOT, &slot_record(slot, state))))
             .chain(sessions().map(|session| record(SESSION, &session_record(session))))
             .chain(branches)
             .chain(tombstones.map(|(transaction, tombstone)| record(TOMBSTONE, &tomb_record(transaction, tombstone))))

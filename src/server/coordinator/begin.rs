@@ -16,8 +16,8 @@ impl Coordinator {
     /// A group for a new transaction: one led here, the one where it will probably lock if that is among them; else the
     /// next one whose leader is known.
     pub(super) fn place_for_begin(&self, hinted: Option<&BeginAsk>) -> Leader {
-        let home = hinted.and_then(|ask| self.homes.of(&ask.name));
-        if let Some(tenure) = home.and_then(|home| self.led.tenure(home)) {
+        let home = hinted.and_then(|ask| self.homes.find(&ask.name, |home| self.led.tenure(home)));
+        if let Some(tenure) = home {
             return Leader::Here(tenure);
         }
         if let Some(tenure) = self.led.next() {

@@ -1,5 +1,5 @@
-//! A hint: where transactions of a name locked their rows lately. A transaction that is minted in its lock home takes one
-//! command for a branch and its locks in place of two, and none for their release (lock protocol, rule 6; design,
+//! A hint: where transactions of a name locked their rows lately. A transaction that is minted in one of its lock homes
+//! takes one command for a branch and its locks in place of two, and none for their release (lock protocol, rule 6; design,
 //! section 3).
 //!
 //! Never more than a hint: a wrong one costs what no hint costs.
@@ -13,42 +13,47 @@ use super::guard::locked;
 
 /// Names remembered; beyond that all are forgotten, and learned again.
 const NAMES_MAX: usize = 4_096;
-/// One Begin in so many goes where its turn is: names that lock in several homes keep being seen in all of them.
-const ANYWHERE_EVERY: u64 = 8;
+/// Homes remembered of a name; the one that was seen longest ago goes first.
+const HOMES_MAX: usize = 8;
 
-/// Transaction name -> lock home of the last branch.
+/// Transaction name -> lock homes of its latest branches.
 #[derive(Default)]
-pub struct Homes(Mutex<Known>);
+pub struct Homes(Mutex<BTreeMap<Arc<str>, Known>>);
 
+/// Of one name.
 #[derive(Default)]
 struct Known {
-    homes: BTreeMap<Arc<str>, GroupId>,
-    asked: u64,
+    /// The latest is last.
+    homes: Vec<GroupId>,
+    /// Where the next look begins, so that homes take turns.
+    turn: usize,
 }
 
 impl Homes {
     /// A transaction of this name has locked rows in this group.
     pub fn note(&self, name: &Arc<str>, home: GroupId) {
-        let mut known = locked(&self.0);
-        match known.homes.get_mut(&**name) {
-            Some(before) => *before = home,
-            None => {
-                if known.homes.len() >= NAMES_MAX {
-                    known.homes.clear();
-                }
-                known.homes.insert(name.clone(), home);
-            }
+        let mut names = locked(&self.0);
+        if !names.contains_key(name) && names.len() >= NAMES_MAX {
+            names.clear();
         }
+        let homes = &mut names.entry(name.clone()).or_default().homes;
+        if homes.last() == Some(&home) {
+            return;
+        }
+        homes.retain(|known| *known != home);
+        if homes.len() >= HOMES_MAX {
+            homes.remove(0);
+        }
+        homes.push(home);
     }
 
-    /// Where one of this name will probably lock.
-    pub fn of(&self, name: &str) -> Option<GroupId> {
-        let mut known = locked(&self.0);
-        known.asked += 1;
-        if known.asked.is_multiple_of(ANYWHERE_EVERY) {
-            return None;
-        }
-        known.homes.get(name).copied()
+    /// Where one of this name will probably lock: the first home that `wanted` takes, in turns.
+    pub fn find<T>(&self, name: &str, wanted: impl Fn(GroupId) -> Option<T>) -> Option<T> {
+        let mut names = locked(&self.0);
+        let Known { homes, turn } = names.get_mut(name)?;
+        *turn = turn.wrapping_add(1);
+        let first = *turn % homes.len().max(1);
+        homes.iter().cycle().skip(first).take(homes.len()).find_map(|home| wanted(*home))
     }
 }
 
@@ -57,15 +62,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_home_counts_but_not_always() {
+    fn homes_take_turns_among_those_that_are_wanted() {
         let homes = Homes::default();
-        assert_eq!(homes.of("buy"), None);
-        homes.note(&"buy".into(), GroupId(1));
-        homes.note(&"buy".into(), GroupId(2));
-        let answers: Vec<_> = (0..16).map(|_| homes.of("buy")).collect();
-        assert_eq!(answers.iter().filter(|answer| **answer == Some(GroupId(2))).count(), 14);
-        assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 2);
+        assert_eq!(homes.find("buy", Some), None);
+        for home in [1, 2, 3, 1] {
+            homes.note(&"buy".into(), GroupId(home));
+        }
+        let found: Vec<_> = (0..6).filter_map(|_| homes.find("buy", Some)).map(|home| home.0).collect();
+        assert_eq!(
+            (1..=3).map(|home| found.iter().filter(|found| **found == home).count()).max(),
+            Some(2),
+            "{found:?}"
+        );
+        let odd = |home: GroupId| (home.0 == 2).then_some(home);
+        assert!((0..6).all(|_| homes.find("buy", odd) == Some(GroupId(2))));
+        assert_eq!(homes.find("buy", |_| None::<GroupId>), None);
+    }
+
+    #[test]
+    fn old_homes_and_too_many_names_are_forgotten() {
+        let homes = Homes::default();
+        (0..20).for_each(|home| homes.note(&"buy".into(), GroupId(home)));
+        let known = |home: u32| homes.find("buy", |found| (found.0 == home).then_some(())).is_some();
+        assert!((12..20).all(known) && !(0..12).any(known));
         (0..2 * NAMES_MAX).for_each(|n| homes.note(&format!("{n}").into(), GroupId(1)));
-        assert!(locked(&homes.0).homes.len() <= NAMES_MAX);
+        assert!(locked(&homes.0).len() <= NAMES_MAX);
     }
 }

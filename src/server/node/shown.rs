@@ -83,6 +83,10 @@ impl Shown {
         for (group, seen) in &named {
             family = family.sample(&[("group", group)], seen.committed.saturating_sub(seen.applied));
         }
+        let mut family = page.gauge("quorate_group_applied_index", "index of the last log entry that is applied here");
+        for (group, seen) in &named {
+            family = family.sample(&[("group", group)], seen.applied);
+        }
         self.write_peers(page);
     }
 

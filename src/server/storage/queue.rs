@@ -2,7 +2,8 @@
 //!
 //! `put` encodes straight into the stream of the last waiting batch, so nothing is copied or allocated per entry later.
 //! First in, first out over all groups: a durable record implies all that were queued before it. While one batch is
-//! being written, the next ones gather; there is no delay on purpose.
+//! being written, the next ones gather. There is no delay on purpose, but the writer goes behind whoever waits for a
+//! processor: on a busy machine its batches grow, on an idle one it does not wait.
 //!
 //! Records that wake nobody: the newest `Committed` of a group is kept aside and travels with the next batch; a `Purge`
 //! keeps its place in the queue. Neither starts a batch for half a second, so an idle group costs no syncs.
@@ -14,9 +15,14 @@ use crate::record::{RECORD_HEAD_BYTES, Record};
 use quorate_core::model::{GroupId, LogId, LogIndex};
 use quorate_world::select::select2;
 use quorate_world::sync::{Notify, Semaphore, oneshot};
+use quorate_world::task::yield_owned_thread;
 use quorate_world::time::{Duration, Instant, sleep_until};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// So often the writer goes behind the threads that wait for a processor before it takes a batch. Measured with three nodes
+/// on two cores: half of the syncs, and an eighth less CPU per transaction.
+const TURNS_FOR_OTHERS: usize = 2;
 
 /// What happens when an operation is durable.
 pub(crate) enum Then {
@@ -61,6 +67,10 @@ struct Waiting {
     committed: BTreeMap<GroupId, (Arc<Group>, LogId)>,
     /// When what wakes nobody gets a batch of its own.
     lazy_due: Option<Instant>,
+    /// The writer has looked at the queue since the last batch, and will look again after the time of lazy records.
+    looked: bool,
+    /// The writer sleeps without a timer.
+    asleep: bool,
     /// Streams for reuse.
     streams: Vec<Vec<u8>>,
     /// A batch was taken and is not yet durable.
@@ -105,13 +115,12 @@ impl Queue {
         encode(&mut last.stream);
         last.records += operation.records;
         last.operations.push(operation);
-        let woken = last.urgent;
-        last.urgent |= urgent;
-        if !urgent {
-            Queue::set_lazy(&mut waiting);
-        }
+        let wake = match urgent {
+            true => !std::mem::replace(&mut last.urgent, true),
+            false => waiting.set_lazy(),
+        };
         drop(waiting);
-        if !woken {
+        if wake {
             self.wake.notify_one();
         }
     }
@@ -120,10 +129,9 @@ impl Queue {
     pub fn put_committed(&self, group: &Arc<Group>, log_id: LogId) {
         let mut waiting = self.waiting();
         waiting.committed.insert(group.id, (group.clone(), log_id));
-        let first = waiting.lazy_due.is_none();
-        Queue::set_lazy(&mut waiting);
+        let wake = waiting.set_lazy();
         drop(waiting);
-        if first {
+        if wake {
             self.wake.notify_one();
         }
     }
@@ -133,54 +141,31 @@ impl Queue {
         self.waiting().committed.remove(&group);
     }
 
-    fn set_lazy(waiting: &mut Waiting) {
-        if waiting.lazy_due.is_none() {
-            waiting.lazy_due = Some(Instant::now() + Duration::from_millis(LAZY_MS));
-        }
-    }
-
-    /// Waits for the next batch; nothing once the queue is closed and empty.
+    /// Waits for the next batch; nothing once the queue is closed and empty. For the writer, on its own thread.
     pub async fn take(&self) -> Option<Gathered> {
         loop {
-            let due = {
-                let mut waiting = self.waiting();
-                waiting.in_flight = false;
-                let due = waiting.lazy_due;
-                let urgent = waiting.batches.iter().any(|batch| batch.urgent);
-                if urgent || waiting.closed || due.is_some_and(|due| due <= Instant::now()) {
-                    return Queue::next(&mut waiting);
-                }
-                due
-            };
-            match due {
-                Some(due) => {
+            let wait = self.waiting().wait(Instant::now());
+            match wait {
+                Wait::Over => {}
+                Wait::WokenOr(due) => {
                     select2(self.wake.notified(), sleep_until(due)).await;
+                    continue;
                 }
-                None => self.wake.notified().await,
+                Wait::Woken => {
+                    self.wake.notified().await;
+                    continue;
+                }
+            }
+            for _ in 0..TURNS_FOR_OTHERS {
+                yield_owned_thread().await;
+            }
+            let mut waiting = self.waiting();
+            let batch = waiting.take();
+            // What was due may have gone with its group.
+            if batch.is_some() || waiting.closed {
+                return batch;
             }
         }
-    }
-
-    fn next(waiting: &mut Waiting) -> Option<Gathered> {
-        if waiting.batches.is_empty() && !waiting.committed.is_empty() {
-            let stream = waiting.streams.pop().unwrap_or_default();
-            waiting.batches.push_back(Gathered::new(stream));
-        }
-        let mut batch = waiting.batches.pop_front();
-        if let Some(batch) = &mut batch {
-            waiting.in_flight = true;
-            for (_, (group, log_id)) in core::mem::take(&mut waiting.committed) {
-                Record::Committed(log_id).encode(group.id, &mut batch.stream);
-                batch.records += 1;
-                batch.operations.push(Operation { group, records: 1, room_bytes: 0, last: None, then: Then::Nothing });
-            }
-        }
-        // A purge may stand in a later batch; then half a second more.
-        waiting.lazy_due = None;
-        if !waiting.batches.is_empty() {
-            Queue::set_lazy(waiting);
-        }
-        batch
     }
 
     /// Takes a stream back for reuse.
@@ -208,6 +193,66 @@ impl Queue {
     /// Bytes that wait for the disk.
     pub fn bytes(&self) -> usize {
         QUEUE_BYTES_MAX - self.room.available_permits().min(QUEUE_BYTES_MAX)
+    }
+}
+
+/// What the writer waits for.
+enum Wait {
+    /// There is something to write, or the queue is closed.
+    Over,
+    /// To be woken, at most until then.
+    WokenOr(Instant),
+    /// To be woken.
+    Woken,
+}
+
+impl Waiting {
+    /// Lazy records have come. True: the writer must be woken to set its alarm.
+    fn set_lazy(&mut self) -> bool {
+        self.lazy_due.get_or_insert_with(|| Instant::now() + Duration::from_millis(LAZY_MS));
+        std::mem::take(&mut self.asleep)
+    }
+
+    fn wait(&mut self, now: Instant) -> Wait {
+        (self.in_flight, self.asleep) = (false, false);
+        let urgent = self.batches.iter().any(|batch| batch.urgent);
+        if urgent || self.closed || self.lazy_due.is_some_and(|due| due <= now) {
+            return Wait::Over;
+        }
+        match self.lazy_due {
+            Some(due) => Wait::WokenOr(due),
+            // The marks of what was just made durable come soon, and then need not wake anybody.
+            None if !self.looked => {
+                self.looked = true;
+                Wait::WokenOr(now + Duration::from_millis(LAZY_MS))
+            }
+            None => {
+                self.asleep = true;
+                Wait::Woken
+            }
+        }
+    }
+
+    fn take(&mut self) -> Option<Gathered> {
+        if self.batches.is_empty() && !self.committed.is_empty() {
+            let stream = self.streams.pop().unwrap_or_default();
+            self.batches.push_back(Gathered::new(stream));
+        }
+        let mut batch = self.batches.pop_front();
+        if let Some(batch) = &mut batch {
+            (self.in_flight, self.looked) = (true, false);
+            for (_, (group, log_id)) in core::mem::take(&mut self.committed) {
+                Record::Committed(log_id).encode(group.id, &mut batch.stream);
+                batch.records += 1;
+                batch.operations.push(Operation { group, records: 1, room_bytes: 0, last: None, then: Then::Nothing });
+            }
+        }
+        // A purge may stand in a later batch; then half a second more.
+        self.lazy_due = None;
+        if !self.batches.is_empty() {
+            self.set_lazy();
+        }
+        batch
     }
 }
 
@@ -255,6 +300,20 @@ mod tests {
             assert_eq!(take(&queue).await, [2, 3]);
             queue.close();
             assert!(queue.take().await.is_none() && queue.is_idle());
+        });
+    }
+
+    #[test]
+    fn marks_of_a_group_that_goes_end_nothing() {
+        run_test(async {
+            let queue = Queue::new(1000);
+            let group = group(1);
+            queue.put_committed(&group, LogId::default());
+            queue.forget_committed(GroupId(1));
+            let wait = timeout(Duration::from_millis(2 * LAZY_MS), queue.take()).await;
+            assert!(wait.is_err(), "there is nothing to write, and the queue is open");
+            put(&queue, &group, 0, true);
+            assert_eq!(take(&queue).await, [1]);
         });
     }
 

@@ -75,6 +75,12 @@ where
     Ok(JoinHandle(Kind::Thread(ended)))
 }
 
+/// Lets the other threads of the machine go first, once, if there are any that wait for a processor: for a thread of one's
+/// own ([`spawn_owned_thread`]).
+pub async fn yield_owned_thread() {
+    std::thread::yield_now();
+}
+
 /// Lets the others go first, once.
 pub async fn yield_now() {
     tokio::task::yield_now().await;

@@ -114,6 +114,11 @@ where
 }
 
 /// Lets the others go first, once.
+pub async fn yield_owned_thread() {
+    yield_now().await;
+}
+
+/// Lets the others go first, once.
 pub async fn yield_now() {
     let mut yielded = false;
     poll_fn(|context| {
