@@ -79,6 +79,11 @@ impl TransactionManager {
         self.end(xid, &Message::GlobalRollback { xid: xid.into(), extra_data: String::new() }).await
     }
 
+    /// Says how a Saga stands, as its engine does. `None` without an answer.
+    pub async fn report(&self, xid: &str, status: GlobalStatus) -> Option<GlobalStatus> {
+        self.end(xid, &Message::GlobalReport { xid: xid.into(), extra_data: String::new(), status: Some(status) }).await
+    }
+
     /// Asks how a transaction stands. `None` without an answer.
     pub async fn status(&self, xid: &str) -> Option<GlobalStatus> {
         let request = Message::GlobalStatus { xid: xid.into(), extra_data: String::new() };
@@ -106,6 +111,7 @@ fn status_of(answer: Message) -> Option<GlobalStatus> {
     match answer {
         Message::GlobalCommitResult { status, .. }
         | Message::GlobalRollbackResult { status, .. }
+        | Message::GlobalReportResult { status, .. }
         | Message::GlobalStatusResult { status, .. } => Some(status),
         _ => None,
     }

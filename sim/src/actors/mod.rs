@@ -2,6 +2,7 @@
 
 pub mod call;
 pub mod rm;
+pub mod saga;
 pub mod tm;
 
 use quorate_world::net::{IpAddr, Ipv4Addr, SocketAddr};

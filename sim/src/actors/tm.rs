@@ -1,10 +1,11 @@
 //! A machine that begins and ends global transactions, as the plan says.
 //!
 //! The real TM of `quorate-client` with a business around it: begin, call the RMs one after another, think, commit if
-//! all is well and roll back otherwise. Transactions that its death interrupted are nobody's any more: the coordinator
+//! all is well and roll back otherwise; Sagas are left to the engine beside it. Transactions that its death interrupted are nobody's any more: the coordinator
 //! must end them.
 
 use super::call::{self, Call};
+use super::saga::Engine;
 use super::{EXIT_KILLED, business_at, servers};
 use crate::plan::ms;
 use crate::plan::operations::{Operation, TmDeath};
@@ -21,11 +22,14 @@ use std::sync::Arc;
 
 /// The process of TM `number`, from 1.
 pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
-    let application = Application::new(format!("shop-{number}"), "default_tx_group");
+    let (name, group) = (format!("shop-{number}"), "default_tx_group");
+    let application = Application::new(name.clone(), group);
     let tm = TransactionManager::start(&servers(), &application);
+    let engine = Engine::start(&scene, &servers(), &name, group);
     let mine = scene.plan.operations.iter().filter(|operation| operation.tm + 1 == number);
-    let tasks: Vec<_> =
-        mine.map(|operation| task::spawn(wait_and_do(scene.clone(), tm.clone(), operation.clone()))).collect();
+    let tasks: Vec<_> = mine
+        .map(|operation| task::spawn(wait_and_do(scene.clone(), tm.clone(), engine.clone(), operation.clone())))
+        .collect();
     for task in tasks {
         let _ = task.await;
     }
@@ -33,10 +37,13 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     std::future::pending().await
 }
 
-async fn wait_and_do(scene: Arc<Scene>, tm: TransactionManager, operation: Operation) {
+async fn wait_and_do(scene: Arc<Scene>, tm: TransactionManager, engine: Engine, operation: Operation) {
     scene.until(operation.at_ms).await;
     if scene.claim(operation.op) {
-        transact(&scene, &tm, &operation).await;
+        match &operation.saga {
+            Some(planned) => engine.run(&tm, &operation, planned).await,
+            None => transact(&scene, &tm, &operation).await,
+        }
         scene.finish(operation.op);
     }
 }

@@ -5,11 +5,13 @@
 //! would look at.
 
 pub mod at;
+pub mod saga;
 pub mod tcc;
 pub mod xa;
 
 use at::AtTable;
 use quorate_core::model::{BranchId, TransactionId};
+use saga::Machines;
 use std::collections::BTreeMap;
 use tcc::TccTable;
 use xa::XaTable;
@@ -52,6 +54,8 @@ pub struct Bank {
     pub tcc: BTreeMap<String, TccTable>,
     /// Those under XA.
     pub xa: BTreeMap<String, XaTable>,
+    /// Where the engines of Sagas keep what they know.
+    pub sagas: Machines,
 }
 
 impl Bank {
@@ -65,6 +69,7 @@ impl Bank {
             at: at.map(|resource| (resource, AtTable::default())).collect(),
             tcc: tcc.map(|resource| (resource, TccTable::default())).collect(),
             xa: xa.map(|resource| (resource, XaTable::default())).collect(),
+            sagas: Machines::default(),
         }
     }
 
@@ -73,7 +78,7 @@ impl Bank {
         let at: i64 = self.at.values().map(AtTable::sum).sum();
         let tcc: i64 = self.tcc.values().map(TccTable::sum).sum();
         let xa: i64 = self.xa.values().map(XaTable::sum).sum();
-        at + tcc + xa
+        at + tcc + xa + self.sagas.sum()
     }
 
     /// Branches whose phase one is there and whose phase two is not.

@@ -2,6 +2,7 @@
 
 use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, GroupId};
 use quorate_core::txn::command::{BeginV1, RegisterBranchV1, ReportBranchV1};
+use quorate_core::txn::saga::NAME_PREFIX;
 use quorate_core::txn::status::{self, Direction};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,7 +109,7 @@ impl Transaction {
 
     /// An engine may turn it.
     pub fn is_saga(&self) -> bool {
-        self.listed.values().any(|listed| listed.kind == BranchType::SAGA)
+        self.name.starts_with(NAME_PREFIX) || self.listed.values().any(|listed| listed.kind == BranchType::SAGA)
     }
 
     pub(super) fn end(&mut self, now: GlobalStatus, clock_ms: u64) {

@@ -5,7 +5,7 @@ use super::{Finding, Judgement, Oracle};
 use crate::bank::{Damage, Effect};
 use crate::ghost::Ghost;
 use crate::seen::{Seen, Step};
-use quorate_core::model::{BranchId, TransactionId};
+use quorate_core::model::{BranchId, BranchType, TransactionId};
 use quorate_core::txn::status::Direction;
 use quorate_core::txn::{Command, Outcome};
 
@@ -24,7 +24,8 @@ impl Oracle for FixedList {
                 let missing = found.acknowledged.iter().find(|branch| !found.listed.contains_key(branch));
                 missing.map_or(Ok(()), |branch| Err(unlisted(decide.transaction, *branch).in_group(step.group)))
             }
-            (Command::RegisterBranch(register), Outcome::Registered) => {
+            // The steps of a Saga are no list: its engine is asked, once for all.
+            (Command::RegisterBranch(register), Outcome::Registered) if register.kind != BranchType::SAGA => {
                 let transaction = register.transaction;
                 fixed(ghost, transaction, register.branch, "joins").map_err(|found| found.in_group(step.group))
             }

@@ -11,6 +11,7 @@ mod a3_decision_first;
 mod a4_fixed_list;
 mod a5_forward;
 mod a6_in_its_time;
+mod a7_saga;
 mod b1_one_holder;
 mod b2_dirty_write;
 mod b3_no_lock_left;
@@ -105,6 +106,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a4_fixed_list::FixedList),
         Box::new(a5_forward::Forward::default()),
         Box::new(a6_in_its_time::InItsTime::default()),
+        Box::new(a7_saga::SagaEnds),
         Box::new(b1_one_holder::OneHolder::default()),
         Box::new(b2_dirty_write::DirtyWrite),
         Box::new(b3_no_lock_left::NoLockLeft),

@@ -20,8 +20,11 @@ pub struct Operation {
     pub at_ms: u64,
     /// As the TM says in Begin.
     pub timeout_ms: i32,
-    /// What it does, in this order.
+    /// What it does, in this order; nothing if it is a Saga.
     pub branches: Vec<PlannedBranch>,
+    /// It is a Saga.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saga: Option<PlannedSaga>,
     /// The business commits if all its branches succeed; else it rolls back whatever they say.
     pub commit: bool,
     /// How long the business thinks before it ends the transaction.
@@ -30,6 +33,22 @@ pub struct Operation {
     pub asks_ms: Vec<u64>,
     /// Where its TM dies.
     pub tm_death: Option<TmDeath>,
+}
+
+/// A Saga, as its engine meets it.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedSaga {
+    /// Account and what is added, step by step.
+    pub steps: Vec<(u64, i64)>,
+    /// This step's business refuses.
+    pub fails_at: Option<usize>,
+    /// Its engine rather goes on when its time is up.
+    pub goes_on: bool,
+    /// When it fails, its engine says so and leaves the rest to the coordinator.
+    pub undoes_later: bool,
+    /// So many phase-two calls are answered "try again" first.
+    pub retries: u32,
 }
 
 /// One branch.
@@ -104,6 +123,10 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
     let mut branches: Vec<PlannedBranch> = (0..count).map(|_| draw_branch(&mut dice, size, swarm)).collect();
     balance(&mut branches);
     let deaths = chance(swarm.level(Class::TmDeath), 20_000, 150_000);
+    let saga = dice.happens(200_000).then(|| draw_saga(&mut dice, swarm));
+    if saga.is_some() {
+        branches.clear();
+    }
     Operation {
         op: number,
         tm: dice.below(u64::from(size.tms)) as u32,
@@ -114,6 +137,22 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
         tm_death: dice.happens(deaths).then(|| draw_tm_death(&mut dice)),
         asks_ms: draw_asks(seed, number),
         branches,
+        saga,
+    }
+}
+
+fn draw_saga(dice: &mut Dice, swarm: &Swarm) -> PlannedSaga {
+    let mut steps: Vec<(u64, i64)> =
+        (0..dice.below(4)).map(|_| (dice.below(ROWS), dice.between(0, 200) as i64 - 100)).collect();
+    let sum: i64 = steps.iter().map(|(_, delta)| delta).sum();
+    steps.push((dice.below(ROWS), -sum));
+    let hiccups = chance(swarm.level(Class::Hiccup), 50_000, 400_000);
+    PlannedSaga {
+        fails_at: dice.happens(300_000).then(|| dice.below(steps.len() as u64) as usize),
+        goes_on: dice.happens(500_000),
+        undoes_later: dice.happens(500_000),
+        retries: if dice.happens(hiccups) { dice.between(1, 4) as u32 } else { 0 },
+        steps,
     }
 }
 
