@@ -16,12 +16,36 @@ use std::io::{self, BufRead, BufReader};
 /// A class that was planned so often in a hunt and never happened is a fault of the harness.
 const PLANNED_MIN: u64 = 20;
 
-/// The planted bugs, what each breaks, and the oracles that may find it.
-pub const BUGS: [(&str, &[&str]); 3] =
-    [("acknowledge_before_sync", &["D", "C1"]), ("decide_before_commit", &["A3"]), ("lock_kept_at_end", &["B3"])];
+/// The planted bugs, and the oracles that may find each.
+pub const BUGS: [(&str, &[&str]); 24] = [
+    ("acknowledge_before_sync", &["D2"]),
+    ("append_acknowledged_before_sync", &["D2"]),
+    ("log_not_synced", &["D2"]),
+    ("vote_not_awaited", &["D2"]),
+    ("vote_forgotten_at_start", &["D", "D2"]),
+    ("checkpoint_not_synced", &["D2"]),
+    ("no_folder_sync", &["D2"]),
+    ("last_batch_not_rewritten", &["D2"]),
+    ("snapshot_not_synced", &["D2"]),
+    ("snapshot_name_not_synced", &["D2"]),
+    ("snapshot_cut_short", &["D2", "D3"]),
+    ("applied_twice", &["D"]),
+    ("read_without_quorum", &["C3"]),
+    ("parked_answered_unknown", &["C1", "C3"]),
+    ("commit_told_before_decided", &["C1"]),
+    ("decide_before_commit", &["A3"]),
+    ("phase_two_turned", &["A1", "A2"]),
+    ("branch_forgotten", &["C4", "G2"]),
+    ("lock_kept_at_end", &["B3"]),
+    ("acknowledged_without_locks", &["B1"]),
+    ("released_before_undo", &["B1"]),
+    ("group_clock_is_the_wall_clock", &["A6"]),
+    ("deadlines_forgotten_at_failover", &["G1"]),
+    ("decisions_forgotten_at_failover", &["G1"]),
+];
 
 /// Seeds that each planted bug is looked for in.
-const BUG_SEEDS: u64 = 200;
+const BUG_SEEDS: u64 = 20;
 
 /// Seeds, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -31,10 +31,12 @@ fn configuration(plan: &Plan, number: u32) -> String {
     let peers: Vec<String> = (1..=NODES).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
     format!(
         "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\n\
-         [raft]\nsnapshot_interval_s = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+         [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         peers.join(","),
         node_ip(number),
         plan.options.groups,
+        plan.options.heartbeat_ms,
+        plan.options.heartbeat_ms * 10 / 3,
         plan.options.snapshot_interval_s,
     )
 }

@@ -17,6 +17,7 @@ mod logging;
 mod nemesis;
 mod oracles;
 mod plan;
+mod remains;
 mod scene;
 mod seen;
 mod taps;
@@ -195,6 +196,7 @@ fn tell_faults(plan: &Plan, outcome: &Outcome) {
     for fault in &plan.faults {
         *planned.entry(fault.class).or_default() += 1;
     }
+    *planned.entry(Class::Founding).or_default() += plan.options.founding_strikes();
     for operation in &plan.operations {
         *planned.entry(Class::TmDeath).or_default() += u64::from(operation.tm_death.is_some());
         for branch in &operation.branches {

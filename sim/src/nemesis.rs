@@ -100,7 +100,7 @@ impl Nemesis {
             Class::SlowDisk => self.slow_disk(&mut dice, lasts).await,
             Class::ClockRate => self.clock_rate(&mut dice, lasts).await,
             Class::ClockJump => self.clock_jump(&mut dice),
-            Class::TmDeath | Class::RmDeath | Class::Hiccup => {}
+            Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding => {}
         }
     }
 
@@ -279,7 +279,25 @@ impl Nemesis {
     }
 
     fn level(&self, class: Class) -> Level {
-        let found = self.scene.plan.options.swarm.iter().find(|(known, _)| *known == class);
-        found.map_or(Level::Off, |(_, level)| *level)
+        self.scene.plan.options.level(class)
+    }
+}
+
+/// Strikes nodes while they found the cluster, and starts them again.
+pub fn disturb_founding(scene: &Arc<Scene>, cluster: &Arc<Cluster>) {
+    for number in 0..scene.plan.options.founding_strikes() {
+        let mut dice = Dice::new(scene.plan.seed, &format!("strike {number} of the founding"));
+        let (scene, cluster) = (scene.clone(), cluster.clone());
+        task::spawn(async move {
+            let halvings = dice.below(8);
+            sleep(ms(dice.below(2_000 >> halvings))).await;
+            let machine = cluster.machines[dice.below(cluster.machines.len() as u64) as usize];
+            let struck = if dice.below(2) == 0 { machine.kill() } else { machine.power_fail() };
+            if struck {
+                scene.fired(Class::Founding);
+            }
+            sleep(ms(dice.between(20, 2_000))).await;
+            cluster.start(machine);
+        });
     }
 }

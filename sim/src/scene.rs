@@ -42,6 +42,7 @@ pub struct Watch {
     tm_deaths: BTreeSet<(u32, TmDeath)>,
     rm_deaths: BTreeSet<(u32, u32, RmDeath)>,
     retried: BTreeMap<(u32, u32), u32>,
+    named: BTreeMap<BranchKey, (u32, u32)>,
     /// How often each class of planned faults has happened.
     pub fired: BTreeMap<Class, u64>,
     /// How many begins were answered, and how many of them committed, as clients saw it.
@@ -64,6 +65,7 @@ impl Scene {
             tm_deaths: BTreeSet::new(),
             rm_deaths: BTreeSet::new(),
             retried: BTreeMap::new(),
+            named: BTreeMap::new(),
             fired: BTreeMap::new(),
             told: (0, 0),
         };
@@ -186,6 +188,16 @@ impl Scene {
         dies
     }
 
+    /// This is the branch of the plan that a branch id stands for.
+    pub fn names(&self, key: BranchKey, op: u32, branch: u32) {
+        self.watch().named.insert(key, (op, branch));
+    }
+
+    /// Which branch of the plan it is. An RM's own books: a report without data takes the data of the branch along.
+    pub fn named(&self, key: BranchKey) -> Option<(u32, u32)> {
+        self.watch().named.get(&key).copied()
+    }
+
     /// Whether this phase-two call is to be answered "try again".
     pub fn retries(&self, op: u32, branch: u32) -> bool {
         let planned = self.plan.operations.get(op as usize).and_then(|found| found.branches.get(branch as usize));
@@ -241,6 +253,7 @@ impl Watch {
 
     fn remember(&mut self, seen: &Seen) {
         let ghost = &mut self.ghost;
+        ghost.tell(seen);
         match seen {
             Seen::Snapshot { node, group, last: Some(last), .. } => {
                 let applied = ghost.applied.entry((*node, *group)).or_default();

@@ -2,9 +2,14 @@
 //! database.
 
 use crate::bank::{BranchKey, Damage, Effect};
-use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, GroupId, LogId, NodeId, Term, TransactionId};
+use crate::ghost::told::Told;
+use crate::remains::{Found, Modelled};
+use quorate_core::model::{
+    BranchId, BranchStatus, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId,
+};
 use quorate_core::txn::{Command, Outcome};
 use quorate_server::coordinator::message::Way;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing seen.
 #[derive(Clone, Debug)]
@@ -19,6 +24,14 @@ pub enum Seen {
     Stopped { node: NodeId, group: GroupId, state_hash: u64 },
     /// A node has made its vote durable: for a candidate, or for the one that it knows to lead, whoever it voted for.
     Voted { node: NodeId, group: GroupId, term: Term, candidate: NodeId, leads: bool },
+    /// A replica was told that its log is durable up to here,
+    Appended { node: NodeId, group: GroupId, last: LogId },
+    /// or is about to cut it.
+    Truncating { node: NodeId, group: GroupId, from: LogIndex },
+    /// What would be left of a node's disk, against what the node had been told.
+    Remains { node: NodeId, told: BTreeMap<GroupId, Told>, model: Option<Modelled>, found: Result<Found, String> },
+    /// Whose disks have an answered entry for certain.
+    Holders { group: GroupId, log_id: LogId, holders: BTreeSet<NodeId> },
     /// A node leads a group.
     Elected { node: NodeId, group: GroupId, term: Term },
     /// Commands were answered to those who proposed them.
@@ -35,6 +48,8 @@ pub enum Seen {
     ToldBegun { transaction: TransactionId },
     /// A TM was told how its commit or rollback stands.
     ToldEnd { transaction: TransactionId, commit: bool, status: GlobalStatus },
+    /// A TM was told how its transaction stands, which had had so many statuses when the question left.
+    ToldStatus { transaction: TransactionId, since: usize, status: GlobalStatus },
     /// An RM was told that its branch is registered.
     ToldRegistered { transaction: TransactionId, branch: BranchId },
     /// A call to a database. `others`: branches of other transactions that changed one of the same rows and are open.

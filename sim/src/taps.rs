@@ -1,5 +1,6 @@
 //! From taps in the nodes to what oracles understand.
 
+use crate::remains::Remains;
 use crate::scene::Scene;
 use crate::seen::Seen;
 use quorate_core::model::TransactionId;
@@ -9,11 +10,12 @@ use quorate_server::coordinator::events as coordinator;
 use quorate_world::sim::Tap;
 
 /// Shows the scene what a node told.
-pub fn show(scene: &Scene, tap: &Tap<'_>) {
+pub fn show(scene: &Scene, remains: &Remains, tap: &Tap<'_>) {
     if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
         scene.applied(batched.node, batched.group, batched.log_id, &batched.batch);
     } else if let Some(seen) = of_raft(tap).or_else(|| of_coordinator(tap)) {
-        scene.saw(seen);
+        scene.saw(seen.clone());
+        remains.consider(&seen);
     }
 }
 
@@ -36,6 +38,12 @@ fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
     }
     if let Some(&raft::Answered { node, group, log_id, .. }) = tap.get() {
         return Some(Seen::Answered { node, group, log_id });
+    }
+    if let Some(&raft::Appended { node, group, last }) = tap.get() {
+        return Some(Seen::Appended { node, group, last });
+    }
+    if let Some(&raft::Truncating { node, group, from }) = tap.get() {
+        return Some(Seen::Truncating { node, group, from });
     }
     if let Some(&raft::VoteSaved { node, group, term, candidate, leads }) = tap.get() {
         return Some(Seen::Voted { node, group, term, candidate, leads });

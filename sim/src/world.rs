@@ -2,10 +2,11 @@
 
 use crate::actors::{rm, rm_ip, tm, tm_ip};
 use crate::cluster::Cluster;
-use crate::nemesis::Nemesis;
+use crate::nemesis::{Nemesis, disturb_founding};
 use crate::oracles::Finding;
 use crate::plan::swarm::Class;
 use crate::plan::{Plan, ms};
+use crate::remains::Remains;
 use crate::scene::Scene;
 use crate::taps;
 use crate::verdict::{Failure, Kind};
@@ -66,8 +67,10 @@ pub fn run(plan: Plan, looks: &Looks) -> Run<Outcome> {
 async fn play(plan: Plan) -> Outcome {
     let scene = Scene::new(plan);
     let shown = scene.clone();
-    sim::set_tap_hook(move |tap| taps::show(&shown, &tap));
-    let failure = match select2(scene.failed(), acts(&scene)).await {
+    let remains = Remains::begin(&scene);
+    let looks = remains.clone();
+    sim::set_tap_hook(move |tap| taps::show(&shown, &looks, &tap));
+    let failure = match select2(scene.failed(), acts(&scene, &remains)).await {
         Either2::First(failure) => Some(failure),
         Either2::Second(()) => {
             let failure = scene.watch().failure();
@@ -78,9 +81,10 @@ async fn play(plan: Plan) -> Outcome {
     Outcome { failure, fired: watch.fired.clone(), told: watch.told }
 }
 
-async fn acts(scene: &Arc<Scene>) {
+async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     let cluster = Arc::new(Cluster::build(scene));
     let clients = add_clients(scene);
+    disturb_founding(scene, &cluster);
     cluster.start_all().await;
     scene.begin();
     sim::note("the plan begins");
@@ -97,6 +101,7 @@ async fn acts(scene: &Arc<Scene>) {
     judge_rest(scene);
     scene.watch().ghost.keep_history();
     cluster.stop_all().await;
+    remains.finish().await;
 }
 
 fn add_clients(scene: &Arc<Scene>) -> Vec<Machine> {

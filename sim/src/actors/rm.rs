@@ -65,6 +65,7 @@ impl Phase1<'_> {
         let Some(transaction) = transaction_of(xid) else { return false };
         let Some(id) = self.register(planned).await else { return false };
         sim::note(&format!("branch {op}/{branch} is {id} of {transaction}"));
+        self.scene.names((transaction, id), *op, *branch);
         self.scene.saw(Seen::ToldRegistered { transaction, branch: id });
         if planned.fails {
             self.scene.fired(crate::plan::swarm::Class::Hiccup);
@@ -156,8 +157,8 @@ impl Table {
     fn phase_two(&self, branch: Branch, commit: bool) -> Answer {
         let (scene, kind, id) = (self.scene.clone(), self.kind, self.id.clone());
         Box::pin(async move {
-            let (op, number) = planned(&branch.application_data)?;
             let key: BranchKey = (transaction_of(&branch.xid)?, branch.id);
+            let (op, number) = planned(&branch.application_data).or_else(|| scene.named(key))?;
             die(&scene, (op, number), RmDeath::BeforePhaseTwo);
             sleep(ms(1 + random::below(4))).await;
             if scene.retries(op, number) {

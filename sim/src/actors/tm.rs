@@ -12,7 +12,10 @@ use crate::plan::operations::{Operation, TmDeath};
 use crate::scene::Scene;
 use crate::seen::Seen;
 use crate::taps::transaction_of;
+use quorate_client::tm::REQUEST_TIMEOUT;
 use quorate_client::{Application, TransactionManager};
+use quorate_core::model::GlobalStatus;
+use quorate_core::wire::Message;
 use quorate_world::time::sleep;
 use quorate_world::{process, sim, task};
 use std::sync::Arc;
@@ -57,6 +60,9 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     let Some(transaction) = transaction_of(&xid) else { return };
     sim::note(&format!("{name} is {xid}"));
     scene.saw(Seen::ToldBegun { transaction });
+    for (number, after_ms) in (0..).zip(&operation.asks_ms) {
+        task::spawn(wonder(scene.clone(), tm.clone(), xid.clone(), *after_ms, number % 2 == 0));
+    }
     die(scene, operation, TmDeath::AfterBegin);
     let done = all_branches(operation, &xid).await;
     sleep(ms(operation.thinks_ms)).await;
@@ -72,6 +78,27 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     sim::note(&format!("{name} asked to {}: {answer:?}", if commit { "commit" } else { "roll back" }));
     if let Some(status) = answer {
         scene.saw(Seen::ToldEnd { transaction, commit, status });
+    }
+}
+
+/// Asks how a transaction stands: the node that its XID names, or any.
+async fn wonder(scene: Arc<Scene>, tm: TransactionManager, xid: String, after_ms: u64, anybody: bool) {
+    sleep(ms(after_ms)).await;
+    let Some(transaction) = transaction_of(&xid) else { return };
+    let since = scene.watch().ghost.transaction(transaction).map_or(0, |found| found.statuses.len());
+    let answer = if anybody { status_from_any(&tm, &xid).await } else { tm.status(&xid).await };
+    sim::note(&format!("{xid} stands at {answer:?}"));
+    if let Some(status) = answer {
+        scene.saw(Seen::ToldStatus { transaction, since, status });
+    }
+}
+
+async fn status_from_any(tm: &TransactionManager, xid: &str) -> Option<GlobalStatus> {
+    let connection = tm.pool().pick(None, REQUEST_TIMEOUT).await.ok()?;
+    let request = Message::GlobalStatus { xid: xid.to_owned(), extra_data: String::new() };
+    match connection.call(&request, REQUEST_TIMEOUT).await {
+        Ok(Message::GlobalStatusResult { status, .. }) => Some(status),
+        Ok(_) | Err(_) => None,
     }
 }
 

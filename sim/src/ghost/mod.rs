@@ -5,13 +5,16 @@
 //! record of every transaction and every row lock, which is deliberately made apart from the coordinator's own state.
 
 pub mod locks;
+pub mod told;
 pub mod transaction;
 
+use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
 use std::collections::BTreeMap;
+use told::Told;
 use transaction::Transaction;
 
 /// One data group, as its log tells it.
@@ -38,6 +41,8 @@ pub struct Ghost {
     pub leaders: BTreeMap<GroupId, (Term, NodeId)>,
     /// How far each replica has applied.
     pub applied: BTreeMap<(NodeId, GroupId), LogIndex>,
+    /// What storage has told each replica.
+    pub told: BTreeMap<(NodeId, GroupId), Told>,
     keeps_history: bool,
 }
 
@@ -68,6 +73,27 @@ impl Ghost {
             self.note(group, clock_ms, command, outcome);
         }
         Some((done, hash))
+    }
+
+    /// Storage has told a replica something.
+    pub fn tell(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Voted { node, group, term, candidate, leads } => {
+                self.told.entry((*node, *group)).or_default().vote(*term, *candidate, *leads);
+            }
+            Seen::Appended { node, group, last } => self.told.entry((*node, *group)).or_default().appended(*last),
+            Seen::Truncating { node, group, from } => self.told.entry((*node, *group)).or_default().truncating(*from),
+            Seen::Snapshot { node, group, last, .. } => {
+                self.told.entry((*node, *group)).or_default().snapshot(*last);
+            }
+            _ => {}
+        }
+    }
+
+    /// All that a node was told, group by group.
+    pub fn told_to(&self, node: NodeId) -> BTreeMap<GroupId, Told> {
+        let its = self.told.range((node, GroupId(0))..=(node, GroupId(u32::MAX)));
+        its.map(|((_, group), told)| (*group, told.clone())).collect()
     }
 
     /// From now on earlier states can be asked for.
@@ -118,7 +144,7 @@ impl Ghost {
             }
             (Command::Decide(decide), Outcome::Decided(decided)) => {
                 if let Some(found) = self.transactions.get_mut(&decide.transaction) {
-                    found.decide(*decided);
+                    found.decide(*decided, clock_ms);
                 }
                 if status::direction(*decided) == Some(status::Direction::Commit) {
                     self.locks.release_own(group, decide.transaction);
@@ -155,7 +181,7 @@ impl Ghost {
 
     fn set_status(&mut self, transaction: TransactionId, now: quorate_core::model::GlobalStatus) {
         if let Some(found) = self.transactions.get_mut(&transaction) {
-            found.status = now;
+            found.become_status(now);
         }
     }
 

@@ -21,6 +21,14 @@ pub struct Transaction {
     pub decision: Option<Direction>,
     /// Where it stands.
     pub status: GlobalStatus,
+    /// All that it has been, in order.
+    pub statuses: Vec<GlobalStatus>,
+    /// The group clock at its begin.
+    pub begun_clock_ms: u64,
+    /// How long it has.
+    pub timeout_ms: u64,
+    /// The group clock at its decision.
+    pub decided_clock_ms: u64,
     /// The group clock at its end.
     pub ended_clock_ms: Option<u64>,
     /// The last that was heard of phase two, branch by branch.
@@ -41,7 +49,7 @@ pub struct Listed {
 }
 
 impl Transaction {
-    pub(super) fn begun(group: GroupId, _clock_ms: u64, begin: &BeginV1) -> Transaction {
+    pub(super) fn begun(group: GroupId, clock_ms: u64, begin: &BeginV1) -> Transaction {
         Transaction {
             group,
             name: begin.name.clone(),
@@ -49,6 +57,10 @@ impl Transaction {
             acknowledged: BTreeSet::new(),
             decision: None,
             status: GlobalStatus::Begin,
+            statuses: vec![GlobalStatus::Begin],
+            begun_clock_ms: clock_ms,
+            timeout_ms: u64::try_from(begin.timeout_ms).unwrap_or(0),
+            decided_clock_ms: 0,
             ended_clock_ms: None,
             phase_two: BTreeMap::new(),
         }
@@ -73,14 +85,22 @@ impl Transaction {
         }
     }
 
-    pub(super) fn decide(&mut self, decided: GlobalStatus) {
-        self.status = decided;
+    pub(super) fn become_status(&mut self, now: GlobalStatus) {
+        if self.status != now {
+            self.status = now;
+            self.statuses.push(now);
+        }
+    }
+
+    pub(super) fn decide(&mut self, decided: GlobalStatus, clock_ms: u64) {
+        self.become_status(decided);
+        self.decided_clock_ms = clock_ms;
         self.decision = self.decision.or(status::direction(decided));
     }
 
     /// The engine of a Saga has spoken: it may turn what was decided, or end it at once.
     pub(super) fn hear(&mut self, now: GlobalStatus, clock_ms: u64) {
-        self.status = now;
+        self.become_status(now);
         self.decision = status::direction(now);
         if !status::is_running(now) {
             self.end(now, clock_ms);
@@ -93,7 +113,7 @@ impl Transaction {
     }
 
     pub(super) fn end(&mut self, now: GlobalStatus, clock_ms: u64) {
-        self.status = now;
+        self.become_status(now);
         self.ended_clock_ms.get_or_insert(clock_ms);
     }
 

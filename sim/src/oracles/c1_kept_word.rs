@@ -57,7 +57,7 @@ fn told_end(ghost: &Ghost, transaction: TransactionId, commit: bool, status: Glo
 }
 
 /// "Nobody knows it" is right only when its tombstone has had its time.
-fn told_unknown(ghost: &Ghost, transaction: TransactionId) -> Judgement {
+pub(super) fn told_unknown(ghost: &Ghost, transaction: TransactionId) -> Judgement {
     let Some(found) = ghost.transaction(transaction) else { return Ok(()) };
     let clock_ms = ghost.groups.get(&found.group).map_or(0, |group| group.model.clock_ms());
     let forgotten = found.ended_clock_ms.is_some_and(|ended| ended + TOMBSTONE_LIFE_MS <= clock_ms);

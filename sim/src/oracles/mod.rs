@@ -9,13 +9,18 @@ mod a1_atomicity;
 mod a2_one_decision;
 mod a3_decision_first;
 mod a4_fixed_list;
+mod a5_forward;
+mod a6_in_its_time;
 mod a7_saga;
 mod b1_one_holder;
 mod b2_dirty_write;
 mod b3_no_lock_left;
 mod b6_money;
 mod c1_kept_word;
+mod c3_fresh;
 mod c4_once;
+mod d2_durable;
+mod d3_whole_snapshots;
 mod d_logs;
 mod g1_all_end;
 mod g2_nothing_left;
@@ -93,16 +98,21 @@ pub trait Oracle: Send {
 pub fn all() -> Vec<Box<dyn Oracle>> {
     vec![
         Box::new(d_logs::Logs::default()),
+        Box::new(d2_durable::DurableFirst),
+        Box::new(d3_whole_snapshots::WholeSnapshots::default()),
         Box::new(a1_atomicity::Atomicity::default()),
         Box::new(a2_one_decision::OneDecision::default()),
         Box::new(a3_decision_first::DecisionFirst),
         Box::new(a4_fixed_list::FixedList),
+        Box::new(a5_forward::Forward::default()),
+        Box::new(a6_in_its_time::InItsTime::default()),
         Box::new(a7_saga::SagaEnds),
         Box::new(b1_one_holder::OneHolder::default()),
         Box::new(b2_dirty_write::DirtyWrite),
         Box::new(b3_no_lock_left::NoLockLeft),
         Box::new(b6_money::Money),
         Box::new(c1_kept_word::KeptWord),
+        Box::new(c3_fresh::Fresh),
         Box::new(c4_once::Once::default()),
         Box::new(g1_all_end::AllEnd),
         Box::new(g2_nothing_left::NothingLeft),

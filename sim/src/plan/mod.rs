@@ -54,6 +54,8 @@ impl Size {
 pub struct Options {
     /// Data groups.
     pub groups: u32,
+    /// A leader shows itself this often; the election time-out follows.
+    pub heartbeat_ms: u64,
     /// Seconds between snapshots; 0: by size only.
     pub snapshot_interval_s: u64,
     /// Messages between machines: shortest way and mean on top.
@@ -98,6 +100,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
     let clocks = swarm.level(Class::ClockRate);
     Options {
         groups: dice.between(2, u64::from(size.groups_max)) as u32,
+        heartbeat_ms: [150, 300, 600][Dice::new(seed, "heartbeats").below(3) as usize],
         snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
@@ -116,6 +119,20 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
 }
 
 impl Options {
+    /// How much of a class.
+    pub fn level(&self, class: Class) -> Level {
+        self.swarm.iter().find(|(known, _)| *known == class).map_or(Level::Off, |(_, level)| *level)
+    }
+
+    /// How often nodes are struck while they found the cluster.
+    pub fn founding_strikes(&self) -> u64 {
+        match self.level(Class::Founding) {
+            Level::Off => 0,
+            Level::Light => 1,
+            Level::Heavy => 4,
+        }
+    }
+
     /// How links are when nothing is wrong with them.
     pub fn link(&self) -> LinkState {
         LinkState { latency: Latency::micros(self.link_us.0, self.link_us.1), ..LinkState::CALM }

@@ -29,6 +29,8 @@ pub struct Operation {
     pub commit: bool,
     /// How long the business thinks before it ends the transaction.
     pub thinks_ms: u64,
+    /// How long after the begin its TM asks how it stands.
+    pub asks_ms: Vec<u64>,
     /// Where its TM dies.
     pub tm_death: Option<TmDeath>,
 }
@@ -133,6 +135,7 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
         commit: !dice.happens(150_000),
         thinks_ms: if dice.happens(100_000) { dice.below(8_000) } else { dice.below(20) },
         tm_death: dice.happens(deaths).then(|| draw_tm_death(&mut dice)),
+        asks_ms: draw_asks(seed, number),
         branches,
         saga,
     }
@@ -151,6 +154,17 @@ fn draw_saga(dice: &mut Dice, swarm: &Swarm) -> PlannedSaga {
         retries: if dice.happens(hiccups) { dice.between(1, 4) as u32 } else { 0 },
         steps,
     }
+}
+
+/// A half of all transactions is asked about: short after the begin as often as long after.
+fn draw_asks(seed: u64, number: u32) -> Vec<u64> {
+    let mut dice = Dice::new(seed, &format!("questions about operation {number}"));
+    let count = if dice.below(2) == 0 { 0 } else { dice.between(1, 6) };
+    let mut draw = || {
+        let halvings = dice.below(10);
+        dice.below(40_000 >> halvings)
+    };
+    (0..count).map(|_| draw()).collect()
 }
 
 fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {

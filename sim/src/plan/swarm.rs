@@ -39,11 +39,13 @@ pub enum Class {
     RmDeath,
     /// An RM answers phase two with "try again", or its business fails.
     Hiccup,
+    /// Nodes are killed or lose power while they found the cluster.
+    Founding,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 14] = [
+    pub const ALL: [Class; 15] = [
         Class::Kill,
         Class::PowerFailure,
         Class::Pause,
@@ -58,6 +60,7 @@ impl Class {
         Class::TmDeath,
         Class::RmDeath,
         Class::Hiccup,
+        Class::Founding,
     ];
 }
 

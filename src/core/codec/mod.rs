@@ -61,10 +61,14 @@ const fn config() -> impl bincode::config::Config {
     bincode::config::standard().with_limit::<BYTES_MAX>()
 }
 
+/// Room for most messages: they grow no more while they are written.
+const USUAL_BYTES: usize = 128;
+
 /// The bytes of `value`. Equal values have equal bytes.
 pub fn encode<T: Persisted>(value: &T) -> Result<Vec<u8>, CodecError> {
     const { assert!(T::BYTES_MAX <= BYTES_MAX) };
-    let mut bytes = Append(alloc::vec![VERSION]);
+    let mut bytes = Append(Vec::with_capacity(USUAL_BYTES));
+    bytes.0.push(VERSION);
     bincode::serde::encode_into_writer(value, &mut bytes, config()).map_err(|_| CodecError::Malformed)?;
     within_limit::<T>(&bytes.0)?;
     Ok(bytes.0)

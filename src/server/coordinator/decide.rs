@@ -48,6 +48,13 @@ impl Coordinator {
         if quorate_world::bug!("decide_before_commit") {
             self.commit_branches_unasked(tenure, transaction);
         }
+        if quorate_world::bug!("commit_told_before_decided") {
+            let (coordinator, tenure) = (self.clone(), tenure.clone());
+            quorate_world::task::spawn(
+                async move { _ = coordinator.decide(&tenure, transaction, Decision::Commit).await },
+            );
+            return Ok(Reply::Standing(GlobalStatus::Committed));
+        }
         let commit_answer = |status| answer::commit_answer(status).unwrap_or(status);
         match self.decide(tenure, transaction, Decision::Commit).await? {
             Decided::Now(status) if status == GlobalStatus::TimeoutRollbacking => {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::{Duration, Instant, timeout};
 
+use quorate_core::txn::answer;
+
 use super::ask::{Ask, Reply};
 use super::context::{Coordinator, Leader};
 use super::message::{ForwardV1, Query, Response};
@@ -47,6 +49,9 @@ impl Coordinator {
             let reply = match self.leader_for(ask, hinted) {
                 Leader::Here(tenure) => self.serve_ask(&tenure, ask, until).await.ok(),
                 Leader::There(node, group) => self.forward(node, group, ask, until).await,
+                Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => {
+                    Some(Reply::Standing(answer::UNKNOWN))
+                }
                 Leader::Nobody => None,
             };
             if reply.is_some() {

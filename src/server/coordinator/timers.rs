@@ -26,6 +26,11 @@ const NO_QUORUM: Duration = Duration::from_millis(100);
 impl Coordinator {
     /// Runs as long as the tenure.
     pub(super) async fn watch_deadlines(self: Arc<Self>, tenure: Arc<Tenure>) {
+        if quorate_world::bug!("deadlines_forgotten_at_failover")
+            && tenure.replica.read(|state| state.next_due().is_some())
+        {
+            return;
+        }
         let mut stamped = Instant::now();
         let mut looked = Instant::now();
         while !tenure.is_over() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quorate_core::model::{GroupId, LogId, NodeId, Term};
+use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::machine::Machine;
@@ -80,6 +80,28 @@ pub struct VoteSaved {
     pub candidate: NodeId,
     /// A quorum is known to have voted alike.
     pub leads: bool,
+}
+
+/// Raft is told that all entries up to this one are durable on a replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Appended {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The last of them.
+    pub last: LogId,
+}
+
+/// A replica is about to drop the entry at `from` and all behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Truncating {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The first to go.
+    pub from: LogIndex,
 }
 
 /// A node has begun to lead. At most one per group and term.

@@ -83,7 +83,7 @@ impl RaftLogReader<Consensus> for LogStore {
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
-        Ok(self.log.state().vote.map(types::vote))
+        Ok(self.log.state().vote.filter(|_| !bug!("vote_forgotten_at_start")).map(types::vote))
     }
 
     /// The last entry of each term. (The documentation of openraft speaks of the first; its code and its suite do not.)
@@ -144,9 +144,9 @@ impl RaftLogStorage<Consensus> for LogStore {
         if bug!("vote_not_awaited") {
             // It is on its way to the disk, and nobody waits.
             select2(self.log.save_vote(types::our_vote(vote)), async {}).await;
-            return Ok(());
+        } else {
+            self.log.save_vote(types::our_vote(vote)).await;
         }
-        self.log.save_vote(types::our_vote(vote)).await;
         tap!(events::VoteSaved {
             node: self.node,
             group: self.log.group(),
@@ -180,18 +180,26 @@ impl RaftLogStorage<Consensus> for LogStore {
             log_id: types::our_log_id(&entry.log_id),
             payload: message::entry_bytes(&entry.payload),
         };
-        let records = entries.into_iter().map(record).collect();
+        let records: Vec<LogRecord> = entries.into_iter().map(record).collect();
+        let (node, group, last) = (self.node, self.log.group(), records.last().map(|record| record.log_id));
+        let durable = move || {
+            if let Some(last) = last {
+                tap!(events::Appended { node, group, last });
+            }
+            flushed.io_completed(Ok(()));
+        };
         if bug!("append_acknowledged_before_sync") {
             self.log.append(records, Box::new(|| {})).await;
-            flushed.io_completed(Ok(()));
+            durable();
             return Ok(());
         }
-        self.log.append(records, Box::new(move || flushed.io_completed(Ok(())))).await;
+        self.log.append(records, Box::new(durable)).await;
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
         let first_removed = last.map_or(0, |last| last.index + 1);
+        tap!(events::Truncating { node: self.node, group: self.log.group(), from: LogIndex(first_removed) });
         self.log.truncate_from(LogIndex(first_removed)).await;
         Ok(())
     }

@@ -119,6 +119,9 @@ impl Drive {
             }
             Some((Some(Direction::Rollback), _)) => {
                 self.mark_rolling_back();
+                if quorate_world::bug!("released_before_undo") {
+                    self.release_for_commit().await;
+                }
                 self.release_skipped().await;
             }
             Some((None, _)) | None => return Ok(()),
@@ -131,6 +134,10 @@ impl Drive {
                 .replica
                 .read(|state| state.session(self.transaction).map(|session| plan(session, &self.run, clock_ms)));
             match next {
+                Some(Step::Ask(branches)) if branches.len() > 1 && quorate_world::bug!("branch_forgotten") => {
+                    self.ask(branches[1..].to_vec()).await;
+                    return self.end().await;
+                }
                 Some(Step::Ask(branches)) => self.ask(branches).await,
                 Some(Step::Wait) => self.wait().await,
                 Some(Step::RetryLater) => self.retry_later().await?,

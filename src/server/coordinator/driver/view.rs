@@ -8,6 +8,7 @@ use super::super::message::{RelayV1, Way};
 /// Which way its phase two goes; nothing: it is not decided.
 pub fn way(session: &Session) -> Option<Way> {
     session.direction().map(|direction| match direction {
+        Direction::Commit if quorate_world::bug!("phase_two_turned") => Way::Rollback,
         Direction::Commit => Way::Commit,
         Direction::Rollback => Way::Rollback,
     })

@@ -387,6 +387,14 @@ impl DiskState {
         DiskImage { files: self.files.clone(), names: self.names.clone() }
     }
 
+    /// What is there for certain if the power fails now.
+    pub fn surviving(&self) -> DiskImage {
+        let names = self.names.surviving();
+        let known = names.files_known();
+        let files = self.files.iter().filter(|(number, _)| known.contains(number));
+        DiskImage { files: files.map(|(number, file)| (*number, file.surviving())).collect(), names }
+    }
+
     /// Another disk is put in. Numbers go on, so that no handle of before finds a file of after.
     pub fn put(&mut self, image: DiskImage) {
         self.names = Names::default();

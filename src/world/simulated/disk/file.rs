@@ -1,20 +1,23 @@
 //! One file: what reads return (`seen`), what survives (`stored`), and the changes between the two, in order.
 //!
 //! Contents are pages in a map; a page that was never written, or only with zeros, is not there. So a segment full
-//! of zeros costs nothing.
+//! of zeros costs nothing. Pages are shared until they are written, so copies of whole disks cost little.
 
 use crate::simulated::dice::Dice;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 const PAGE_BYTES: u64 = 4096;
+
+type Page = [u8; PAGE_BYTES as usize];
 const SECTOR_BYTES: u64 = 512;
 
 /// Sparse bytes with a length. Beyond the length everything is zero.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
-    pages: BTreeMap<u64, Box<[u8]>>,
+    pages: BTreeMap<u64, Arc<Page>>,
     bytes: u64,
 }
 
@@ -74,11 +77,11 @@ impl Content {
         for_each_page(at, bytes.len(), |page, within, range| {
             let part = &bytes[range];
             if let Some(found) = self.pages.get_mut(&page) {
-                found[within].copy_from_slice(part);
+                Arc::make_mut(found)[within].copy_from_slice(part);
             } else if part.iter().any(|byte| *byte != 0) {
-                let mut made = vec![0; PAGE_BYTES as usize].into_boxed_slice();
+                let mut made: Page = [0; PAGE_BYTES as usize];
                 made[within].copy_from_slice(part);
-                self.pages.insert(page, made);
+                self.pages.insert(page, Arc::new(made));
             }
         });
         self.bytes = self.bytes.max(at + bytes.len() as u64);
@@ -88,7 +91,7 @@ impl Content {
         if bytes < self.bytes {
             self.pages.split_off(&bytes.div_ceil(PAGE_BYTES));
             if let Some(last) = self.pages.get_mut(&(bytes / PAGE_BYTES)) {
-                last[(bytes % PAGE_BYTES) as usize..].fill(0);
+                Arc::make_mut(last)[(bytes % PAGE_BYTES) as usize..].fill(0);
             }
         }
         self.bytes = bytes;
@@ -179,6 +182,11 @@ impl FileImage {
         if dice.below(2) == 0 {
             self.seen = seen;
         }
+    }
+
+    /// What is there for certain after a power failure.
+    pub fn surviving(&self) -> FileImage {
+        FileImage { seen: self.stored.clone(), stored: self.stored.clone(), ..FileImage::default() }
     }
 
     /// The power fails: a part of what is not synced survives.

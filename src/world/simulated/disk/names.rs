@@ -180,17 +180,21 @@ impl Names {
             }
             changes.clear();
         }
+        *self = Names { changes: std::mem::take(&mut self.changes), ..self.surviving() };
+        lost
+    }
+
+    /// The names that are there for certain after a power failure.
+    pub fn surviving(&self) -> Names {
         // What is in a folder that was lost is lost with it. Parents sort before their children.
         let mut reachable: BTreeMap<String, Entry> = BTreeMap::new();
-        for (path, entry) in std::mem::take(&mut self.stored) {
-            let folder = folder_of(&path);
+        for (path, entry) in &self.stored {
+            let folder = folder_of(path);
             if folder.is_empty() || reachable.get(folder) == Some(&Entry::Folder) {
-                reachable.insert(path, entry);
+                reachable.insert(path.clone(), *entry);
             }
         }
-        self.stored = reachable;
-        self.seen = self.stored.clone();
-        lost
+        Names { seen: reachable.clone(), stored: reachable, changes: BTreeMap::new() }
     }
 
     /// Every file that a name stands for, or may come to stand for after a power failure.

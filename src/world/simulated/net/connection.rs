@@ -12,6 +12,7 @@ use crate::simulated::trace::{Kind, hash_of};
 use std::collections::VecDeque;
 use std::io;
 use std::task::{Poll, Waker};
+use tokio::io::ReadBuf;
 
 /// Smallest and largest window of a connection: what two kernels buffer for it.
 const WINDOW_BYTES: (u64, u64) = (64 * 1024, 512 * 1024);
@@ -280,7 +281,7 @@ impl State {
     }
 
     /// A process reads. Zero bytes are the end.
-    pub fn net_read(&mut self, end: EndId, into: &mut [u8], waker: &Waker) -> Poll<io::Result<usize>> {
+    pub fn net_read(&mut self, end: EndId, into: &mut ReadBuf<'_>, waker: &Waker) -> Poll<io::Result<()>> {
         let Some(found) = self.net.connections.get_mut(&end.connection) else { return gone() };
         let (writer_machine, reader_machine) = found.machines(end.other());
         let (own, pipe) = (&mut found.ends[end.side], &mut found.pipes[1 - end.side]);
@@ -288,22 +289,24 @@ impl State {
             if own.reset {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
-            if pipe.end_arrived || into.is_empty() {
-                return Poll::Ready(Ok(0));
+            if pipe.end_arrived || into.remaining() == 0 {
+                return Poll::Ready(Ok(()));
             }
             own.reader = Some(waker.clone());
             return Poll::Pending;
         }
-        let mut count = pipe.arrived.len().min(into.len());
+        let mut count = pipe.arrived.len().min(into.remaining());
         if count > 1 && self.net.dice.happens(SHORT_CALL_PER_MILLION) {
             count = 1 + self.net.dice.below(count as u64) as usize;
         }
-        take_front(&mut pipe.arrived, &mut into[..count]);
+        // No more than that: buffers are large, and messages small.
+        take_front(&mut pipe.arrived, into.initialize_unfilled_to(count));
+        into.advance(count);
         pipe.withheld_bytes += count;
         if !self.net.blocked_since.contains_key(&(reader_machine, writer_machine)) {
             self.give_withheld_credit(end.other());
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(()))
     }
 
     /// The writer of this direction hears what has been read.

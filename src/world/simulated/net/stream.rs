@@ -6,7 +6,7 @@ use crate::simulated::{Identity, identity, try_with, with};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Takes connections at an address.
@@ -133,10 +133,7 @@ impl Drop for WriteHalf {
 
 impl AsyncRead for ReadHalf {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let place = into.initialize_unfilled();
-        let count = ready!(with(|state| state.net_read(self.0, place, context.waker())))?;
-        into.advance(count);
-        Poll::Ready(Ok(()))
+        with(|state| state.net_read(self.0, into, context.waker()))
     }
 }
 

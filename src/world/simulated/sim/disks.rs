@@ -115,6 +115,11 @@ impl MachineDisk {
         self.with(|disk| disk.image())
     }
 
+    /// What would be on it for certain if the power failed now: nothing that is not synced.
+    pub fn surviving(self) -> DiskImage {
+        self.with(|disk| disk.surviving())
+    }
+
     /// Puts in what an image holds. The machine must have no process.
     pub fn put(self, image: DiskImage) {
         assert!(!self.0.is_running(), "disks are changed while no process runs");

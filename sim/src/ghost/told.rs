@@ -1,0 +1,35 @@
+//! What a node's storage has told raft is durable: it must be there again after any power failure.
+
+use quorate_core::model::{LogId, LogIndex, NodeId, Term};
+
+/// Of one replica.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Told {
+    /// The newest vote: its term, whether that one is known to lead, and whom it is for.
+    pub vote: Option<(Term, bool, NodeId)>,
+    /// The last entry, and its term if it is known: not after a cut.
+    pub last: Option<(LogIndex, Option<Term>)>,
+    /// The last entry in the newest snapshot.
+    pub snapshot: Option<LogId>,
+}
+
+impl Told {
+    pub(super) fn vote(&mut self, term: Term, candidate: NodeId, leads: bool) {
+        self.vote = self.vote.max(Some((term, leads, candidate)));
+    }
+
+    pub(super) fn appended(&mut self, last: LogId) {
+        self.last = Some((last.index, Some(last.term)));
+    }
+
+    /// Entries from here on may be there or not, from now on.
+    pub(super) fn truncating(&mut self, from: LogIndex) {
+        if self.last.is_some_and(|(last, _)| last >= from) {
+            self.last = from.0.checked_sub(1).map(|last| (LogIndex(last), None));
+        }
+    }
+
+    pub(super) fn snapshot(&mut self, last: Option<LogId>) {
+        self.snapshot = self.snapshot.max(last);
+    }
+}

@@ -1,0 +1,81 @@
+//! A5, forward only: a status moves along the ways of the protocol, never back, and a final one stays as it is.
+//! Source: simulation notes, A5; Seata semantics, section 1 (GlobalStatus and its order).
+//!
+//! The ways are written down here once more, so that a slip in the code's own table is seen.
+
+use super::{Finding, Judgement, Oracle};
+use crate::ghost::Ghost;
+use crate::ghost::transaction::Transaction;
+use crate::seen::Step;
+use quorate_core::model::{GlobalStatus, TransactionId};
+use quorate_core::txn::{Command, Outcome};
+use std::collections::BTreeMap;
+
+/// See the page.
+#[derive(Default)]
+pub struct Forward {
+    standing: BTreeMap<TransactionId, GlobalStatus>,
+}
+
+/// Which of the three ways a status belongs to, and how far along it is.
+fn place(status: GlobalStatus) -> (&'static str, u8) {
+    match status {
+        GlobalStatus::Begin => ("", 0),
+        GlobalStatus::Committing => ("commit", 1),
+        GlobalStatus::CommitRetrying => ("commit", 2),
+        GlobalStatus::AsyncCommitting => ("commit", 3),
+        GlobalStatus::Committed | GlobalStatus::CommitFailed | GlobalStatus::CommitRetryTimeout => ("commit", 4),
+        GlobalStatus::Rollbacking => ("rollback", 1),
+        GlobalStatus::RollbackRetrying => ("rollback", 2),
+        GlobalStatus::Rollbacked | GlobalStatus::RollbackFailed | GlobalStatus::RollbackRetryTimeout => ("rollback", 4),
+        GlobalStatus::TimeoutRollbacking => ("time-out", 1),
+        GlobalStatus::TimeoutRollbackRetrying => ("time-out", 2),
+        GlobalStatus::TimeoutRollbacked | GlobalStatus::TimeoutRollbackFailed => ("time-out", 4),
+        GlobalStatus::UnKnown
+        | GlobalStatus::Finished
+        | GlobalStatus::Deleting
+        | GlobalStatus::StopCommitOrCommitRetry
+        | GlobalStatus::StopRollbackOrRollbackRetry => ("none", 0),
+    }
+}
+
+fn leads_on(from: GlobalStatus, to: GlobalStatus) -> bool {
+    let ((old_way, old), (new_way, new)) = (place(from), place(to));
+    // What is given up has one name for both kinds of rollback.
+    let given_up = old_way == "time-out" && to == GlobalStatus::RollbackRetryTimeout;
+    from == to || (old < new && old < 4 && (old_way == new_way || from == GlobalStatus::Begin || given_up))
+}
+
+impl Oracle for Forward {
+    fn name(&self) -> &'static str {
+        "A5"
+    }
+
+    fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
+        let (transaction, status) = match (step.command, step.outcome) {
+            (_, Outcome::Begun(transaction)) => (*transaction, GlobalStatus::Begin),
+            (Command::Decide(decide), Outcome::Decided(status) | Outcome::Standing(status)) => {
+                (decide.transaction, *status)
+            }
+            (Command::Fail(fail), Outcome::Now(status)) => (fail.transaction, *status),
+            (Command::GiveUp(give_up), Outcome::Now(status)) => (give_up.transaction, *status),
+            (
+                Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which),
+                Outcome::Now(status),
+            ) => (which.transaction, *status),
+            _ => return Ok(()),
+        };
+        // A Saga goes where its engine says.
+        if ghost.transaction(transaction).is_some_and(Transaction::is_saga) {
+            return Ok(());
+        }
+        let before = *self.standing.entry(transaction).or_insert(GlobalStatus::Begin);
+        let only_told = matches!(step.outcome, Outcome::Standing(_));
+        if !leads_on(before, status) || (only_told && before != status) {
+            let text = format!("it was {before}, and {} says {status}", if only_told { "a decision" } else { "apply" });
+            return Err(Finding::about(transaction, text).in_group(step.group));
+        }
+        self.standing.insert(transaction, status);
+        Ok(())
+    }
+}

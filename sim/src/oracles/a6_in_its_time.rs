@@ -1,0 +1,65 @@
+//! A6, in its time: a transaction is rolled back by time-out only after its time, and not committed after it.
+//! Source: simulation notes, A6; Seata semantics, section 1.4 (time-out before commit, while nothing is decided).
+//!
+//! Judged by the group clock, which may not run ahead of the world's time by more than clocks run wrong. A begin may be
+//! applied long after its stamp, so a transaction by itself cannot be held against the world's time. That the time-out
+//! comes at all is G1's.
+
+use super::{Finding, Judgement, Oracle};
+use crate::ghost::Ghost;
+use crate::seen::Step;
+use quorate_core::model::{GlobalStatus, GroupId};
+use quorate_core::txn::{Command, Outcome};
+use quorate_world::sim;
+use quorate_world::time::Duration;
+use std::collections::BTreeMap;
+
+/// Clocks run wrong by an eighth at most (`plan::draw_options`, `nemesis`),
+const CLOCK_ERROR: u32 = 8;
+/// and a group's first entry is applied soon after its stamp.
+const FIRST_ENTRY_MAX: Duration = Duration::from_secs(5);
+
+/// See the page.
+#[derive(Default)]
+pub struct InItsTime {
+    /// When a group's first command was seen, and what its clock was.
+    first: BTreeMap<GroupId, (Duration, u64)>,
+}
+
+impl InItsTime {
+    fn clock_is_no_faster(&mut self, ghost: &Ghost, group: GroupId) -> Judgement {
+        let Some(clock_ms) = ghost.groups.get(&group).map(|found| found.model.clock_ms()) else { return Ok(()) };
+        let (began, first_ms) = *self.first.entry(group).or_insert((sim::now(), clock_ms));
+        let passed = sim::now().saturating_sub(began) + FIRST_ENTRY_MAX;
+        let most = passed + passed / CLOCK_ERROR;
+        let clock = Duration::from_millis(clock_ms.saturating_sub(first_ms));
+        if clock <= most {
+            return Ok(());
+        }
+        Err(Finding::new(format!("its clock has gone on by {clock:?} in {passed:?}")).in_group(group))
+    }
+}
+
+impl Oracle for InItsTime {
+    fn name(&self) -> &'static str {
+        "A6"
+    }
+
+    fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
+        self.clock_is_no_faster(ghost, step.group)?;
+        let (Command::Decide(decide), Outcome::Decided(status)) = (step.command, step.outcome) else { return Ok(()) };
+        let Some(found) = ghost.transaction(decide.transaction) else { return Ok(()) };
+        let lived_ms = found.decided_clock_ms.saturating_sub(found.begun_clock_ms);
+        let is_due = lived_ms >= found.timeout_ms;
+        let right = match status {
+            GlobalStatus::TimeoutRollbacking => is_due,
+            GlobalStatus::Committing | GlobalStatus::AsyncCommitting => !is_due,
+            _ => true,
+        };
+        if right {
+            return Ok(());
+        }
+        let text = format!("it has lived {lived_ms} of {} ms, and becomes {status}", found.timeout_ms);
+        Err(Finding::about(decide.transaction, text).in_group(step.group))
+    }
+}
