@@ -1,4 +1,4 @@
-//! Where unpacked bytes go: no more than a body may have, and never more memory than twice what is in it.
+//! Where unpacked bytes go: no more than a body may have.
 
 use std::io::Read;
 

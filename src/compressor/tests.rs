@@ -144,6 +144,8 @@ fn archives_of_others() {
     assert_eq!(read(&entry(b"a", 0xe8b7_be44)), broken);
     assert_eq!(read(&entry(b"a", 0xe8b7_be43)[..33]), broken);
     assert_eq!(read(b"PK\x05\x06"), broken);
+    assert_eq!(read(&entry(b"", 0).repeat(16)), Ok(Vec::new()));
+    assert_eq!(read(&entry(b"", 0).repeat(17)), Err(MessageError::Packed("a zip archive of too many entries")));
 }
 
 #[test]

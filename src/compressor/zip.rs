@@ -20,19 +20,22 @@ const IS_ENCRYPTED: u16 = 0x0001;
 const STORED: u16 = 0;
 const DEFLATED: u16 = 8;
 const NAME: &[u8] = b"zip";
+/// Seata writes one; each costs a decoder.
+const ENTRIES_MAX: usize = 16;
 
 const BROKEN: MessageError = MessageError::Packed("no zip archive, or a broken one");
 
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
     let mut room = Room::default();
     let mut rest = packed.strip_prefix(LOCAL_HEADER).ok_or(BROKEN)?;
-    loop {
+    for _ in 0..ENTRIES_MAX {
         rest = unpack_entry(rest, &mut room)?;
         match rest.strip_prefix(LOCAL_HEADER) {
             Some(next) => rest = next,
             None => return Ok(room.into_bytes()),
         }
     }
+    Err(MessageError::Packed("a zip archive of too many entries"))
 }
 
 /// Reads an entry behind its signature, and gives what follows it.

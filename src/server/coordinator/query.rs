@@ -43,8 +43,10 @@ impl Coordinator {
             Outcome::Refused(_) => return Err(Lost),
             outcome => unreachable_outcome("Report", &outcome),
         };
-        if standing.is_some_and(status::is_running) {
-            self.drive(tenure, transaction, None);
+        match standing {
+            Some(standing) if status::is_running(standing) => self.drive(tenure, transaction, None),
+            // Whoever waits for its end need not wait for the engine's answer to the driver.
+            Some(_) | None => tenure.answer_waiters(transaction),
         }
         Ok(Reply::Standing(answer::report_answer(standing, reported)))
     }

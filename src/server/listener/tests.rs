@@ -196,16 +196,17 @@ fn a_foreign_registration_is_refused_in_words() {
 #[test]
 fn silence_closes_but_pings_keep_alive() {
     run_test(async {
-        let idle = Duration::from_millis(300);
+        // A busy machine may well be late by some hundred milliseconds.
+        let idle = Duration::from_millis(1_500);
         let mut served = serve(b"", idle).await;
         let before = Instant::now();
         for id in 0..4 {
-            sleep(idle / 2).await;
+            sleep(idle / 3).await;
             served.client.write_all(&ping(id)).await.expect("it reads");
             assert_eq!(pong_id(&mut served.client).await, id);
         }
         assert!(matches!(served.ended.await, Ok(Ended::Idle)));
-        assert!(before.elapsed() >= idle * 3, "{:?}", before.elapsed());
+        assert!(before.elapsed() >= idle * 2, "{:?}", before.elapsed());
     });
 }
 

@@ -13,7 +13,7 @@ use crate::group::Group;
 use crate::limits::{BATCH_BYTES, LAZY_MS, QUEUE_BYTES_MAX};
 use crate::record::{RECORD_HEAD_BYTES, Record};
 use quorate_core::model::{GroupId, LogId, LogIndex};
-use quorate_world::select::select2;
+use quorate_world::select::{Either2, select2};
 use quorate_world::sync::{Notify, Semaphore, oneshot};
 use quorate_world::task::yield_owned_thread;
 use quorate_world::time::{Duration, Instant, sleep_until};
@@ -67,7 +67,7 @@ struct Waiting {
     committed: BTreeMap<GroupId, (Arc<Group>, LogId)>,
     /// When what wakes nobody gets a batch of its own.
     lazy_due: Option<Instant>,
-    /// The writer has looked at the queue since the last batch, and will look again after the time of lazy records.
+    /// Nothing lazy has come in its time since the last batch.
     looked: bool,
     /// The writer sleeps without a timer.
     asleep: bool,
@@ -148,7 +148,9 @@ impl Queue {
             match wait {
                 Wait::Over => {}
                 Wait::WokenOr(due) => {
-                    select2(self.wake.notified(), sleep_until(due)).await;
+                    if let Either2::Second(()) = select2(self.wake.notified(), sleep_until(due)).await {
+                        self.waiting().looked = true;
+                    }
                     continue;
                 }
                 Wait::Woken => {
@@ -222,10 +224,7 @@ impl Waiting {
         match self.lazy_due {
             Some(due) => Wait::WokenOr(due),
             // The marks of what was just made durable come soon, and then need not wake anybody.
-            None if !self.looked => {
-                self.looked = true;
-                Wait::WokenOr(now + Duration::from_millis(LAZY_MS))
-            }
+            None if !self.looked => Wait::WokenOr(now + Duration::from_millis(LAZY_MS)),
             None => {
                 self.asleep = true;
                 Wait::Woken

@@ -207,9 +207,12 @@ fn result(result: Fields<'_>) -> Result<(ResultCode, String), MessageError> {
     }
 }
 
-/// Protobuf's enum ends at SAGA, the numbers of those behind it are taken as they are elsewhere.
+/// Protobuf's enum ends at SAGA. What stands behind it elsewhere is refused, for nobody could be told of such a branch.
 fn branch_type(fields: Fields<'_>, field: u64) -> Result<BranchType, MessageError> {
-    value(fields, field, "branch type", BranchType::from_code)
+    value(fields, field, "branch type", |code| match BranchType::from_code(code)? {
+        known @ (BranchType::AT | BranchType::TCC | BranchType::SAGA) => Some(known),
+        BranchType::XA | BranchType::SAGA_ANNOTATION => None,
+    })
 }
 
 fn branch_status(fields: Fields<'_>, field: u64) -> Result<BranchStatus, MessageError> {

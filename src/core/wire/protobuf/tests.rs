@@ -139,6 +139,11 @@ fn what_nobody_can_read() {
     assert_eq!(begin(b"\x02\x00"), protobuf("a field has the number 0"));
     let register = |fields: &[u8]| error(&body("BranchRegisterRequestProto", fields));
     assert_eq!(register(b"\x18\x05"), MessageError::UnknownValue { field: "branch type", value: 5 });
+    for beyond in [BranchType::XA, BranchType::SAGA_ANNOTATION] {
+        let value = i64::from(beyond.code());
+        let refused = MessageError::UnknownValue { field: "branch type", value };
+        assert_eq!(register(&[0x18, beyond.code()]), refused, "nobody could be told of such a branch");
+    }
     let minus_one = b"\x18\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
     assert_eq!(register(minus_one), MessageError::UnknownValue { field: "branch type", value: -1 });
     let nested = child("org.apache.seata.protocol.protobuf.MergedWarpMessageProto");

@@ -21,8 +21,10 @@ use std::sync::Arc;
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::Direction;
+use quorate_world::select::select2;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
+use quorate_world::time::{Duration, sleep};
 
 use super::context::Coordinator;
 use super::drives::Waiter;
@@ -31,6 +33,9 @@ use super::message::{Untold, Way};
 use super::tenure::{Lost, Tenure};
 
 pub use asked::Asked;
+
+/// Whether a stopped branch may be asked again is looked at this often.
+const STOPPED: Duration = Duration::from_secs(30);
 
 /// One decided transaction and what its task remembers.
 struct Drive {
@@ -147,7 +152,8 @@ impl Drive {
                 Some(Step::GiveUp { after_ms }) => return self.give_up(after_ms).await,
                 Some(Step::Done) => return self.end().await,
                 // An operator was here, or it ended.
-                Some(Step::Nothing | Step::Stopped) | None => return Ok(()),
+                Some(Step::Nothing) | None => return Ok(()),
+                Some(Step::Stopped) => self.stand_still().await,
             }
         }
         Err(Lost)
@@ -156,6 +162,13 @@ impl Drive {
     /// The TM may be answered now.
     fn answer(&self) {
         self.tenure.answer_waiters(self.transaction);
+    }
+
+    /// What is left may not be asked until somebody reports otherwise. What was done is remembered meanwhile: another driver
+    /// would ask for it again.
+    async fn stand_still(&self) {
+        self.answer();
+        _ = select2(self.tenure.ended(), sleep(STOPPED)).await;
     }
 
     /// Asks branches. The usual single one is asked right here, without a task.

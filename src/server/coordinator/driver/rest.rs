@@ -32,15 +32,14 @@ impl Drive {
             let Some(request) = request else { return };
             let appearance = coordinator.channels.appearance(&request.resource);
             let appeared = appearance.notified();
-            if !parked {
-                _ = select2(appeared, sleep(pause)).await;
-                return;
-            }
             let any_application = request.any_application();
-            // It may have come between the attempt and now.
-            if coordinator.channels.best(&request.resource, &request.client, any_application).is_none() {
+            let nobody = || coordinator.channels.best(&request.resource, &request.client, any_application).is_none();
+            // One that is there all the same has come meanwhile, or cannot be told: then a pause like any other.
+            if parked && nobody() {
                 coordinator.counters.phase_two_parked.one();
                 _ = select2(appeared, sleep(parked_pause)).await;
+            } else {
+                _ = select2(appeared, sleep(pause)).await;
             }
         }
     }

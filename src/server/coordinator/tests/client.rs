@@ -211,6 +211,18 @@ impl Client {
         assert!(matches!(&answer, Message::RegisterRmResult(result) if result.identified), "{answer:?}");
     }
 
+    /// Registers once more, in this serializer: what the server asks from now on is written in it.
+    pub fn speak(&self, serializer: u8, application: &str, resources: &str) {
+        let message = Message::RegisterRm { registration: registration(application), resource_ids: resources.into() };
+        let head = Head { serializer, ..Head::new(Version::V1, MessageKind::Request, 0) };
+        self.coordinator.receive(&self.channel, Decoded::Message(head, message));
+    }
+
+    /// Phase-two requests that its node has tried to send.
+    pub fn tried(&self) -> u64 {
+        self.coordinator.counts().phase_two_sent
+    }
+
     pub async fn begin(&self, timeout_ms: i32) -> Xid {
         match self.must(Message::GlobalBegin { timeout_ms, name: "buy".into() }).await {
             Message::GlobalBeginResult { result, xid, .. } if result.is_success() => Xid::parse(&xid).expect("an xid"),

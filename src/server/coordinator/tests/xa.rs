@@ -3,6 +3,7 @@
 
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId, Xid};
 use quorate_world::runtime::run_test;
+use quorate_world::time::{Duration, sleep};
 
 use super::super::message::Way;
 use super::ONE;
@@ -36,6 +37,26 @@ fn in_order_and_in_reverse_without_row_locks() {
         assert_eq!(told(&rm, 2), [(Way::Rollback, y2), (Way::Rollback, y1)]);
         let late = rm.branch(&x, BranchType::XA, "db", "", "").await;
         assert_eq!(late, Err(ExceptionCode::GlobalTransactionNotExist));
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// Protobuf has no XA: a channel that speaks it cannot be told, and must not be tried without a pause.
+#[test]
+fn a_channel_that_cannot_be_told_is_tried_with_pauses() {
+    run_test(async {
+        let mut cluster = Cluster::founded("xa_protobuf", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "db").await);
+        let x = tm.begin(60_000).await;
+        let only = branch(&rm, &x, BranchType::XA).await;
+        rm.speak(2, "shop", "db");
+        assert_eq!(tm.commit(&x).await, GlobalStatus::CommitRetrying);
+        sleep(Duration::from_millis(700)).await;
+        assert!(rm.tried() <= 4, "tried {} times in 0.7 s", rm.tried());
+        rm.speak(1, "shop", "db");
+        rm.await_told(1).await;
+        assert_eq!(told(&rm, 0), [(Way::Commit, only)]);
         cluster.at_rest().await;
         cluster.end().await;
     });
