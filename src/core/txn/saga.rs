@@ -73,31 +73,13 @@ impl Session {
 /// this very status.
 pub fn heard(standing: GlobalStatus, word: GlobalStatus, is_answer: bool) -> Word {
     let may_be_old = !is_answer && status::direction(standing) == Some(Direction::Rollback);
+    let is_late = matches!(standing, TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed);
     match word {
         Committed | CommitRetrying if may_be_old => Word::Nothing,
         Committed => Word::Ends(Committed),
         // Finished: it failed, and nothing was to be undone.
-        Rollbacked | Finished => match standing {
-            TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed => Word::Ends(TimeoutRollbacked),
-            Begin
-            | Committing
-            | CommitRetrying
-            | Rollbacking
-            | RollbackRetrying
-            | AsyncCommitting
-            | Committed
-            | CommitFailed
-            | Rollbacked
-            | RollbackFailed
-            | TimeoutRollbacked
-            | CommitRetryTimeout
-            | RollbackRetryTimeout
-            | UnKnown
-            | Finished
-            | Deleting
-            | StopCommitOrCommitRetry
-            | StopRollbackOrRollbackRetry => Word::Ends(Rollbacked),
-        },
+        Rollbacked | Finished if is_late => Word::Ends(TimeoutRollbacked),
+        Rollbacked | Finished => Word::Ends(Rollbacked),
         CommitRetrying => Word::Turns(CommitRetrying),
         RollbackRetrying | UnKnown => Word::Turns(RollbackRetrying),
         TimeoutRollbackRetrying => Word::Turns(TimeoutRollbackRetrying),
@@ -155,6 +137,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn what_may_be_old_does_not_stop_a_rollback() {
         for standing in GlobalStatus::ALL.iter().copied() {

@@ -137,13 +137,6 @@ impl Channel {
         self.send(&head.answer(), message)
     }
 
-    /// Sends the answer to a child of a merged frame by itself, under the child's own id.
-    pub fn answer_child(&self, head: &Head, id: i32, message: &Message) -> bool {
-        let mut answer = head.answer();
-        answer.request_id = id;
-        self.send(&answer, message)
-    }
-
     /// Answers a heartbeat.
     pub fn pong(&self, head: &Head) -> bool {
         self.out.put(|out| encode_heartbeat(&head.answer(), out))

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use quorate_core::model::{GroupId, NodeId};
-use quorate_world::time::{Duration, Instant, timeout};
-
 use quorate_core::txn::answer;
+use quorate_world::time::{Duration, Instant, timeout};
 
 use super::ask::{Ask, Reply};
 use super::context::{Coordinator, Leader};

@@ -322,6 +322,7 @@ impl Client {
     pub async fn await_status(&self, xid: &Xid, wanted: GlobalStatus) {
         let stands = timeout(PATIENCE, async {
             while self.status(xid).await != wanted {
+                // Asked without a pause, the simulated clock would hardly move.
                 quorate_world::time::sleep(Duration::from_millis(20)).await;
             }
         });

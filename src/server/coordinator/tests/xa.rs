@@ -3,7 +3,7 @@
 
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId, Xid};
 use quorate_world::runtime::run_test;
-use quorate_world::time::{Duration, sleep};
+use quorate_world::time::{Duration, Instant, sleep};
 
 use super::super::message::Way;
 use super::ONE;
@@ -51,9 +51,14 @@ fn a_channel_that_cannot_be_told_is_tried_with_pauses() {
         let x = tm.begin(60_000).await;
         let only = branch(&rm, &x, BranchType::XA).await;
         rm.speak(2, "shop", "db");
+        let began = Instant::now();
         assert_eq!(tm.commit(&x).await, GlobalStatus::CommitRetrying);
-        sleep(Duration::from_millis(700)).await;
-        assert!(rm.tried() <= 4, "tried {} times in 0.7 s", rm.tried());
+        while rm.tried() < 3 {
+            assert_eq!(tm.status(&x).await, GlobalStatus::CommitRetrying);
+            sleep(Duration::from_millis(20)).await;
+        }
+        // Half a second and a second, each shortened by a half at most.
+        assert!(began.elapsed() >= Duration::from_millis(750), "three times in {:?}", began.elapsed());
         rm.speak(1, "shop", "db");
         rm.await_told(1).await;
         assert_eq!(told(&rm, 0), [(Way::Commit, only)]);
