@@ -48,6 +48,7 @@ $(DENY):
 	$(CARGO) install --locked --root target/tools --version $(DENY_VERSION) cargo-deny
 
 deny: $(DENY)
+	$(CARGO) fetch --locked --quiet
 	$(DENY) --locked --offline check bans licenses sources
 
 tidy:
