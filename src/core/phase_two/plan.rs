@@ -34,7 +34,8 @@ pub enum Step {
         /// What it said.
         status: BranchStatus,
     },
-    /// The engine of a Saga has said how it stands: propose `Report`, and note it with [`Run::noted`].
+    /// The engine of a Saga has said how it stands, or has done what it was asked: propose `Report`, and note it with
+    /// [`Run::noted`].
     Report {
         /// Its word.
         word: GlobalStatus,
@@ -93,10 +94,22 @@ pub fn plan(session: &Session, run: &Run, clock_ms: u64) -> Step {
     {
         return Step::GiveUp { after_ms };
     }
-    match session.direction() {
+    let step = match session.direction() {
         Some(Direction::Commit) => commit(session, run),
         Some(Direction::Rollback) => rollback(session, run),
         None => Step::Nothing,
+    };
+    match step {
+        Step::Done if session.is_pure_saga() => Step::Report { word: word_at_end(session), asked: session.status },
+        step => step,
+    }
+}
+
+/// A Saga may turn until the moment it ends: it ends by the word of its engine, which counts in this status only.
+fn word_at_end(session: &Session) -> GlobalStatus {
+    match session.direction() {
+        Some(Direction::Commit) | None => GlobalStatus::Committed,
+        Some(Direction::Rollback) => GlobalStatus::Rollbacked,
     }
 }
 
@@ -146,8 +159,8 @@ fn whole<'a>() -> Part<'a> {
 
 fn rollback(session: &Session, run: &Run) -> Step {
     for part in parts(session, Direction::Rollback).rev() {
-        match run.at(part.id) {
-            At::Done => {}
+        match run.at(part.id, Direction::Rollback) {
+            At::Done(_) => {}
             At::Asked => return Step::Wait,
             At::Idle | At::Later { .. } if part.is_stopped => return Step::Stopped,
             At::Idle => return Step::Ask(vec![part.id]),
@@ -178,8 +191,8 @@ fn commit(session: &Session, run: &Run) -> Step {
 fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: bool) -> Step {
     let (mut is_complete, mut is_resting) = (true, false);
     for part in parts {
-        match run.at(part.id) {
-            At::Done => {}
+        match run.at(part.id, Direction::Commit) {
+            At::Done(_) => {}
             At::Asked => return Step::Wait,
             At::Idle | At::Later { .. } if part.is_stopped => is_complete = false,
             At::Idle => return Step::Ask(vec![part.id]),
@@ -198,15 +211,15 @@ fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: b
 fn side_by_side<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
     let (mut busy, mut idle, mut is_complete, mut is_resting) = (BTreeSet::new(), Vec::new(), true, false);
     for part in parts {
-        let at = run.at(part.id);
-        is_complete &= at == At::Done;
+        let at = run.at(part.id, Direction::Commit);
+        is_complete &= matches!(at, At::Done(_));
         match at {
             At::Asked => {
                 busy.insert(part.resource);
             }
             At::Idle if !part.is_stopped => idle.push(part),
             At::Later { .. } if !part.is_stopped => is_resting = true,
-            At::Done | At::Idle | At::Later { .. } => {}
+            At::Done(_) | At::Idle | At::Later { .. } => {}
         }
     }
     is_resting |= !busy.is_empty();

@@ -36,8 +36,8 @@ pub(super) enum At {
     Asked,
     /// Has failed, its back-off runs. `heard`: an RM answered.
     Later { heard: bool },
-    /// Done.
-    Done,
+    /// Done, in this direction: a Saga that has turned since is not.
+    Done(Direction),
 }
 
 impl Run {
@@ -49,9 +49,7 @@ impl Run {
     /// The branch is being asked.
     pub fn asked(&mut self, branch: BranchId) {
         let progress = self.branches.entry(branch).or_default();
-        if progress.at != At::Done {
-            progress.at = At::Asked;
-        }
+        progress.at = At::Asked;
     }
 
     /// What came of it. After [`Verdict::RetryLater`] the branch waits until [`Run::wake`].
@@ -67,8 +65,8 @@ impl Run {
         };
         let progress = self.branches.entry(branch).or_default();
         match verdict {
-            Verdict::Done => progress.at = At::Done,
-            Verdict::FailForGood(status) if progress.at != At::Done => self.failed = Some((branch, status)),
+            Verdict::Done => progress.at = At::Done(direction),
+            Verdict::FailForGood(status) if progress.at != At::Done(direction) => self.failed = Some((branch, status)),
             // A late answer to a question that was given up is no news.
             Verdict::RetryLater | Verdict::Reported(_) if progress.at == At::Asked => {
                 progress.at = At::Later { heard: matches!(reply, Reply::Status(_)) };
@@ -136,13 +134,17 @@ impl Run {
         self.branches.get(&branch).map_or(0, |progress| progress.attempts)
     }
 
-    /// Whether the branch is done. One that [`super::plan`] passes over never gets here.
-    pub fn is_done(&self, branch: BranchId) -> bool {
-        self.at(branch) == At::Done
+    /// Whether the branch is done in a direction. One that [`super::plan`] passes over never gets here.
+    pub fn is_done(&self, branch: BranchId, direction: Direction) -> bool {
+        self.at(branch, direction) == At::Done(direction)
     }
 
-    pub(super) fn at(&self, branch: BranchId) -> At {
-        self.branches.get(&branch).map_or(At::Idle, |progress| progress.at)
+    /// How far a branch is on the way in a direction.
+    pub(super) fn at(&self, branch: BranchId, direction: Direction) -> At {
+        match self.branches.get(&branch).map_or(At::Idle, |progress| progress.at) {
+            At::Done(done) if done != direction => At::Idle,
+            at => at,
+        }
     }
 
     pub(super) fn reported(&self) -> Option<(GlobalStatus, GlobalStatus)> {

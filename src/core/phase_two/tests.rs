@@ -159,6 +159,23 @@ fn an_empty_transaction_is_done_at_once_and_an_open_one_has_no_phase_two() {
 }
 
 #[test]
+fn a_saga_that_turned_is_not_done() {
+    let mut session = session(CommitRetrying, &[(BranchType::SAGA, "a"), (BranchType::SAGA, "b")]);
+    let mut run = Run::default();
+    let whole = Vec::from([BranchId::WHOLE]);
+    assert_eq!(plan(&session, &run, 0), Step::Ask(whole.clone()));
+    run.asked(BranchId::WHOLE);
+    let done = Reply::Status(PhaseTwo_Committed);
+    assert_eq!(run.answered(&session, BranchId::WHOLE, done, 0), Verdict::Done);
+    assert_eq!(plan(&session, &run, 0), Step::Report { word: Committed, asked: CommitRetrying });
+    session.status = RollbackRetrying; // another engine said so first
+    assert_eq!(plan(&session, &run, 0), Step::Ask(whole));
+    run.asked(BranchId::WHOLE);
+    assert_eq!(run.answered(&session, BranchId::WHOLE, Reply::Status(PhaseTwo_Rollbacked), 0), Verdict::Done);
+    assert_eq!(plan(&session, &run, 0), Step::Report { word: Rollbacked, asked: RollbackRetrying });
+}
+
+#[test]
 fn what_a_branch_answers() {
     let session = session(Committing, &[(TCC, "a")]); // begun at 0, time-out 60 s
     let commit = |status, clock_ms| judge(&session, Direction::Commit, Reply::Status(status), clock_ms, 60_000);

@@ -141,16 +141,19 @@ impl Drive {
             match next {
                 Some(Step::Ask(branches)) if branches.len() > 1 && quorate_world::bug!("branch_forgotten") => {
                     self.ask(branches[1..].to_vec()).await;
-                    return self.end().await;
+                    self.end().await?;
+                    return Ok(());
                 }
                 Some(Step::Ask(branches)) => self.ask(branches).await,
                 Some(Step::Wait) => self.wait().await,
                 Some(Step::RetryLater) => self.retry_later().await?,
                 Some(Step::Detach) => self.detach().await?,
-                Some(Step::FailForGood { branch, status }) => return self.fail(branch, status).await,
+                Some(Step::FailForGood { branch, status }) if self.fail(branch, status).await? => return Ok(()),
                 Some(Step::Report { word, asked }) => self.report(word, asked).await?,
-                Some(Step::GiveUp { after_ms }) => return self.give_up(after_ms).await,
-                Some(Step::Done) => return self.end().await,
+                Some(Step::GiveUp { after_ms }) if self.give_up(after_ms).await? => return Ok(()),
+                Some(Step::Done) if self.end().await? => return Ok(()),
+                // Refused: the state has moved on.
+                Some(Step::FailForGood { .. } | Step::GiveUp { .. } | Step::Done) => {}
                 // An operator was here, or it ended.
                 Some(Step::Nothing) | None => return Ok(()),
                 Some(Step::Stopped) => self.stand_still().await,

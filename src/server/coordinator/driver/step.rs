@@ -3,15 +3,19 @@
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot};
 use quorate_core::phase_two::is_skipped;
 use quorate_core::txn::command::{FailV1, GiveUpV1, ReleaseLocksV1, ReportV1, TransactionV1};
+use quorate_core::txn::status::is_running;
 use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope, Session};
+use quorate_world::select::select2;
 use quorate_world::task::{self, JoinHandle};
-use quorate_world::time::{Duration, timeout};
+use quorate_world::time::{Duration, sleep, timeout};
 
 use super::super::begin::unreachable_outcome;
 use super::super::events;
 use super::super::tenure::Lost;
 use super::Drive;
 
+/// The state has moved on under a step: the next plan waits for so long.
+const REFUSED: Duration = Duration::from_secs(1);
 /// For so long a lock home is waited for before anything else goes on.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -94,46 +98,61 @@ impl Drive {
     /// A failed pass will be repeated: the status says so before the TM is answered.
     pub(super) async fn retry_later(&mut self) -> Result<(), Lost> {
         let retry = Command::Retry(TransactionV1 { transaction: self.transaction });
-        self.change_status("Retry", retry).await?;
-        self.answer();
+        if self.change_status("Retry", retry).await? {
+            self.answer();
+        }
         Ok(())
     }
 
     /// What the TM waits for is done, AT branches are left: the transaction goes on behind the answer.
     pub(super) async fn detach(&mut self) -> Result<(), Lost> {
         let detach = Command::Detach(TransactionV1 { transaction: self.transaction });
-        self.change_status("Detach", detach).await?;
-        self.answer();
+        if self.change_status("Detach", detach).await? {
+            self.answer();
+        }
         Ok(())
     }
 
-    /// Phase two has failed for good: the session stays for an operator. Releases that are owed still go out.
-    pub(super) async fn fail(&mut self, branch: BranchId, status: BranchStatus) -> Result<(), Lost> {
+    /// Phase two has failed for good: the session stays for an operator. Releases that are owed still go out. False: the
+    /// state has moved on, plan anew.
+    pub(super) async fn fail(&mut self, branch: BranchId, status: BranchStatus) -> Result<bool, Lost> {
         let fail = Command::Fail(FailV1 { transaction: self.transaction, branch, status });
-        self.change_status("Fail", fail).await?;
+        if !self.change_status("Fail", fail).await? {
+            return Ok(false);
+        }
         tracing::error!(transaction = self.transaction.0, branch = branch.0, %status, "phase two failed for good");
         self.answer();
         self.await_releases().await;
-        Ok(())
+        Ok(true)
     }
 
-    /// The engine of a Saga has turned it, or has ended it otherwise than was decided. Where it turned, it is asked again
-    /// after a pause, to go the other way.
+    /// The engine of a Saga has turned it, or has ended it. Where it turned, it is asked again after a pause, to go the
+    /// other way.
     pub(super) async fn report(&mut self, status: GlobalStatus, asked: GlobalStatus) -> Result<(), Lost> {
+        self.await_releases().await;
         let report = Command::Report(ReportV1 { transaction: self.transaction, status, asked: Some(asked) });
         match self.tenure.insist(report).await? {
-            Outcome::Now(_) | Outcome::Standing(_) => {}
-            Outcome::Refused(_) => return Err(Lost),
+            Outcome::Now(status) if !is_running(status) => self.coordinator.counters.ended.one(),
+            Outcome::Now(status) => {
+                tracing::info!(transaction = self.transaction.0, %status, "the engine of a saga has turned it");
+            }
+            Outcome::Standing(_) => {}
+            Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
+            // It stands otherwise by now, and the word was to what stood before.
+            Outcome::Refused(refusal) => {
+                tracing::warn!(transaction = self.transaction.0, %refusal, "Report was refused");
+                self.run.noted();
+                return Ok(());
+            }
             outcome => unreachable_outcome("Report", &outcome),
         }
         self.run.noted();
-        tracing::info!(transaction = self.transaction.0, %status, "the engine of a saga has turned it");
         self.answer();
         Ok(())
     }
 
-    /// It was tried for as long as an operator wants: the session stays, for an operator.
-    pub(super) async fn give_up(&mut self, after_ms: u64) -> Result<(), Lost> {
+    /// It was tried for as long as an operator wants: the session stays, for an operator. False: as in [`Drive::fail`].
+    pub(super) async fn give_up(&mut self, after_ms: u64) -> Result<bool, Lost> {
         if self.run.unlocks() {
             let owed = self.tenure.replica.read(|state| {
                 let session = state.session(self.transaction);
@@ -144,24 +163,29 @@ impl Drive {
         }
         self.await_releases().await;
         let give_up = Command::GiveUp(GiveUpV1 { transaction: self.transaction, after_ms });
-        self.change_status("GiveUp", give_up).await?;
+        if !self.change_status("GiveUp", give_up).await? {
+            return Ok(false);
+        }
         tracing::error!(transaction = self.transaction.0, after_ms, "phase two was given up");
         self.answer();
-        Ok(())
+        Ok(true)
     }
 
-    /// Everything is done, and every release that is owed was acknowledged (rule 13): the transaction ends.
-    pub(super) async fn end(&mut self) -> Result<(), Lost> {
+    /// Everything is done, and every release that is owed was acknowledged (rule 13): the transaction ends. False: as in
+    /// [`Drive::fail`].
+    pub(super) async fn end(&mut self) -> Result<bool, Lost> {
         self.await_releases().await;
         if self.tenure.is_over() {
             return Err(Lost);
         }
         let (node, group, transaction) = (self.coordinator.node, self.tenure.group, self.transaction);
         quorate_world::tap!(events::Ending { node, group, transaction });
-        self.change_status("End", Command::End(TransactionV1 { transaction })).await?;
+        if !self.change_status("End", Command::End(TransactionV1 { transaction })).await? {
+            return Ok(false);
+        }
         self.coordinator.counters.ended.one();
         self.answer();
-        Ok(())
+        Ok(true)
     }
 
     async fn await_releases(&mut self) {
@@ -171,14 +195,16 @@ impl Drive {
         }
     }
 
-    async fn change_status(&self, name: &str, command: Command) -> Result<(), Lost> {
+    /// False: refused, because somebody else was faster (an operator, a report). The next plan sees what he did, and the
+    /// driver stays: whoever goes on with the transaction is this one.
+    async fn change_status(&self, name: &str, command: Command) -> Result<bool, Lost> {
         match self.tenure.insist(command).await? {
-            Outcome::Now(_) => Ok(()),
+            Outcome::Now(_) => Ok(true),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
-            // An operator was faster; the next plan sees it.
             Outcome::Refused(refusal) => {
                 tracing::warn!(transaction = self.transaction.0, %refusal, "{name} was refused");
-                Err(Lost)
+                _ = select2(self.tenure.ended(), sleep(REFUSED)).await;
+                Ok(false)
             }
             outcome => unreachable_outcome(name, &outcome),
         }
