@@ -64,6 +64,10 @@ class Node:
                 raise SystemExit(f"interop: node {self.number} is not ready after {READY_S} s, see {self.folder / 'log'}")
             time.sleep(0.02)
 
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
     def stop(self):
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
@@ -106,11 +110,70 @@ class Cluster:
             node.stop()
 
 
+class Storm:
+    """Takes nodes of a cluster away, one at a time, and brings them back: SIGKILL, SIGSTOP for up to 9 s, SIGTERM. The
+    order is drawn from `seed`. A `with` block around what must stand it; its end waits until all nodes are there."""
+
+    def __init__(self, cluster, seed):
+        self.cluster, self.dice, self.struck = cluster, random.Random(seed), []
+        self.failure, self.over = None, threading.Event()
+        self.thread = threading.Thread(target=self.blow)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        if self.failure:
+            raise self.failure
+
+    def blow(self):
+        try:
+            while not self.over.wait(self.dice.uniform(2, 8)):
+                self.strike(self.dice.choice(self.cluster.nodes), self.dice.choice(("kill", "stop", "restart")))
+        except (Exception, SystemExit) as failure:
+            self.failure = failure
+
+    def strike(self, node, what):
+        away_s = self.dice.uniform(0.5, 9)
+        self.struck.append(f"{what} n{node.number} for {away_s:.1f} s")
+        if what == "stop":
+            node.process.send_signal(signal.SIGSTOP)
+            time.sleep(away_s)
+            node.process.send_signal(signal.SIGCONT)
+            return
+        node.kill() if what == "kill" else node.stop()
+        time.sleep(away_s)
+        node.start()
+        node.ready()
+
+
+def metrics(admin):
+    """The metrics page of a node."""
+    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=5) as answer:
+        return answer.read().decode()
+
+
 def requests_served(admin):
     """How many client requests a node has received, by its own metrics."""
-    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=5) as answer:
-        text = answer.read().decode()
-    return sum(float(n) for n in re.findall(r"^quorate_requests_total(?:\{[^}]*\})? ([0-9.e+]+)$", text, re.M))
+    return sum(float(n) for n in re.findall(r"^quorate_requests_total(?:\{[^}]*\})? ([0-9.e+]+)$", metrics(admin), re.M))
+
+
+def left_over(cluster, patience_s):
+    """Sessions and row locks that are still there after so long, by node and metric; empty when nothing is."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        left = {}
+        for node in cluster.nodes:
+            for name, group, value in re.findall(r'^(quorate_group_(?:sessions|row_locks))\{group="(\d+)"\} (\d+)$',
+                                                 metrics(node.admin), re.M):
+                if value != "0":
+                    left[f"n{node.number} {name} {group}"] = int(value)
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(1)
 
 
 def take(what, folder):

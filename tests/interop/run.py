@@ -11,6 +11,7 @@ Exit status: 0 as expected, 1 not, 2 could not run.
 import argparse
 import concurrent.futures
 import pathlib
+import random
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ import nodes
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 SUITES = {}
+# Suites that run only when they are named: older clients, and minutes of storm.
+LONG = set()
 
 
 class Outcome:
@@ -31,11 +34,13 @@ class Outcome:
         self.key, self.verdict, self.note = f"{suite}/{name}", verdict, note
 
 
-def suite(name):
+def suite(name, is_long=False):
     """Registers a function that takes the stage and yields outcomes."""
 
     def register(function):
         SUITES[name] = function
+        if is_long:
+            LONG.add(name)
         return function
 
     return register
@@ -44,8 +49,8 @@ def suite(name):
 class Stage:
     """What the suites play on: the binary, the databases, a folder for logs."""
 
-    def __init__(self, binary, folder, db):
-        self.binary, self.folder, self.db = binary, folder, db
+    def __init__(self, binary, folder, db, storm_s=300, seed=1):
+        self.binary, self.folder, self.db, self.storm_s, self.seed = binary, folder, db, storm_s, seed
 
     def cluster(self, name, count):
         return nodes.Cluster(self.binary, self.folder / name, count)
@@ -94,13 +99,13 @@ def probe(name, stage, cluster):
     return scenario_outcomes(name, run(command, stage.folder / f"{name}.log", 400))
 
 
-def java(name, stage, cluster, *more, registry=False):
-    command = [TESTS / "clients" / "java" / "run", "--servers", cluster.seata()]
+def java(name, stage, cluster, *more, registry=False, version="2.6.0", timeout_s=600):
+    command = ["env", f"SEATA_CLIENT={version}", TESTS / "clients" / "java" / "run", "--servers", cluster.seata()]
     if registry:
         command += ["--registry", "raft", "--http", cluster.admin()]
     if stage.db:
         command += ["--db", stage.db.jdbc()]
-    return kit_outcomes(name, run([*command, *more], stage.folder / f"{name}.log", 600))
+    return kit_outcomes(name, run([*command, *more], stage.folder / f"{name}.log", timeout_s))
 
 
 @suite("scenarios-1")
@@ -125,6 +130,26 @@ def java_one(stage):
 def java_three(stage):
     with stage.cluster("java-3", 3) as cluster:
         yield from java("java-3", stage, cluster, registry=True)
+
+
+def java_strict(version):
+    """All ordinary cases of one client version, on one node and on three, strict."""
+    # Client 1.8.0 knows no raft registry.
+    registry = version != "1.8.0"
+
+    @suite(f"java-1-{version}", is_long=True)
+    def one(stage):
+        with stage.cluster(f"java-1-{version}", 1) as cluster:
+            yield from java(f"java-1-{version}", stage, cluster, "--strict", version=version)
+
+    @suite(f"java-3-{version}", is_long=True)
+    def three(stage):
+        with stage.cluster(f"java-3-{version}", 3) as cluster:
+            yield from java(f"java-3-{version}", stage, cluster, "--strict", registry=registry, version=version)
+
+
+for client_version in ("1.8.0", "2.0.0", "2.5.0", "2.6.0"):
+    java_strict(client_version)
 
 
 # Every form of a body that a stock client writes, by a client that writes it: LZ4 changed in 2.6.
@@ -186,6 +211,42 @@ def python_one(stage):
         yield from kit_outcomes("python-1", run(command, stage.folder / "python-1.log", 400))
 
 
+@suite("storm", is_long=True)
+def storm(stage):
+    """Minutes of load while nodes are killed, stopped and restarted one after the other; then the books must balance and
+    nothing may be left on the server."""
+    seconds, seed = stage.storm_s, stage.seed
+    with stage.cluster("storm", 3) as cluster:
+        with nodes.Storm(cluster, seed) as blowing, concurrent.futures.ThreadPoolExecutor(2) as pool:
+            lanes = [pool.submit(soaked, stage, cluster, seconds), pool.submit(held, stage, cluster, seconds)]
+            outcomes = [outcome for lane in lanes for outcome in lane.result()]
+        yield from outcomes
+        left = nodes.left_over(cluster, 120)
+        struck = f"seed {seed}: {len(blowing.struck)} strikes"
+        (stage.folder / "storm.txt").write_text("\n".join(blowing.struck), encoding="utf-8")
+        yield Outcome("storm", "nothing_left", "fail" if left else "pass", f"{struck}, left {left}")
+
+
+def soaked(stage, cluster, seconds):
+    """The mixed load of the Java kit, AT transfers included."""
+    load = ["--strict", "--threads", "6", "--seconds", str(seconds), "soak"]
+    return list(java("storm", stage, cluster, *load, registry=True, timeout_s=seconds + 300))
+
+
+def held(stage, cluster, seconds):
+    """Held and decided transactions, again and again, without a database beside them; the storm strikes by itself."""
+    found, until, turn = [], time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        turn += 1
+        command = [TESTS / "clients" / "java" / "run", "--servers", cluster.seata(), "--registry", "raft", "--http",
+                   cluster.admin(), "--app", "kit-held", "--strict", "--kill-cmd", "echo the storm strikes", "--threads", "2",
+                   "--seconds", "40", "--held", "60", "gap", "decided_failover"]
+        for outcome in kit_outcomes("storm", run(command, stage.folder / f"storm-held-{turn}.log", 500)):
+            outcome.key += f"-{turn}"
+            found.append(outcome)
+    return found
+
+
 def not_yet():
     """`suite/case  reason`, one a line; `suite` may be `*`."""
     listed = {}
@@ -223,7 +284,7 @@ def table(results, listed):
 
 
 def is_java(name):
-    return name.startswith(("java", "gap"))
+    return name.startswith(("java", "gap", "storm"))
 
 
 def play(names, stage):
@@ -240,8 +301,11 @@ def play(names, stage):
 
 def main():
     parser = argparse.ArgumentParser(description="Runs real clients against real nodes.")
-    parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; all when none is named")
+    parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; when none is named all but "
+                        f"{', '.join(sorted(LONG))}")
     parser.add_argument("--binary", default="target/release/quorate", help="the server (default: %(default)s)")
+    parser.add_argument("--storm-s", type=int, default=300, help="seconds of storm (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the storm (default: drawn)")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and data")
     arguments = parser.parse_args()
     unknown = [name for name in arguments.suites if name not in SUITES]
@@ -253,10 +317,10 @@ def main():
         return 2
     folder = pathlib.Path(tempfile.mkdtemp(prefix="quorate-interop-"))
     print(f"logs in {folder}")
-    wanted = arguments.suites or list(SUITES)
+    wanted = arguments.suites or [name for name in SUITES if name not in LONG]
     results = {name: None for name in wanted}
     with database.Database(folder / "mariadb") as db, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        stage = Stage(binary, folder, db)
+        stage = Stage(binary, folder, db, arguments.storm_s, arguments.seed)
         # The suites mostly wait, so two lanes side by side; those of the Java kit share databases and stay in one.
         lanes = [[name for name in wanted if is_java(name)], [name for name in wanted if not is_java(name)]]
         for lane in list(pool.map(lambda names: play(names, stage), lanes)):

@@ -12,11 +12,13 @@ pub mod channel;
 mod patience;
 mod plan;
 mod run;
+mod undo_log;
 mod verdict;
 
 pub use patience::Patience;
 pub use plan::{Step, is_skipped, plan};
 pub use run::Run;
+pub use undo_log::UndoLogDeletion;
 pub use verdict::{Reply, Verdict, judge, judge_engine};
 
 #[cfg(test)]

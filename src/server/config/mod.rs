@@ -25,7 +25,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use layers::Settings;
 use quorate_core::model::limits::DATA_GROUPS_MAX;
 use quorate_core::model::{GroupId, NodeId};
-use quorate_core::phase_two::Patience;
+use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use std::collections::BTreeMap;
 
 /// The whole configuration of `quorate server`.
@@ -69,6 +69,8 @@ pub struct Config {
     pub memory_budget_bytes: u64,
     /// How long phase two waits for what may never come.
     pub patience: Patience,
+    /// When RMs are asked to delete old undo logs.
+    pub undo_logs: UndoLogDeletion,
     /// The log on disk.
     pub storage: StorageConfig,
 }
@@ -174,6 +176,7 @@ impl Config {
             memory_budget_bytes: settings
                 .require("memory.budget_bytes", |text| values::size(text, 16 * MIB..=1024 * GIB))?,
             patience: read_patience(settings)?,
+            undo_logs: read_undo_logs(settings)?,
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings
@@ -214,6 +217,12 @@ fn read_patience(settings: &Settings) -> Result<Patience, ConfigError> {
         rollback_retry_ms: settings.read("phase_two.rollback_retry_ms", ms)?,
         unlocks: settings.require("phase_two.rollback_unlock", |text| values::choice(text, &YES_NO))?,
     })
+}
+
+fn read_undo_logs(settings: &Settings) -> Result<UndoLogDeletion, ConfigError> {
+    let period_ms = settings.require("undo_log.delete_period_ms", |text| values::number(text, 0..=31_536_000_000))?;
+    let save_days = settings.require("undo_log.save_days", |text| values::number(text, 0..=i16::MAX as u64))?;
+    Ok(UndoLogDeletion { period_ms, save_days: save_days as i16 })
 }
 
 const YES_NO: [(&str, bool); 2] = [("true", true), ("false", false)];

@@ -24,10 +24,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Coordinator {
-    /// Starts what runs as long as the node: announcements, and the watch over the memory budget.
+    /// Starts what runs as long as the node: announcements, the watch over the memory budget, the deletion of
+    /// undo logs.
     pub fn start(self: &Arc<Self>) {
         task::spawn(self.clone().announce());
         task::spawn(self.clone().watch_budget());
+        task::spawn(self.clone().delete_undo_logs());
     }
 
     async fn announce(self: Arc<Self>) {

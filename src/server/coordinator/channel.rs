@@ -148,6 +148,12 @@ impl Channel {
         self.send(&head, message)
     }
 
+    /// As [`Channel::request`], for what nobody answers.
+    pub fn tell(&self, id: i32, message: &Message) -> bool {
+        let head = locked(&self.spoken).alike(MessageKind::OneWay, id);
+        self.send(&head, message)
+    }
+
     /// Packing takes its time and is done outside of the outbox, whose lock others wait for.
     fn send(&self, head: &Head, message: &Message) -> bool {
         if head.compressor == 0 {

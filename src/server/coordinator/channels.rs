@@ -128,6 +128,11 @@ impl Channels {
         locked(&self.index).best_here(resource, client, any_application)
     }
 
+    /// All resources for which this node, `node`, holds channels and none before it does, with those channels.
+    pub fn served_first_by(&self, node: NodeId) -> Vec<(Arc<str>, Vec<Arc<Channel>>)> {
+        locked(&self.index).served_first_by(node)
+    }
+
     /// Rings when a channel for `resource` appears anywhere. Ask for it first, look for a channel then.
     pub fn appearance(&self, resource: &str) -> Arc<Notify> {
         let mut index = locked(&self.index);
@@ -292,6 +297,19 @@ impl Index {
             steps.push(Box::new(all.values().flat_map(BTreeMap::values)));
         }
         steps.into_iter()
+    }
+
+    fn served_first_by(&self, node: NodeId) -> Vec<(Arc<str>, Vec<Arc<Channel>>)> {
+        let mut served = Vec::new();
+        for (resource, applications) in &self.resources {
+            let holders = || applications.values().flat_map(BTreeMap::values);
+            let is_first = holders().flat_map(|holders| &holders.there).all(|other| node < *other);
+            let here: Vec<Arc<Channel>> = holders().filter_map(|holders| holders.here.clone()).collect();
+            if is_first && !here.is_empty() {
+                served.push((resource.clone(), here));
+            }
+        }
+        served
     }
 
     fn announced(&self) -> Vec<Announced> {

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId, Slot};
-use quorate_core::phase_two::Patience;
+use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use quorate_world::random;
 use quorate_world::sync::Notify;
 use quorate_world::watch;
@@ -34,6 +34,8 @@ pub struct CoordinatorContext {
     pub memory_budget_bytes: u64,
     /// How long phase two waits for what may never come.
     pub patience: Patience,
+    /// When RMs are asked to delete old undo logs.
+    pub undo_logs: UndoLogDeletion,
 }
 
 /// The coordinator of a node. One per process, shared by everybody.
@@ -45,6 +47,7 @@ pub struct Coordinator {
     pub(super) nodes: Arc<dyn Nodes>,
     pub(super) memory_budget_bytes: u64,
     pub(super) patience: Patience,
+    pub(super) undo_logs: UndoLogDeletion,
     pub(super) over_budget: AtomicBool,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
@@ -61,7 +64,8 @@ pub struct Coordinator {
 impl Coordinator {
     /// A coordinator without groups and channels.
     pub fn new(context: CoordinatorContext) -> Arc<Coordinator> {
-        let CoordinatorContext { node, advertise, version, routing, nodes, memory_budget_bytes, patience } = context;
+        let CoordinatorContext { node, advertise, version, routing, nodes, memory_budget_bytes, patience, undo_logs } =
+            context;
         Arc::new(Coordinator {
             node,
             advertise,
@@ -70,6 +74,7 @@ impl Coordinator {
             nodes,
             memory_budget_bytes,
             patience,
+            undo_logs,
             over_budget: AtomicBool::new(false),
             channels: Channels::new(),
             counters: Counters::default(),

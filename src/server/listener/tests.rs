@@ -294,6 +294,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         nodes: Arc::new(Alone),
         memory_budget_bytes: 1 << 30,
         patience: Default::default(),
+        undo_logs: quorate_core::phase_two::UndoLogDeletion::DEFAULT,
     });
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();

@@ -122,6 +122,7 @@ impl Node {
             nodes: peers.clone(),
             memory_budget_bytes: config.memory_budget_bytes,
             patience: config.patience,
+            undo_logs: config.undo_logs,
         });
         let (joining, wishes) = joining(own_seen);
         let desk = Desk::new(coordinator.clone(), joining, options.election_timeout);

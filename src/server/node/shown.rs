@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use quorate_core::cluster::health::{GroupView, Health, VoterView, health};
 use quorate_core::model::{GroupId, NodeId};
+use quorate_core::txn::Counts;
 use quorate_raft::{self as raft, Role};
 use quorate_world::time::Instant;
 
@@ -87,7 +88,32 @@ impl Shown {
         for (group, seen) in &named {
             family = family.sample(&[("group", group)], seen.applied);
         }
+        self.write_counts(page);
         self.write_peers(page);
+    }
+
+    /// What the replicas here hold; the same on every node that has applied the same.
+    fn write_counts(&self, page: &mut Exposition) {
+        let counts: Vec<(String, Counts)> = self
+            .groups
+            .open()
+            .into_iter()
+            .map(|(group, replica)| (group.to_string(), replica.read(|state| state.counts())))
+            .collect();
+        type Count = fn(&Counts) -> u64;
+        let families: [(&str, &str, Count); 5] = [
+            ("quorate_group_sessions", "global transactions that have not ended", |counts| counts.sessions),
+            ("quorate_group_branches", "branches of those", |counts| counts.branches),
+            ("quorate_group_row_locks", "rows locked in this lock home", |counts| counts.row_locks),
+            ("quorate_group_tombstones", "ended transactions that are remembered", |counts| counts.tombstones),
+            ("quorate_group_state_bytes", "memory of all that, roughly", |counts| counts.bytes),
+        ];
+        for (name, help, count) in families {
+            let mut family = page.gauge(name, help);
+            for (group, counts) in &counts {
+                family = family.sample(&[("group", group)], count(counts));
+            }
+        }
     }
 
     fn write_peers(&self, page: &mut Exposition) {

@@ -63,6 +63,11 @@ impl Asked {
         Asked { node, table: Mutex::new(Table { last, waiting: BTreeMap::new() }) }
     }
 
+    /// An id for a message that nobody answers.
+    pub fn unused_id(&self) -> i32 {
+        self.enter(BranchId(0), ChannelId(0)).id
+    }
+
     /// Enters a request for `branch` that goes out over `channel`.
     pub fn enter(&self, branch: BranchId, channel: ChannelId) -> Place<'_> {
         let (sender, answer) = oneshot::channel();

@@ -40,6 +40,8 @@ struct State {
     /// What to answer next; afterwards success.
     answers: VecDeque<Answer>,
     held: VecDeque<(Head, Message)>,
+    /// Resources whose old undo logs were to be deleted, and how many days were to be kept.
+    deletions: Vec<(String, i16)>,
     closed: bool,
 }
 
@@ -93,6 +95,10 @@ impl Client {
             }
             Message::BranchRollback { xid, branch_id, resource_id, application_data, .. } => {
                 Some((Way::Rollback, xid, *branch_id, resource_id, application_data))
+            }
+            Message::UndoLogDelete { resource_id, save_days, .. } => {
+                assert_eq!(head.kind, MessageKind::OneWay, "nobody answers it");
+                return locked(&self.inner.state).deletions.push((resource_id.clone(), *save_days));
             }
             _ => None,
         };
@@ -151,6 +157,11 @@ impl Client {
     /// Phase-two requests so far.
     pub fn told(&self) -> Vec<Told> {
         locked(&self.inner.state).asked.clone()
+    }
+
+    /// Resources whose old undo logs were to be deleted, and how many days were to be kept.
+    pub fn deletions(&self) -> Vec<(String, i16)> {
+        locked(&self.inner.state).deletions.clone()
     }
 
     /// Resource and application data of the phase-two requests so far.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1};
 use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, Routing, StartEpoch, StartId};
 use quorate_core::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
-use quorate_core::phase_two::Patience;
+use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use quorate_core::txn::command::FoundV1;
 use quorate_core::txn::{Command, Stamp, Transactions};
 use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Transport, TransportError};
@@ -172,6 +172,7 @@ impl Cluster {
             nodes: way(),
             memory_budget_bytes: 1 << 30,
             patience: self.patience,
+            undo_logs: UndoLogDeletion::DEFAULT,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();

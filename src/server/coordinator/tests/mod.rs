@@ -9,6 +9,7 @@ mod golden;
 mod saga;
 mod stress;
 mod tcc;
+mod undo_log;
 mod xa;
 
 use quorate_core::model::NodeId;
