@@ -1,6 +1,7 @@
 //! Nodes with replicas and a coordinator each, and the network between them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -30,6 +31,7 @@ type Member = (Arc<Replicas>, Arc<Coordinator>);
 pub struct Net {
     nodes: Mutex<BTreeMap<NodeId, Member>>,
     cut: Mutex<BTreeSet<NodeId>>,
+    messages: AtomicU64,
 }
 
 impl Net {
@@ -42,7 +44,13 @@ impl Net {
         locked(&self.cut).clear();
     }
 
+    /// Messages between nodes so far, questions and answers.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+
     fn reach(&self, from: NodeId, to: NodeId) -> Option<(Arc<Replicas>, Arc<Coordinator>)> {
+        self.messages.fetch_add(1, Ordering::Relaxed);
         let cut = locked(&self.cut);
         if from != to && (cut.contains(&from) || cut.contains(&to)) {
             return None;
@@ -115,25 +123,54 @@ pub struct Running {
     storage: Storage,
 }
 
+impl Running {
+    /// Entries of a group that this node has applied.
+    pub fn applied(&self, group: GroupId) -> u64 {
+        self.groups[&group].health().applied.map_or(0, |applied| applied.index.0)
+    }
+
+    /// Batches that its disk has written and synced.
+    pub fn synced_batches(&self) -> u64 {
+        self.storage.figures().batches
+    }
+}
+
 /// A founded cluster: slot s belongs to group 1 + s mod the number of groups, and each group is on every node.
 pub struct Cluster {
     pub net: Arc<Net>,
     pub running: BTreeMap<NodeId, Running>,
     routing: watch::Sender<Routing>,
-    patience: Patience,
+    knobs: Knobs,
     next_port: u16,
+}
+
+/// What a test may set.
+#[derive(Clone, Copy)]
+pub struct Knobs {
+    pub patience: Patience,
+    pub heartbeat_ms: u64,
+}
+
+impl Default for Knobs {
+    fn default() -> Knobs {
+        Knobs { patience: Patience::DEFAULT, heartbeat_ms: 40 }
+    }
 }
 
 impl Cluster {
     pub async fn founded(name: &str, nodes: &[NodeId], groups: u32) -> Cluster {
-        Cluster::patient(name, nodes, groups, Patience::DEFAULT).await
+        Cluster::set(name, nodes, groups, Knobs::default()).await
     }
 
     pub async fn patient(name: &str, nodes: &[NodeId], groups: u32, patience: Patience) -> Cluster {
+        Cluster::set(name, nodes, groups, Knobs { patience, ..Knobs::default() }).await
+    }
+
+    pub async fn set(name: &str, nodes: &[NodeId], groups: u32, knobs: Knobs) -> Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let routing = watch::channel(routing(nodes, groups)).0;
-        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, patience, next_port: 1 };
+        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, knobs, next_port: 1 };
         for node in nodes {
             let running = cluster.run(name, *node, groups).await;
             cluster.running.insert(*node, running);
@@ -162,7 +199,8 @@ impl Cluster {
         let identity = Identity { cluster: [7; 16], node, disk: [node.0 as u8; 16] };
         storage.found(identity).await.expect("founded");
         let way = || Arc::new(Way { from: node, net: self.net.clone() });
-        let raft = RaftOptions { heartbeat_ms: 40, election_timeout_ms: 160, ..RaftOptions::default() };
+        let heartbeat_ms = self.knobs.heartbeat_ms;
+        let raft = RaftOptions { heartbeat_ms, election_timeout_ms: 4 * heartbeat_ms, ..RaftOptions::default() };
         let replicas = Replicas::start(node, raft, storage.clone(), way());
         let coordinator = Coordinator::new(CoordinatorContext {
             node,
@@ -171,7 +209,7 @@ impl Cluster {
             routing: self.routing.subscribe(),
             nodes: way(),
             memory_budget_bytes: 1 << 30,
-            patience: self.patience,
+            patience: self.knobs.patience,
             undo_logs: UndoLogDeletion::DEFAULT,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
@@ -278,7 +316,7 @@ impl Cluster {
     }
 }
 
-fn owner(slot: u16, groups: u32) -> GroupId {
+pub fn owner(slot: u16, groups: u32) -> GroupId {
     GroupId(1 + u32::from(slot) % groups)
 }
 
