@@ -5,6 +5,7 @@ mod at;
 mod client;
 mod cluster;
 mod failover;
+mod flood;
 mod golden;
 mod saga;
 mod stress;
