@@ -20,6 +20,7 @@ pub mod channel;
 pub mod channels;
 pub mod counters;
 pub mod events;
+pub mod in_hand;
 pub mod mask;
 pub mod message;
 pub mod nodes;

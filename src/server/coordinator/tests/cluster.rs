@@ -209,6 +209,7 @@ impl Cluster {
             routing: self.routing.subscribe(),
             nodes: way(),
             memory_budget_bytes: 1 << 30,
+            requests_bytes_max: 256 << 20,
             patience: self.knobs.patience,
             undo_logs: UndoLogDeletion::DEFAULT,
         });
