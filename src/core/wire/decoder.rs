@@ -99,6 +99,11 @@ impl Decoder {
         self.buffer.len()
     }
 
+    /// How long the unfinished frame is at least, as far as it has said; 0 between frames.
+    pub fn needed_bytes(&self) -> usize {
+        self.needed
+    }
+
     /// The connection's version, once a frame has begun.
     pub const fn version(&self) -> Option<Version> {
         self.version

@@ -67,6 +67,8 @@ pub struct Config {
     pub raft: RaftConfig,
     /// At the budget begins are refused.
     pub memory_budget_bytes: u64,
+    /// Requests that are not answered yet.
+    pub requests_bytes_max: u64,
     /// How long phase two waits for what may never come.
     pub patience: Patience,
     /// The log on disk.
@@ -173,6 +175,8 @@ impl Config {
             raft: read_raft(settings)?,
             memory_budget_bytes: settings
                 .require("memory.budget_bytes", |text| values::size(text, 16 * MIB..=1024 * GIB))?,
+            requests_bytes_max: settings
+                .require("memory.requests_bytes", |text| values::size(text, 64 * MIB..=1024 * GIB))?,
             patience: read_patience(settings)?,
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,

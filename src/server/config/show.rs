@@ -43,6 +43,7 @@ impl Config {
         put("raft.batch_bytes_max", text(show_size(self.raft.batch_bytes_max)));
         put("raft.batches_in_flight_max", Shown::Number(self.raft.batches_in_flight_max.into()));
         put("memory.budget_bytes", text(show_size(self.memory_budget_bytes)));
+        put("memory.requests_bytes", text(show_size(self.requests_bytes_max)));
         put("storage.segment_bytes", text(show_size(self.storage.segment_bytes)));
         put("storage.wal_bytes_target", text(show_size(self.storage.wal_bytes_target)));
         put("phase_two.xaer_nota_ms", Shown::Number(self.patience.xaer_nota_ms));

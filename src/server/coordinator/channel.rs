@@ -4,7 +4,7 @@
 //! another one. Answers go to the channel that asked and to no other (semantics, W17).
 
 use quorate_world::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use quorate_compressor::encode_packed_body;
@@ -15,6 +15,7 @@ use quorate_world::sync::{Notify, Semaphore};
 use quorate_world::time::{Duration, timeout};
 
 use super::guard::locked;
+use super::in_hand::{CONNECTION_BYTES_MAX, Room, STRANGER_BYTES_MAX};
 use super::outbox::Outbox;
 
 /// Phase-two requests under way on one channel: a process that comes back is not flooded, one that hangs holds up
@@ -64,7 +65,10 @@ pub struct Channel {
     pub out: Arc<Outbox>,
     /// Permits for phase-two requests.
     pub phase_two: Semaphore,
+    /// For its requests until they are answered.
+    pub room: Room,
     roles: AtomicU8,
+    complained: AtomicBool,
     /// Of the last registration; requests of ours are written as it was.
     spoken: Mutex<Head>,
     identity: Mutex<Option<Arc<Identity>>>,
@@ -79,7 +83,9 @@ impl Channel {
             peer,
             out,
             phase_two: Semaphore::new(PHASE_TWO_IN_FLIGHT_MAX),
+            room: Room::new(STRANGER_BYTES_MAX),
             roles: AtomicU8::new(0),
+            complained: AtomicBool::new(false),
             spoken: Mutex::new(Head::new(Version::V1, MessageKind::Request, 0)),
             identity: Mutex::new(None),
             registered: Notify::new(),
@@ -119,7 +125,13 @@ impl Channel {
         if let Some(identity) = self.identity() {
             self.out.keep_apart(reads_one_frame_at_a_time(&identity, self.roles()));
         }
+        self.room.grow(CONNECTION_BYTES_MAX);
         self.registered.notify_waiters();
+    }
+
+    /// Whether nothing was said about this connection in the log yet: one line for each is enough.
+    pub fn is_first_complaint(&self) -> bool {
+        !self.complained.swap(true, Ordering::Relaxed)
     }
 
     /// Waits until somebody registered, at most `patience`: a request of `seata-go` may overtake the registration.

@@ -14,6 +14,7 @@ use super::channels::Channels;
 use super::counters::{Counters, Counts};
 use super::driver::Asked;
 use super::homes::Homes;
+use super::in_hand::{NODE_BYTES_MIN, Room};
 use super::led::Led;
 use super::nodes::Nodes;
 use super::tenure::Tenure;
@@ -32,6 +33,8 @@ pub struct CoordinatorContext {
     pub nodes: Arc<dyn Nodes>,
     /// State of all groups here together; beyond it begins are refused (design, section 9, item 7).
     pub memory_budget_bytes: u64,
+    /// All requests in hand together; without room connections are not read.
+    pub requests_bytes_max: u64,
     /// How long phase two waits for what may never come.
     pub patience: Patience,
 }
@@ -44,6 +47,8 @@ pub struct Coordinator {
     pub(super) routing: watch::Receiver<Routing>,
     pub(super) nodes: Arc<dyn Nodes>,
     pub(super) memory_budget_bytes: u64,
+    /// For the requests of all connections.
+    pub(super) room: Room,
     pub(super) patience: Patience,
     pub(super) over_budget: AtomicBool,
     pub(super) channels: Channels,
@@ -61,7 +66,17 @@ pub struct Coordinator {
 impl Coordinator {
     /// A coordinator without groups and channels.
     pub fn new(context: CoordinatorContext) -> Arc<Coordinator> {
-        let CoordinatorContext { node, advertise, version, routing, nodes, memory_budget_bytes, patience } = context;
+        let CoordinatorContext {
+            node,
+            advertise,
+            version,
+            routing,
+            nodes,
+            memory_budget_bytes,
+            requests_bytes_max,
+            patience,
+        } = context;
+        let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX);
         Arc::new(Coordinator {
             node,
             advertise,
@@ -69,6 +84,7 @@ impl Coordinator {
             routing,
             nodes,
             memory_budget_bytes,
+            room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
             patience,
             over_budget: AtomicBool::new(false),
             channels: Channels::new(),
@@ -89,6 +105,11 @@ impl Coordinator {
     /// Connections of clients, and how many of them are RMs.
     pub fn channel_count(&self) -> (usize, usize) {
         self.channels.count()
+    }
+
+    /// What the requests weigh that are not answered yet, roughly.
+    pub fn requests_bytes(&self) -> usize {
+        self.room.bytes_taken()
     }
 
     /// Which RM is where.

@@ -21,6 +21,7 @@ pub mod channels;
 pub mod console;
 pub mod counters;
 pub mod events;
+pub mod in_hand;
 pub mod mask;
 pub mod message;
 pub mod nodes;

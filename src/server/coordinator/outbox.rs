@@ -1,8 +1,8 @@
 //! Frames on their way out over one connection.
 //!
 //! The coordinator encodes straight into the buffer that the connection's writer hands to the socket: no queue of little
-//! buffers, and one write for all that gathered meanwhile. Bounded in bytes; a client that doesn't read what it asked
-//! for loses its connection, nobody else is delayed.
+//! buffers, and one write for all that gathered meanwhile. Bounded in bytes: first the client is not read any more
+//! ([`Outbox::drained`]), and one that lets even more gather loses its connection. Nobody else is delayed.
 //!
 //! Some clients cannot stand two frames in one read (protocol, section 7.1, and `seata-go`), so a connection may ask for its
 //! frames *apart*: one at a time.
@@ -18,17 +18,25 @@ use super::guard::locked;
 
 /// What may wait for a client that does not read.
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
+/// With more than this on its way, no more questions are taken from the client.
+pub const OUTBOX_BYTES_EASY: usize = 1 << 20;
+
+const _: () = assert!(OUTBOX_BYTES_EASY < OUTBOX_BYTES_MAX);
 
 /// The way out of one connection. The listener takes from it, everybody else puts in.
 #[derive(Default)]
 pub struct Outbox {
     waiting: Mutex<Waiting>,
     wake: Notify,
+    /// Rings when little is on its way.
+    drained: Notify,
 }
 
 #[derive(Default)]
 struct Waiting {
     bytes: BytesMut,
+    /// Taken last, and perhaps not written yet.
+    taken: usize,
     /// Lengths of the frames in `bytes`; kept only while they are to be written apart.
     lengths: VecDeque<usize>,
     apart: bool,
@@ -58,7 +66,7 @@ impl Outbox {
             if waiting.apart {
                 waiting.lengths.push_back(length);
             }
-            if waiting.bytes.len() > OUTBOX_BYTES_MAX {
+            if waiting.bytes.len() + waiting.taken > OUTBOX_BYTES_MAX {
                 waiting.closed = true;
                 waiting.overrun = true;
                 waiting.bytes.clear();
@@ -90,14 +98,30 @@ impl Outbox {
             task::yield_now().await;
             {
                 let mut waiting = locked(&self.waiting);
+                // Who asks for more has written what it took.
+                waiting.taken = 0;
                 if let Some(bytes) = waiting.take() {
                     return Some(bytes);
                 }
+                self.drained.notify_one();
                 if waiting.closed {
                     return None;
                 }
             }
             self.wake.notified().await;
+        }
+    }
+
+    /// Waits until little is on its way to the client; one task at a time may wait.
+    pub async fn drained(&self) {
+        loop {
+            {
+                let waiting = locked(&self.waiting);
+                if waiting.bytes.len() + waiting.taken <= OUTBOX_BYTES_EASY {
+                    return;
+                }
+            }
+            self.drained.notified().await;
         }
     }
 
@@ -130,10 +154,12 @@ impl Waiting {
         if self.bytes.is_empty() {
             return None;
         }
-        match self.lengths.pop_front() {
-            Some(length) if self.apart => Some(self.bytes.split_to(length).freeze()),
-            Some(_) | None => Some(self.bytes.split().freeze()),
-        }
+        let bytes = match self.lengths.pop_front() {
+            Some(length) if self.apart => self.bytes.split_to(length),
+            Some(_) | None => self.bytes.split(),
+        };
+        self.taken = bytes.len();
+        Some(bytes.freeze())
     }
 }
 

@@ -1,7 +1,8 @@
 //! From the listener: connections come and go, frames come in.
 //!
 //! Registrations and heartbeats are served at once and in order; every request becomes a task of its own, because its
-//! answer may take as long as a raft round or a whole phase two, and nothing in the protocol wants an order.
+//! answer may take as long as a raft round or a whole phase two, and nothing in the protocol wants an order. Before that a
+//! frame takes room for its requests (`in_hand`), and where there is none the connection is not read any further.
 
 use quorate_world::net::SocketAddr;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResul
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, Instant};
 
-use super::ask::{Ask, Reply};
+use super::ask::{Ask, Failure, Reply};
 use super::channel::{Channel, Identity, Roles};
 use super::context::Coordinator;
 use super::events;
+use super::in_hand::{self, InHand};
 use super::outbox::Outbox;
 use super::reply::{self, Question};
 use super::request::{self, Request};
@@ -39,21 +41,25 @@ impl Coordinator {
         self.asked.lost(channel.id);
     }
 
-    /// A frame has come in. Never waits.
-    pub fn receive(self: &Arc<Self>, channel: &Arc<Channel>, decoded: Decoded) {
+    /// A frame has come in. Waits while there is no room for what it asks; the connection is not read meanwhile.
+    pub async fn receive(self: &Arc<Self>, channel: &Arc<Channel>, decoded: Decoded) {
         match decoded {
             Decoded::Heartbeat(head) => _ = channel.pong(&head),
-            Decoded::Message(head, message) => self.message(channel, head, message),
+            Decoded::Message(head, message) => self.message(channel, head, message).await,
             // The frame is lost, the registration stays (semantics, W31).
             Decoded::Opaque(..) => self.counters.undecodable.one(),
             Decoded::Undecodable(_, error) => {
                 self.counters.undecodable.one();
-                tracing::debug!(peer = %channel.peer, %error, "a message could not be decoded");
+                if channel.is_first_complaint() {
+                    tracing::warn!(peer = %channel.peer, %error, "a message could not be decoded and was dropped");
+                }
             }
         }
     }
 
-    fn message(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, message: Message) {
+    async fn message(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, message: Message) {
+        // Without its map, which no answer repeats.
+        let head = head.alike(head.kind, head.request_id);
         match message {
             Message::RegisterTm(registration) => self.register_tm(channel, &head, registration),
             Message::RegisterRm { registration, resource_ids } => {
@@ -68,11 +74,57 @@ impl Coordinator {
             | Message::BranchRollbackResult { branch_id, status, .. } => {
                 self.phase_two_answer(head.request_id, branch_id, status);
             }
-            Message::Merged { messages, ids } => self.merged(channel, head, messages, ids),
+            request => {
+                let bytes = in_hand::weight_bytes(&request);
+                match InHand::take(&channel.room, &self.room, bytes).await {
+                    Some(in_hand) => self.request(channel, head, request, in_hand),
+                    None => self.too_large(channel, &head, request, bytes),
+                }
+            }
+        }
+    }
+
+    fn request(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, request: Message, in_hand: InHand) {
+        match request {
+            Message::Merged { messages, ids } => self.merged(channel, head, messages, ids, in_hand),
             request => match request::question(&request) {
-                Some(question) => self.single(channel, head, question, request),
+                Some(question) => self.single(channel, head, question, request, in_hand),
                 None => self.counters.rejected.one(),
             },
+        }
+    }
+
+    /// A frame that needs more than all of its connection's room: each of its requests is refused, in words. Whoever has not
+    /// registered yet is hung up on, as for any request that his registration does not follow.
+    fn too_large(&self, channel: &Channel, head: &Head, request: Message, bytes: usize) {
+        let bytes_max = channel.room.bytes_max();
+        if channel.is_first_complaint() {
+            tracing::warn!(peer = %channel.peer, bytes, bytes_max, "a frame of requests is too large and was refused");
+        }
+        let Some(identity) = channel.identity() else {
+            self.counters.rejected.one();
+            return channel.out.close();
+        };
+        let text = format!("requests of {bytes} bytes in one frame, a connection may have {bytes_max} in hand");
+        let refused = |request: &Message| {
+            let question = request::question(request)?;
+            self.count(question);
+            let reply = Failure::new(request::refusal_code(question), text.clone()).into();
+            Some(self.answer_with(channel, &identity, question, None, reply))
+        };
+        match request {
+            Message::Merged { messages, ids } => match ids.filter(|_| takes_singly(&identity, &messages)) {
+                Some(ids) => {
+                    for (answer, id) in messages.iter().map(refused).zip(ids) {
+                        _ = answer.map(|answer| channel.answer(&head.alike(head.kind, id), &answer));
+                    }
+                }
+                None => {
+                    let answers: Option<Vec<Message>> = messages.iter().map(refused).collect();
+                    _ = answers.map(|messages| channel.answer(head, &Message::MergeResult { messages }));
+                }
+            },
+            request => _ = refused(&request).map(|answer| channel.answer(head, &answer)),
         }
     }
 
@@ -122,13 +174,21 @@ impl Coordinator {
         })
     }
 
-    fn single(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, question: Question, request: Message) {
+    fn single(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        head: Head,
+        question: Question,
+        request: Message,
+        in_hand: InHand,
+    ) {
         let Some(identity) = channel.identity() else {
             let (coordinator, channel) = (self.clone(), channel.clone());
             task::spawn(async move {
                 if let Some(answer) = coordinator.serve_request(&channel, question, request).await {
                     channel.answer(&head, &answer);
                 }
+                drop(in_hand);
             });
             return;
         };
@@ -140,6 +200,7 @@ impl Coordinator {
                     if let Some(answer) = coordinator.serve_asked(&channel, &identity, question, &ask).await {
                         channel.answer(&head, &answer);
                     }
+                    drop(in_hand);
                 });
             }
             Request::Settled(reply) => {
@@ -151,26 +212,31 @@ impl Coordinator {
 
     /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
     /// status (Java's RM cannot read a single status result), get one answer with all of them, in order.
-    fn merged(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, messages: Vec<Message>, ids: Option<Vec<i32>>) {
+    fn merged(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        head: Head,
+        messages: Vec<Message>,
+        ids: Option<Vec<i32>>,
+        mut in_hand: InHand,
+    ) {
         if messages.is_empty() || messages.len() > limits::MERGED_REQUESTS_MAX {
             return self.counters.rejected.one();
         }
-        let singly = channel.identity().is_some_and(|identity| identity.version.takes_single_results())
-            && !messages.iter().any(|message| matches!(message, Message::GlobalStatus { .. }));
+        let singly = channel.identity().is_some_and(|identity| takes_singly(&identity, &messages));
         match ids.filter(|_| singly) {
             Some(ids) => {
                 for (message, id) in messages.into_iter().zip(ids) {
                     let Some(question) = request::question(&message) else { continue };
-                    let mut head = head.clone();
-                    head.request_id = id;
-                    self.single(channel, head, question, message);
+                    let Some(part) = in_hand.split(in_hand::weight_bytes(&message)) else { continue };
+                    self.single(channel, head.alike(head.kind, id), question, message, part);
                 }
             }
-            None => self.merged_together(channel, head, messages),
+            None => self.merged_together(channel, head, messages, in_hand),
         }
     }
 
-    fn merged_together(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, messages: Vec<Message>) {
+    fn merged_together(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, messages: Vec<Message>, in_hand: InHand) {
         let children: Vec<JoinHandle<Option<Message>>> = messages
             .into_iter()
             .map(|message| {
@@ -190,11 +256,12 @@ impl Coordinator {
                 messages.push(message);
             }
             channel.answer(&head, &Message::MergeResult { messages });
+            drop(in_hand);
         });
     }
 
     /// One request, from its message to the message of its answer; nothing: silence is the answer.
-    async fn serve_request(
+    pub(super) async fn serve_request(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
         question: Question,
@@ -270,6 +337,12 @@ impl Coordinator {
         };
         counter.one();
     }
+}
+
+/// Whether the children of a merged frame are answered one by one.
+fn takes_singly(identity: &Identity, messages: &[Message]) -> bool {
+    let asks_for_status = |message: &Message| matches!(message, Message::GlobalStatus { .. });
+    identity.version.takes_single_results() && !messages.iter().any(asks_for_status)
 }
 
 fn patience(roles: Roles) -> Duration {

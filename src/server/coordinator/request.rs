@@ -111,6 +111,17 @@ pub fn question(message: &Message) -> Option<Question> {
     })
 }
 
+/// The code of a refusal that has no better one.
+pub const fn refusal_code(question: Question) -> ExceptionCode {
+    match question {
+        Question::Begin => ExceptionCode::BeginFailed,
+        Question::Register => ExceptionCode::FailedToAddBranch,
+        Question::ReportBranch => ExceptionCode::BranchReportFailed,
+        Question::LockQuery => ExceptionCode::LockableCheckFailed,
+        Question::Commit | Question::Rollback | Question::Status | Question::Report => ExceptionCode::Unknown,
+    }
+}
+
 fn begin(timeout_ms: i32, name: String, identity: &Identity, advertise: &str) -> Result<Ask, Reply> {
     within("transaction name", &name, limits::NAME_BYTES_MAX, ExceptionCode::BeginFailed)?;
     Ok(Ask::Begin(BeginAsk {

@@ -2,7 +2,11 @@
 //!
 //! One task does both, reading first. It writes once for all that gathered in the outbox since the last write, or frame
 //! by frame where the outbox keeps frames apart for a client that reads one per read. Nobody waits for a slow client:
-//! what it does not read fills its outbox, and at the bound the connection ends.
+//! what it does not read fills its outbox. First it is not read any more either; when it takes nothing for long, or its
+//! outbox reaches the bound, the connection ends.
+//!
+//! A frame whose end has not come is memory that its client got for nothing. Long ones share a room (`Unfinished`), and each
+//! must be whole within half a minute.
 
 use super::foreign;
 use super::traffic::Traffic;
@@ -10,10 +14,12 @@ use crate::coordinator::Outbox;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::pin::pin;
+use quorate_core::model::limits::FRAME_BYTES_MAX;
 use quorate_core::wire::{Decoded, Decoder, FrameError, MessageError, encode_frame};
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{ReadHalf, Stream, WriteHalf};
-use quorate_world::select::{Either2, select2};
+use quorate_world::select::{Either2, Either3, select2, select3};
+use quorate_world::sync::{Semaphore, SemaphorePermit};
 use quorate_world::task::yield_now;
 use quorate_world::time::{Duration, Instant, sleep_until};
 
@@ -21,6 +27,43 @@ use quorate_world::time::{Duration, Instant, sleep_until};
 pub const READ_IDLE: Duration = Duration::from_secs(15);
 /// Room made for one read.
 const READ_BYTES: usize = 16 << 10;
+/// A client that takes nothing of its answers for so long is let go.
+pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// Given to the network at a time; so much must leave within the patience.
+const WRITE_BYTES: usize = 64 << 10;
+/// From here on a frame waits for room before the rest of it is read.
+const LONG_FRAME_BYTES: usize = 64 << 10;
+/// A long frame is whole within this, or its connection ends.
+const FRAME_PATIENCE: Duration = Duration::from_secs(30);
+/// Room for all long frames whose end has not come.
+const UNFINISHED_BYTES_MAX: usize = 128 << 20;
+
+const _: () = assert!(FRAME_BYTES_MAX <= UNFINISHED_BYTES_MAX);
+
+/// Room for long frames whose end has not come, of all connections of a node.
+pub struct Unfinished(Semaphore);
+
+impl Default for Unfinished {
+    fn default() -> Unfinished {
+        Unfinished(Semaphore::new(UNFINISHED_BYTES_MAX >> 10))
+    }
+}
+
+/// A long frame that has room, how much, and until when.
+struct Long<'a> {
+    bytes: usize,
+    until: Instant,
+    _room: SemaphorePermit<'a>,
+}
+
+impl Unfinished {
+    async fn take(&self, bytes: usize) -> Option<Long<'_>> {
+        let units = bytes.min(FRAME_BYTES_MAX).div_ceil(1 << 10) as u32;
+        // The semaphore is never closed.
+        let room = self.0.acquire_many(units).await.ok()?;
+        Some(Long { bytes, until: Instant::now() + FRAME_PATIENCE, _room: room })
+    }
+}
 
 /// How a connection ended.
 #[derive(Debug)]
@@ -31,6 +74,8 @@ pub enum Ended {
     ByUs,
     /// Nothing came for too long.
     Idle,
+    /// A long frame did not end in time.
+    Unfinished,
     /// Nobody knows where the next frame begins.
     Framing(FrameError),
     /// The client does not read.
@@ -41,7 +86,7 @@ pub enum Ended {
 
 impl Ended {
     /// All names, for counting.
-    pub const NAMES: [&'static str; 6] = ["client", "server", "idle", "framing", "slow", "broken"];
+    pub const NAMES: [&'static str; 7] = ["client", "server", "idle", "unfinished", "framing", "slow", "broken"];
 
     /// Its name.
     pub const fn name(&self) -> &'static str {
@@ -49,6 +94,7 @@ impl Ended {
             Ended::ByClient => "client",
             Ended::ByUs => "server",
             Ended::Idle => "idle",
+            Ended::Unfinished => "unfinished",
             Ended::Framing(_) => "framing",
             Ended::Slow => "slow",
             Ended::Broken(_) => "broken",
@@ -66,50 +112,77 @@ pub struct Connection<'a> {
     pub out: &'a Outbox,
     /// Where it is counted.
     pub traffic: &'a Traffic,
+    /// Shared by all connections.
+    pub unfinished: &'a Unfinished,
     /// See [`READ_IDLE`].
     pub idle: Duration,
+    /// See [`WRITE_PATIENCE`].
+    pub patience: Duration,
 }
 
 impl Connection<'_> {
-    /// Gives every frame to `take`, in order, and writes what the outbox holds.
-    pub async fn run(mut self, stream: Stream, take: impl FnMut(Decoded)) -> Ended {
+    /// Gives every frame to `take`, in order, each when it is done with the one before, and writes what the outbox holds.
+    pub async fn run<T: Future<Output = ()>>(mut self, stream: Stream, take: impl FnMut(Decoded) -> T) -> Ended {
         let (mut read, mut write) = stream.split();
-        let out = self.out;
-        let ended = select2(self.read_frames(&mut read, take), write_frames(&mut write, out)).await;
+        let (out, patience) = (self.out, self.patience);
+        let ended = select2(self.read_frames(&mut read, take), write_frames(&mut write, out, patience)).await;
         out.close();
         match ended {
             Either2::First(ended) | Either2::Second(ended) => ended,
         }
     }
 
-    async fn read_frames(&mut self, read: &mut ReadHalf, mut take: impl FnMut(Decoded)) -> Ended {
+    async fn read_frames<T: Future<Output = ()>>(
+        &mut self,
+        read: &mut ReadHalf,
+        mut take: impl FnMut(Decoded) -> T,
+    ) -> Ended {
         let mut decoder = Decoder::new();
         decoder.push(&self.before);
-        let mut read_at = Instant::now();
-        let mut alarm = pin!(sleep_until(read_at + self.idle));
-        let mut advised = false;
+        let mut alarm = pin!(sleep_until(Instant::now() + self.idle));
+        let (mut advised, mut long) = (false, None);
         loop {
             loop {
-                match decoder.next_frame() {
+                let decoded = match decoder.next_frame() {
                     Ok(Some(shut @ Decoded::Opaque(..))) => {
-                        take(self.open(shut, &mut advised));
+                        let opened = self.open(shut, &mut advised);
                         // A few bytes may have become 8 MiB: it is somebody else's turn.
                         yield_now().await;
+                        opened
                     }
-                    Ok(Some(decoded)) => take(decoded),
+                    Ok(Some(decoded)) => decoded,
                     Ok(None) => break,
                     Err(error) => return Ended::Framing(error),
-                }
+                };
+                take(decoded).await;
+                long = None;
             }
+            self.out.drained().await;
+            let needed = decoder.needed_bytes();
+            if needed > LONG_FRAME_BYTES && long.as_ref().is_none_or(|long: &Long<'_>| long.bytes < needed) {
+                // Given back first: nobody waits for room and has some.
+                drop(long.take());
+                long = self.unfinished.take(needed).await;
+            }
+            let idle_at = Instant::now() + self.idle;
             let buffer = decoder.buffer_mut();
             buffer.reserve(READ_BYTES);
-            match select2(read.read_buf(buffer), alarm.as_mut()).await {
-                Either2::First(Ok(0)) => return Ended::ByClient,
-                Either2::First(Ok(_)) => read_at = Instant::now(),
-                Either2::First(Err(error)) => return Ended::Broken(error),
-                // The alarm is set anew when it rings, not at every read.
-                Either2::Second(()) if read_at + self.idle <= Instant::now() => return Ended::Idle,
-                Either2::Second(()) => alarm.set(sleep_until(read_at + self.idle)),
+            let mut reading = pin!(read.read_buf(buffer));
+            loop {
+                match select2(reading.as_mut(), alarm.as_mut()).await {
+                    Either2::First(Ok(0)) => return Ended::ByClient,
+                    Either2::First(Ok(_)) => break,
+                    Either2::First(Err(error)) => return Ended::Broken(error),
+                    // The alarm is set anew when it rings, not at every read.
+                    Either2::Second(()) => {}
+                }
+                let now = Instant::now();
+                match &long {
+                    _ if idle_at <= now => return Ended::Idle,
+                    Some(long) if long.until <= now => return Ended::Unfinished,
+                    Some(long) => alarm.set(sleep_until(idle_at.min(long.until))),
+                    None => alarm.set(sleep_until(idle_at)),
+                }
             }
         }
     }
@@ -139,12 +212,15 @@ impl Connection<'_> {
 }
 
 /// Ends when the outbox is closed and empty, or the network or the client gives out.
-async fn write_frames(write: &mut WriteHalf, out: &Outbox) -> Ended {
+async fn write_frames(write: &mut WriteHalf, out: &Outbox, patience: Duration) -> Ended {
     while let Some(frames) = out.next().await {
-        match select2(write.write_all(&frames), out.overrun()).await {
-            Either2::First(Ok(())) => {}
-            Either2::First(Err(error)) => return Ended::Broken(error),
-            Either2::Second(()) => return Ended::Slow,
+        for part in frames.chunks(WRITE_BYTES) {
+            let patience = sleep_until(Instant::now() + patience);
+            match select3(write.write_all(part), out.overrun(), patience).await {
+                Either3::First(Ok(())) => {}
+                Either3::First(Err(error)) => return Ended::Broken(error),
+                Either3::Second(()) | Either3::Third(()) => return Ended::Slow,
+            }
         }
     }
     if out.is_overrun() {

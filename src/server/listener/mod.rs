@@ -18,7 +18,7 @@ pub use traffic::Traffic;
 use crate::admin::{Admin, NoSuchPage};
 use crate::coordinator::{Coordinator, Outbox};
 use bytes::{Bytes, BytesMut};
-use connection::{Connection, Ended, READ_IDLE};
+use connection::{Connection, Ended, READ_IDLE, Unfinished, WRITE_PATIENCE};
 use core::net::SocketAddr;
 use detect::{Protocol, detect};
 use quorate_world::io::AsyncReadExt;
@@ -41,6 +41,7 @@ pub struct Listener {
     admin: Arc<Admin>,
     traffic: Arc<Traffic>,
     stop: watch::Receiver<bool>,
+    unfinished: Unfinished,
     /// The ways out of all Seata connections, so that a stop reaches them without being asked for at every frame.
     open: Mutex<Open>,
 }
@@ -59,7 +60,8 @@ impl Listener {
         traffic: Arc<Traffic>,
         stop: watch::Receiver<bool>,
     ) -> Arc<Listener> {
-        Arc::new(Listener { coordinator, admin, traffic, stop, open: Mutex::default() })
+        let (unfinished, open) = (Unfinished::default(), Mutex::default());
+        Arc::new(Listener { coordinator, admin, traffic, stop, unfinished, open })
     }
 
     /// The Seata port. Returns when the node stops; then every connection ends once its queue is written.
@@ -118,8 +120,17 @@ impl Listener {
         let out = Arc::new(Outbox::new());
         let number = self.remember(&out);
         let channel = self.coordinator.connect(peer, out.clone());
-        let connection = Connection { peer, before, out: &out, traffic: &self.traffic, idle: READ_IDLE };
-        let ended = connection.run(stream, |decoded| self.coordinator.receive(&channel, decoded)).await;
+        let connection = Connection {
+            peer,
+            before,
+            out: &out,
+            traffic: &self.traffic,
+            unfinished: &self.unfinished,
+            idle: READ_IDLE,
+            patience: WRITE_PATIENCE,
+        };
+        let (coordinator, to) = (&self.coordinator, &channel);
+        let ended = connection.run(stream, |decoded| coordinator.receive(to, decoded)).await;
         self.open().outboxes.remove(&number);
         self.coordinator.disconnect(&channel);
         self.traffic.ended(&ended);
@@ -169,6 +180,7 @@ fn tell(peer: SocketAddr, ended: &Ended) {
             tracing::warn!(%peer, %error, "the connection was closed: its frames cannot be told apart")
         }
         Ended::Slow => tracing::warn!(%peer, "the connection was closed: the client does not read its answers"),
+        Ended::Unfinished => tracing::warn!(%peer, "the connection was closed: a long frame did not end within 30 s"),
         Ended::Idle => tracing::info!(%peer, "the connection was closed: the client was silent for 15 s"),
         Ended::Broken(error) => tracing::debug!(%peer, %error, "the connection broke"),
         Ended::ByClient | Ended::ByUs => {

@@ -1,6 +1,6 @@
 //! Connections over a socket of the world, with a stand-in for the coordinator: a closure that takes the frames.
 
-use super::connection::{Connection, Ended};
+use super::connection::{Connection, Ended, Unfinished};
 use super::detect::Protocol;
 use super::*;
 use crate::admin::{AdminContext, Console, Presenter};
@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use quorate_compressor::{Compressor, pack};
 use quorate_core::cluster::Routing;
 use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
-use quorate_core::model::{GroupId, NodeId};
+use quorate_core::model::{BranchType, GroupId, NodeId};
 use quorate_core::wire::{Decoded, Decoder, FrameError, Head, Message, MessageKind, Version};
 use quorate_core::wire::{encode_frame, encode_heartbeat, encode_opaque};
 use quorate_world::io::AsyncWriteExt;
@@ -36,18 +36,25 @@ async fn pair() -> (Stream, Stream, SocketAddr) {
 }
 
 async fn serve(before: &'static [u8], idle: Duration) -> Served {
+    serve_with(before, idle, LONG).await
+}
+
+async fn serve_with(before: &'static [u8], idle: Duration, patience: Duration) -> Served {
     let (client, server, peer) = pair().await;
     let (out, traffic) = (Arc::new(Outbox::new()), Arc::new(Traffic::default()));
     let taken = Arc::new(Mutex::new(Vec::new()));
     let (way_out, counted, kept) = (out.clone(), traffic.clone(), taken.clone());
     let ended = spawn(async move {
         let before = Bytes::from_static(before);
-        let connection = Connection { peer, before, out: &way_out, traffic: &counted, idle };
+        let unfinished = Unfinished::default();
+        let (out, traffic, unfinished) = (&*way_out, &*counted, &unfinished);
+        let connection = Connection { peer, before, out, traffic, unfinished, idle, patience };
         let take = |decoded: Decoded| {
             if let Decoded::Heartbeat(head) = &decoded {
                 way_out.put(|out| encode_heartbeat(&head.answer(), out));
             }
             kept.lock().expect("nobody panicked").push(decoded);
+            std::future::ready(())
         };
         let ended = connection.run(server, take).await;
         counted.ended(&ended);
@@ -225,6 +232,72 @@ fn a_client_that_does_not_read_is_let_go() {
     });
 }
 
+/// Closed at the bound, and whoever is connected beside it is served all the time.
+#[test]
+fn a_slow_reader_harms_nobody_else() {
+    run_test(async {
+        let (slow, mut other) = (serve(b"", LONG).await, serve(b"", LONG).await);
+        let head = Head::new(Version::V1, MessageKind::Request, 1);
+        let body = vec![7; 1 << 20];
+        let mut id = 0;
+        while slow.out.put(|out| encode_opaque(&head, &body, out)) {
+            id += 1;
+            assert!(id < 1_000, "the outbox has no bound");
+            other.client.write_all(&ping(id)).await.expect("it reads");
+            assert_eq!(pong_id(&mut other.client).await, id);
+        }
+        assert!(matches!(slow.ended.await, Ok(Ended::Slow)));
+        other.client.write_all(&ping(id)).await.expect("it reads");
+        assert_eq!(pong_id(&mut other.client).await, id);
+        assert!(metrics(&slow.traffic).contains("quorate_connections_ended_total{kind=\"slow\"} 1\n"));
+        assert!(metrics(&other.traffic).contains("quorate_connections_ended_total{kind=\"slow\"} 0\n"));
+    });
+}
+
+/// With its answers unread, a client's questions are not read either; when it takes nothing for long, it is let go.
+#[test]
+fn who_asks_and_never_reads_is_slowed_down_and_let_go() {
+    run_test(async {
+        let mut slow = serve_with(b"", LONG, Duration::from_millis(200)).await;
+        let pings: Vec<u8> = (0..4_096).flat_map(|id| ping(id).to_vec()).collect();
+        let flood = async {
+            // It ends because the connection does; what is not read by anybody cannot be written for ever.
+            while slow.client.write_all(&pings).await.is_ok() {}
+        };
+        timeout(LONG, flood).await.expect("the connection ends");
+        assert!(matches!(slow.ended.await, Ok(Ended::Slow)));
+    });
+}
+
+/// The rest of a frame that is long comes whenever it likes, within half a minute.
+#[test]
+fn long_frames_arrive_whole() {
+    run_test(async {
+        let mut served = serve(b"", LONG).await;
+        let name = "n".repeat(300_000);
+        let register = Message::BranchRegister {
+            xid: "h:1:7".to_owned(),
+            branch_type: BranchType::AT,
+            resource_id: "db".to_owned(),
+            lock_keys: name,
+            application_data: String::new(),
+        };
+        let mut bytes = BytesMut::new();
+        for id in 1..=3 {
+            let head = Head::new(Version::V1, MessageKind::Request, id);
+            encode_frame(&head, &register, &mut bytes).expect("a frame");
+        }
+        bytes.extend_from_slice(&ping(4));
+        for part in bytes.chunks(100_000) {
+            served.client.write_all(part).await.expect("it reads");
+        }
+        assert_eq!(pong_id(&mut served.client).await, 4);
+        let ids: Vec<i32> =
+            served.taken.lock().expect("nobody panicked").iter().map(|decoded| decoded.head().request_id).collect();
+        assert_eq!(ids, [1, 2, 3, 4]);
+    });
+}
+
 #[test]
 fn what_is_queued_leaves_before_the_end() {
     run_test(async {
@@ -293,6 +366,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         routing: routing.clone(),
         nodes: Arc::new(Alone),
         memory_budget_bytes: 1 << 30,
+        requests_bytes_max: 256 << 20,
         patience: Default::default(),
     });
     let traffic = Arc::new(Traffic::default());

@@ -121,6 +121,7 @@ impl Node {
             routing: routing.clone(),
             nodes: peers.clone(),
             memory_budget_bytes: config.memory_budget_bytes,
+            requests_bytes_max: config.requests_bytes_max,
             patience: config.patience,
         });
         let (joining, wishes) = joining(own_seen);

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// One connection.
 #[derive(Clone)]
 pub struct Client {
-    coordinator: Arc<Coordinator>,
+    pub coordinator: Arc<Coordinator>,
     pub channel: Arc<Channel>,
     inner: Arc<Inner>,
 }
@@ -133,7 +133,8 @@ impl Client {
             }
             other => panic!("{other:?}"),
         };
-        self.coordinator.receive(&self.channel, Decoded::Message(head.answer(), answer));
+        let (client, head) = (self.clone(), head.answer());
+        task::spawn(async move { client.coordinator.receive(&client.channel, Decoded::Message(head, answer)).await });
     }
 
     /// Answers the phase-two request that was held first.
@@ -192,7 +193,7 @@ impl Client {
             id
         };
         let head = Head::new(Version::V1, MessageKind::Request, id);
-        self.coordinator.receive(&self.channel, Decoded::Message(head, message));
+        self.coordinator.receive(&self.channel, Decoded::Message(head, message)).await;
         timeout(PATIENCE, answer).await.expect("an answer in time").ok()
     }
 
@@ -212,10 +213,10 @@ impl Client {
     }
 
     /// Registers once more, in this serializer: what the server asks from now on is written in it.
-    pub fn speak(&self, serializer: u8, application: &str, resources: &str) {
+    pub async fn speak(&self, serializer: u8, application: &str, resources: &str) {
         let message = Message::RegisterRm { registration: registration(application), resource_ids: resources.into() };
         let head = Head { serializer, ..Head::new(Version::V1, MessageKind::Request, 0) };
-        self.coordinator.receive(&self.channel, Decoded::Message(head, message));
+        self.coordinator.receive(&self.channel, Decoded::Message(head, message)).await;
     }
 
     /// Phase-two requests that its node has tried to send.

@@ -171,6 +171,7 @@ impl Cluster {
             routing: self.routing.subscribe(),
             nodes: way(),
             memory_budget_bytes: 1 << 30,
+            requests_bytes_max: 256 << 20,
             patience: self.patience,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));

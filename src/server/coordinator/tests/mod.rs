@@ -6,6 +6,7 @@ mod client;
 mod cluster;
 mod console;
 mod failover;
+mod flood;
 mod golden;
 mod saga;
 mod stress;

@@ -50,7 +50,7 @@ fn a_channel_that_cannot_be_told_is_tried_with_pauses() {
         let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "db").await);
         let x = tm.begin(60_000).await;
         let only = branch(&rm, &x, BranchType::XA).await;
-        rm.speak(2, "shop", "db");
+        rm.speak(2, "shop", "db").await;
         let began = Instant::now();
         assert_eq!(tm.commit(&x).await, GlobalStatus::CommitRetrying);
         while rm.tried() < 3 {
@@ -59,7 +59,7 @@ fn a_channel_that_cannot_be_told_is_tried_with_pauses() {
         }
         // Half a second and a second, each shortened by a half at most.
         assert!(began.elapsed() >= Duration::from_millis(750), "three times in {:?}", began.elapsed());
-        rm.speak(1, "shop", "db");
+        rm.speak(1, "shop", "db").await;
         rm.await_told(1).await;
         assert_eq!(told(&rm, 0), [(Way::Commit, only)]);
         cluster.at_rest().await;

@@ -1,0 +1,156 @@
+//! More than a client may ask for at a time: it is slowed down, and only a frame that could never be taken is refused.
+
+use std::sync::Arc;
+
+use quorate_core::model::{ExceptionCode, limits};
+use quorate_core::wire::Message;
+use quorate_world::runtime::run_test;
+use quorate_world::task;
+use quorate_world::time::{Duration, timeout};
+
+use super::super::in_hand::{CONNECTION_BYTES_MAX, InHand, REQUEST_BYTES, STRANGER_BYTES_MAX};
+use super::super::reply::Question;
+use super::ONE;
+use super::cluster::Cluster;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn begins(count: usize) -> Message {
+    let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "buy".into() };
+    Message::Merged { messages: vec![begin; count], ids: None }
+}
+
+#[test]
+fn a_full_connection_is_not_read_and_loses_nothing() {
+    run_test(async {
+        let mut cluster = Cluster::founded("flood", &ONE, 1).await;
+        let tm = cluster.tm(ONE[0]).await;
+        let merged = CONNECTION_BYTES_MAX / REQUEST_BYTES / 4;
+        let mut asked = Vec::new();
+        for _ in 0..12 {
+            let tm = tm.clone();
+            asked.push(task::spawn(async move { tm.ask(begins(merged)).await }));
+        }
+        for answer in asked {
+            match answer.await.expect("not aborted") {
+                Some(Message::MergeResult { messages }) => {
+                    assert_eq!(messages.len(), merged);
+                    for message in messages {
+                        assert!(matches!(message, Message::GlobalBeginResult { result, .. } if result.is_success()));
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+            assert!(tm.channel.room.bytes_taken() <= CONNECTION_BYTES_MAX);
+        }
+        assert_eq!(tm.channel.room.bytes_taken(), 0);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn without_room_a_connection_waits_and_others_do_not() {
+    run_test(async {
+        let mut cluster = Cluster::founded("room", &ONE, 1).await;
+        let (full, other) = (cluster.tm(ONE[0]).await, cluster.tm(ONE[0]).await);
+        let all = full.channel.room.bytes_max();
+        let held = InHand::take(&full.channel.room, &full.coordinator.room, all).await.expect("nobody has any");
+        let asked = task::spawn({
+            let full = full.clone();
+            async move { full.begin(60_000).await }
+        });
+        other.begin(60_000).await;
+        assert!(!asked.is_finished(), "it is read though there is no room");
+        drop(held);
+        timeout(PATIENCE, asked).await.expect("there is room").expect("not aborted");
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_frame_above_all_room_is_refused_in_words() {
+    run_test(async {
+        let mut cluster = Cluster::founded("too-large", &ONE, 1).await;
+        let tm = cluster.tm(ONE[0]).await;
+        let register = Message::BranchRegister {
+            xid: "h:1:7".into(),
+            branch_type: quorate_core::model::BranchType::AT,
+            resource_id: "db".into(),
+            // As bytes that are no UTF-8 become.
+            lock_keys: "\u{fffd}".repeat(2 * limits::FRAME_BYTES_MAX),
+            application_data: String::new(),
+        };
+        match tm.ask(register.clone()).await {
+            Some(Message::BranchRegisterResult { result, .. }) => {
+                assert_eq!(result.exception, ExceptionCode::FailedToAddBranch);
+                assert!(result.message.contains("a connection may have"), "{}", result.message);
+            }
+            other => panic!("{other:?}"),
+        }
+        let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "buy".into() };
+        match tm.ask(Message::Merged { messages: vec![begin, register], ids: None }).await {
+            Some(Message::MergeResult { messages }) => assert!(matches!(
+                &messages[..],
+                [Message::GlobalBeginResult { result: begun, .. }, Message::BranchRegisterResult { .. }]
+                    if begun.exception == ExceptionCode::BeginFailed
+            )),
+            other => panic!("{other:?}"),
+        }
+        tm.begin(60_000).await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_stranger_may_ask_for_little() {
+    run_test(async {
+        let mut cluster = Cluster::founded("stranger", &ONE, 1).await;
+        let stranger = cluster.connect(ONE[0]);
+        let fits = STRANGER_BYTES_MAX / (REQUEST_BYTES + 3);
+        assert_eq!(timeout(PATIENCE, stranger.ask(begins(fits + 1))).await.expect("hung up on"), None);
+        // One that registers in time gets its answer.
+        let hasty = cluster.connect(ONE[0]);
+        let asked = task::spawn({
+            let hasty = hasty.clone();
+            async move { hasty.ask(begins(fits / 2)).await }
+        });
+        task::yield_now().await;
+        hasty.register_tm("shop").await;
+        assert!(matches!(asked.await, Ok(Some(Message::MergeResult { .. }))));
+        assert_eq!(hasty.channel.room.bytes_max(), CONNECTION_BYTES_MAX >> 10 << 10);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_request_weighs_what_its_task_does() {
+    run_test(async {
+        let mut cluster = Cluster::founded("weight", &ONE, 1).await;
+        let tm = cluster.tm(ONE[0]).await;
+        let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "buy".into() };
+        let served = tm.coordinator.serve_request(&tm.channel, Question::Begin, begin);
+        let bytes = size_of_val(&served) + size_of::<Message>();
+        assert!((REQUEST_BYTES / 3..=REQUEST_BYTES).contains(&bytes), "{bytes}");
+        drop(served);
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn what_is_answered_gives_its_room_back() {
+    run_test(async {
+        let mut cluster = Cluster::founded("given-back", &ONE, 1).await;
+        let tm = cluster.tm(ONE[0]).await;
+        let xid = tm.begin(60_000).await;
+        tm.commit(&xid).await;
+        let coordinator: Arc<_> = tm.coordinator.clone();
+        // The answer leaves before its task ends.
+        let given_back = timeout(PATIENCE, async {
+            while coordinator.requests_bytes() > 0 {
+                task::yield_now().await;
+            }
+        });
+        given_back.await.expect("all of it");
+        cluster.end().await;
+    });
+}
