@@ -16,6 +16,7 @@ use quorate_core::wire::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Reply};
+use super::console::{ConsoleAnswer, ConsoleAsk};
 
 /// What one node asks another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub enum Query {
     PassOn(PassOnV1),
     /// What RMs this node holds.
     Announce(Announcement),
+    /// For an operator: what is there of this group.
+    Console(ConsoleAsk),
 }
 
 /// What it answers.
@@ -61,6 +64,8 @@ pub enum Response {
     Untold(Untold),
     /// The announcement is known (true), or the full list is wanted.
     Heard(bool),
+    /// What an operator is shown.
+    Console(ConsoleAnswer),
 }
 
 /// See [`Query::Forward`].

@@ -4,6 +4,7 @@
 mod at;
 mod client;
 mod cluster;
+mod console;
 mod costs;
 mod failover;
 mod flood;
