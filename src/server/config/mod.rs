@@ -73,6 +73,8 @@ pub struct Config {
     pub patience: Patience,
     /// When RMs are asked to delete old undo logs.
     pub undo_logs: UndoLogDeletion,
+    /// So long after the last connection of a TM's process its open transactions are rolled back, ms; nothing: never.
+    pub lost_tm_rollback_ms: Option<u64>,
     /// The log on disk.
     pub storage: StorageConfig,
 }
@@ -181,6 +183,8 @@ impl Config {
                 .require("memory.requests_bytes", |text| values::size(text, 64 * MIB..=1024 * GIB))?,
             patience: read_patience(settings)?,
             undo_logs: read_undo_logs(settings)?,
+            lost_tm_rollback_ms: settings
+                .read("tm.lost_rollback_ms", |text| values::number(text, 0..=31_536_000_000))?,
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings

@@ -51,6 +51,7 @@ impl Config {
         put("undo_log.delete_period_ms", Shown::Number(self.undo_logs.period_ms));
         put("undo_log.save_days", Shown::Number(self.undo_logs.save_days as u64));
         let retry_ms = [
+            ("tm.lost_rollback_ms", self.lost_tm_rollback_ms),
             ("phase_two.commit_retry_ms", self.patience.commit_retry_ms),
             ("phase_two.rollback_retry_ms", self.patience.rollback_retry_ms),
         ];

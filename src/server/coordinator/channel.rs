@@ -16,6 +16,7 @@ use quorate_world::time::{Duration, timeout};
 
 use super::guard::locked;
 use super::in_hand::{CONNECTION_BYTES_MAX, Room, STRANGER_BYTES_MAX};
+use super::lost_tm::Begun;
 use super::outbox::Outbox;
 
 /// Phase-two requests under way on one channel: a process that comes back is not flooded, one that hangs holds up
@@ -73,6 +74,7 @@ pub struct Channel {
     spoken: Mutex<Head>,
     identity: Mutex<Option<Arc<Identity>>>,
     registered: Notify,
+    begun: Mutex<Begun>,
 }
 
 impl Channel {
@@ -89,6 +91,7 @@ impl Channel {
             spoken: Mutex::new(Head::new(Version::V1, MessageKind::Request, 0)),
             identity: Mutex::new(None),
             registered: Notify::new(),
+            begun: Mutex::default(),
         }
     }
 
@@ -142,6 +145,11 @@ impl Channel {
         }
         let _ = timeout(patience, registered).await;
         self.identity()
+    }
+
+    /// What was begun over it and is open, as far as it is remembered.
+    pub fn note_begun<R>(&self, note: impl FnOnce(&mut Begun) -> R) -> R {
+        note(&mut locked(&self.begun))
     }
 
     /// Sends the answer to the frame with this head. False: the connection is gone, or the answer has no bytes.

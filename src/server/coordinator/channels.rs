@@ -133,6 +133,16 @@ impl Channels {
         locked(&self.index).served_first_by(node)
     }
 
+    /// Whether a connection here is registered, as TM or RM, by this application from this address. Looks at all of them.
+    pub fn has_process(&self, application: &str, ip: IpAddr) -> bool {
+        let index = locked(&self.index);
+        let is_theirs = |held: &Held| {
+            let identity = held.channel.identity();
+            held.channel.peer.ip() == ip && identity.is_some_and(|identity| &*identity.application == application)
+        };
+        index.channels.values().any(is_theirs)
+    }
+
     /// Rings when a channel for `resource` appears anywhere. Ask for it first, look for a channel then.
     pub fn appearance(&self, resource: &str) -> Arc<Notify> {
         let mut index = locked(&self.index);

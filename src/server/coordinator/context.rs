@@ -8,6 +8,7 @@ use quorate_core::model::{GroupId, NodeId, Slot};
 use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use quorate_world::random;
 use quorate_world::sync::Notify;
+use quorate_world::time::Duration;
 use quorate_world::watch;
 
 use super::channels::Channels;
@@ -39,6 +40,8 @@ pub struct CoordinatorContext {
     pub patience: Patience,
     /// When RMs are asked to delete old undo logs.
     pub undo_logs: UndoLogDeletion,
+    /// So long after the last connection of a TM's process its open transactions are rolled back; nothing: never.
+    pub lost_tm_after: Option<Duration>,
 }
 
 /// The coordinator of a node. One per process, shared by everybody.
@@ -53,6 +56,7 @@ pub struct Coordinator {
     pub(super) room: Room,
     pub(super) patience: Patience,
     pub(super) undo_logs: UndoLogDeletion,
+    pub(super) lost_tm_after: Option<Duration>,
     pub(super) over_budget: AtomicBool,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
@@ -79,6 +83,7 @@ impl Coordinator {
             requests_bytes_max,
             patience,
             undo_logs,
+            lost_tm_after,
         } = context;
         let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX);
         Arc::new(Coordinator {
@@ -91,6 +96,7 @@ impl Coordinator {
             room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
             patience,
             undo_logs,
+            lost_tm_after,
             over_budget: AtomicBool::new(false),
             channels: Channels::new(),
             counters: Counters::default(),

@@ -67,6 +67,8 @@ counters! {
     branches_given_up,
     /// Decisions taken by a time-out.
     timeouts,
+    /// Transactions rolled back early because their TM was gone.
+    lost_tm_rollbacks,
     /// Transactions ended.
     ended,
     /// Commits answered before every lock home had released.
@@ -83,6 +85,8 @@ counters! {
     phase_two_relayed,
     /// Branches parked because no RM is there.
     phase_two_parked,
+    /// Phase-two answers to requests that were given up.
+    answers_late,
     /// Phase-two answers nobody waited for.
     answers_unknown,
     /// Phase-two answers passed on to the node that asked.

@@ -39,6 +39,8 @@ pub enum Query {
     Announce(Announcement),
     /// For an operator: what is there of this group.
     Console(ConsoleAsk),
+    /// Is there a connection of this process? Answered by [`Response::Heard`].
+    HasProcess(ProcessV1),
 }
 
 /// What it answers.
@@ -75,6 +77,15 @@ pub struct ForwardV1 {
     pub ask: Ask,
     /// For how long the asker will wait.
     pub patience_ms: u32,
+}
+
+/// See [`Query::HasProcess`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ProcessV1 {
+    /// Application id of its registration.
+    pub application: String,
+    /// Where it connects from.
+    pub ip: IpAddr,
 }
 
 /// See [`Response::Refused`].

@@ -11,7 +11,7 @@
 //! locks; it ends with the leadership, and everything volatile with it. `locks` and `release` are the two sides of the row
 //! locks, whose home may be another group on another node; `serve` is the door for other nodes, `message` their
 //! language; `announce` tells them which RMs this node holds; `undo_log` asks those for what Seata asks them daily; `console`
-//! is what an operator is shown, of all groups.
+//! is what an operator is shown, of all groups; `lost_tm` is the early rollback that he may ask for.
 //!
 //! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
 //! Deliberately not here: sockets and frames (`listener`), connections between nodes (`peer`), HTTP (`admin`).
@@ -40,6 +40,7 @@ mod guard;
 mod homes;
 mod led;
 mod locks;
+mod lost_tm;
 mod query;
 mod receive;
 mod register;

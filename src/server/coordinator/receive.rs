@@ -34,11 +34,14 @@ impl Coordinator {
         self.channels.open(|id| Channel::new(id, peer, out))
     }
 
-    /// The connection is gone. Nothing happens to any transaction.
-    pub fn disconnect(&self, channel: &Arc<Channel>) {
+    /// The connection is gone. Nothing happens to any transaction, unless an operator wants it otherwise.
+    pub fn disconnect(self: &Arc<Self>, channel: &Arc<Channel>) {
         channel.out.close();
         self.channels.close(channel);
         self.asked.lost(channel.id);
+        if let Some(after) = self.lost_tm_after {
+            task::spawn(self.clone().lost_tm(channel.clone(), after));
+        }
     }
 
     /// A frame has come in. Waits while there is no room for what it asks; the connection is not read meanwhile.
@@ -300,6 +303,7 @@ impl Coordinator {
             self.counters.unanswered.one();
             return None;
         };
+        self.note_begun(channel, ask, &reply);
         Some(self.answer_with(channel, identity, question, ask.transaction(), reply))
     }
 

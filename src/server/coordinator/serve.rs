@@ -8,8 +8,9 @@ use quorate_core::model::{GroupId, NodeId};
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 
 use super::context::Coordinator;
+use super::driver::Answer;
 use super::locks::Locks;
-use super::message::{Announcement, PassOnV1, Query, RelayV1, Response, Untold};
+use super::message::{Announcement, PassOnV1, ProcessV1, Query, RelayV1, Response, Untold};
 use super::tenure::Lost;
 
 impl Coordinator {
@@ -35,8 +36,14 @@ impl Coordinator {
             }
             Query::Relay(request) => self.serve_relay(request).await,
             Query::PassOn(PassOnV1 { id, branch, status }) => {
-                self.asked.answered(id, branch, status);
+                // Not passed on a second time.
+                if self.asked.answered(id, branch, status) == Answer::Late {
+                    self.counters.answers_late.one();
+                }
                 Response::Heard(true)
+            }
+            Query::HasProcess(ProcessV1 { application, ip }) => {
+                Response::Heard(self.channels.has_process(&application, ip))
             }
             Query::Announce(announcement) => Response::Heard(self.hear(from, announcement)),
             Query::Console(ask) => self.serve_console(group, ask).await,

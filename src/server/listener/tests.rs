@@ -369,6 +369,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         requests_bytes_max: 256 << 20,
         patience: Default::default(),
         undo_logs: quorate_core::phase_two::UndoLogDeletion::DEFAULT,
+        lost_tm_after: None,
     });
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();

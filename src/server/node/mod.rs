@@ -124,6 +124,7 @@ impl Node {
             requests_bytes_max: config.requests_bytes_max,
             patience: config.patience,
             undo_logs: config.undo_logs,
+            lost_tm_after: config.lost_tm_rollback_ms.map(Duration::from_millis),
         });
         let (joining, wishes) = joining(own_seen);
         let desk = Desk::new(coordinator.clone(), joining, options.election_timeout);

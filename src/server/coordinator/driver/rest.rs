@@ -1,5 +1,5 @@
-//! The pause after a failed attempt: longer each time, cut short when an RM for the resource appears. Where no RM is there
-//! at all, the branch is parked until one comes.
+//! The pause after a failed attempt: longer each time, cut short when an RM for the resource appears, or answers what it
+//! was asked before. Where no RM is there at all, the branch is parked until one comes.
 
 use quorate_core::model::BranchId;
 use quorate_core::phase_two::back_off::back_off_ms;
@@ -32,14 +32,20 @@ impl Drive {
             let Some(request) = request else { return };
             let appearance = coordinator.channels.appearance(&request.resource);
             let appeared = appearance.notified();
+            let rest = coordinator.asked.rest(branch);
+            let heard = rest.heard();
+            if coordinator.asked.heard_late(branch, request.way) {
+                return;
+            }
+            let sooner = select2(appeared, heard);
             let any_application = request.any_application();
             let nobody = || coordinator.channels.best(&request.resource, &request.client, any_application).is_none();
             // One that is there all the same has come meanwhile, or cannot be told: then a pause like any other.
             if parked && nobody() {
                 coordinator.counters.phase_two_parked.one();
-                _ = select2(appeared, sleep(parked_pause)).await;
+                _ = select2(sooner, sleep(parked_pause)).await;
             } else {
-                _ = select2(appeared, sleep(pause)).await;
+                _ = select2(sooner, sleep(pause)).await;
             }
         }
     }

@@ -11,12 +11,12 @@ use super::super::channel::Channel;
 use super::super::channels::Place;
 use super::super::context::Coordinator;
 use super::super::events;
-use super::super::message::{PassOnV1, Query, RelayV1, Response, Untold};
+use super::super::message::{PassOnV1, Query, RelayV1, Response, Untold, Way};
 use super::super::nodes;
 use super::asked::Answer;
 use crate::peer::CallError;
 
-/// An RM answers within this time, or it counts as silent (protocol, section 5.5).
+/// An RM answers within this time, or it counts as silent (protocol, section 5.5). What it says later counts all the same.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 /// Waiting for one's turn on a channel, at most.
 const TURN_PATIENCE: Duration = Duration::from_secs(15);
@@ -56,7 +56,10 @@ impl Coordinator {
         let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
             return Err(Untold::Silent);
         };
-        let mut place = self.asked.enter(request.branch, channel.id);
+        if self.asked.heard_late(request.branch, request.way) {
+            return Ok(done(request.way));
+        }
+        let mut place = self.asked.enter(request.branch, request.way, channel.id);
         quorate_world::tap!(events::PhaseTwoSent {
             node: self.node,
             transaction: request.transaction,
@@ -84,6 +87,7 @@ impl Coordinator {
     pub(in super::super) fn phase_two_answer(&self, id: i32, branch: BranchId, status: BranchStatus) {
         match self.asked.answered(id, branch, status) {
             Answer::Taken => {}
+            Answer::Late => self.counters.answers_late.one(),
             Answer::Unknown => self.counters.answers_unknown.one(),
             Answer::Of(residue) => {
                 let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue);
@@ -97,5 +101,12 @@ impl Coordinator {
                 }
             }
         }
+    }
+}
+
+fn done(way: Way) -> BranchStatus {
+    match way {
+        Way::Commit => BranchStatus::PhaseTwo_Committed,
+        Way::Rollback => BranchStatus::PhaseTwo_Rollbacked,
     }
 }

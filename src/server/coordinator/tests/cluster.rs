@@ -149,11 +149,12 @@ pub struct Cluster {
 pub struct Knobs {
     pub patience: Patience,
     pub heartbeat_ms: u64,
+    pub lost_tm_after: Option<Duration>,
 }
 
 impl Default for Knobs {
     fn default() -> Knobs {
-        Knobs { patience: Patience::DEFAULT, heartbeat_ms: 40 }
+        Knobs { patience: Patience::DEFAULT, heartbeat_ms: 40, lost_tm_after: None }
     }
 }
 
@@ -212,6 +213,7 @@ impl Cluster {
             requests_bytes_max: 256 << 20,
             patience: self.knobs.patience,
             undo_logs: UndoLogDeletion::DEFAULT,
+            lost_tm_after: self.knobs.lost_tm_after,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();
@@ -252,9 +254,19 @@ impl Cluster {
 
     /// A client's connection to a node, not registered yet.
     pub fn connect(&mut self, node: NodeId) -> Client {
-        self.next_port += 1;
-        let peer = format!("10.1.0.1:{}", self.next_port).parse().expect("an address");
+        let peer = format!("10.1.0.1:{}", self.port()).parse().expect("an address");
         Client::connect(self.running[&node].coordinator.clone(), peer)
+    }
+
+    /// As [`Cluster::connect`], from another host.
+    pub fn connect_from(&mut self, node: NodeId, ip: &str) -> Client {
+        let peer = format!("{ip}:{}", self.port()).parse().expect("an address");
+        Client::connect(self.running[&node].coordinator.clone(), peer)
+    }
+
+    fn port(&mut self) -> u16 {
+        self.next_port += 1;
+        self.next_port
     }
 
     /// A TM of application `shop`.

@@ -15,7 +15,7 @@ use quorate_core::txn::{Conflict, ReleaseScope};
 use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
 use super::super::console::{ConsoleAnswer, ConsoleAsk};
 use super::super::message::{
-    Announced, Announcement, AuditV1, ForwardV1, PassOnV1, Query, RefusedV1, RelayV1, Response, Untold, Way,
+    Announced, Announcement, AuditV1, ForwardV1, PassOnV1, ProcessV1, Query, RefusedV1, RelayV1, Response, Untold, Way,
 };
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/coordinator.txt");
@@ -108,6 +108,10 @@ fn queries() -> Vec<(&'static str, Query)> {
             Query::PassOn(PassOnV1 { id: 0x4100_0007, branch: BRANCH, status: BranchStatus::PhaseTwo_Committed }),
         ),
         ("announce", Query::Announce(Announcement { start: 5, version: 6, channels: Some(vec![channel]) })),
+        (
+            "has_process",
+            Query::HasProcess(ProcessV1 { application: "shop".into(), ip: "10.0.0.2".parse().expect("an address") }),
+        ),
         ("announce_version", Query::Announce(Announcement { start: 5, version: 6, channels: None })),
     ]
 }

@@ -9,6 +9,7 @@ mod costs;
 mod failover;
 mod flood;
 mod golden;
+mod lost_tm;
 mod saga;
 mod stress;
 mod tcc;

@@ -50,6 +50,30 @@ fn the_tm_waits_for_all_in_order() {
 }
 
 #[test]
+fn an_answer_that_comes_late_counts() {
+    run_test(async {
+        let mut cluster = Cluster::founded("tcc_late", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay").await);
+        let x = tm.begin(60_000).await;
+        tcc(&rm, &x).await;
+        rm.will_answer(&[Answer::Hold, Answer::Hold]);
+        let committing = task::spawn({
+            let (tm, x) = (tm.clone(), x.clone());
+            async move { tm.commit(&x).await }
+        });
+        // The first request was given up, the second is under way: the answer to the first serves.
+        rm.await_told(2).await;
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        assert_eq!(committing.await, Ok(GlobalStatus::CommitRetrying));
+        tm.await_status(&x, GlobalStatus::Committed).await;
+        assert_eq!(rm.told().len(), 2);
+        rm.reply(BranchStatus::PhaseTwo_Committed); // to the second, which nobody waits for any more
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
 fn what_fails_is_retried_and_what_is_refused_stays() {
     run_test(async {
         let mut cluster = Cluster::founded("tcc_retry", &ONE, 2).await;

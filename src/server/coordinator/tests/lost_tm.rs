@@ -1,0 +1,71 @@
+//! The early rollback of what a lost TM left open.
+
+use quorate_core::model::{GlobalStatus, NodeId};
+use quorate_world::runtime::run_test;
+use quorate_world::time::{Duration, sleep};
+
+use super::THREE;
+use super::cluster::{Cluster, Knobs};
+
+const AFTER: Duration = Duration::from_millis(300);
+
+async fn cluster(name: &str) -> Cluster {
+    Cluster::set(name, &THREE, 2, Knobs { lost_tm_after: Some(AFTER), ..Knobs::default() }).await
+}
+
+#[test]
+fn what_a_lost_process_left_open_is_rolled_back() {
+    run_test(async {
+        let mut cluster = cluster("lost_tm").await;
+        let rm = cluster.connect_from(NodeId(2), "10.1.0.9");
+        rm.register_rm("stock", "db-a").await;
+        cluster.announced("db-a").await;
+        let tm = cluster.tm(NodeId(1)).await;
+        let (open, done) = (tm.begin(60_000).await, tm.begin(60_000).await);
+        for (xid, row) in [(&open, "t:1"), (&done, "t:2")] {
+            rm.at(xid, "db-a", row).await.expect("free");
+        }
+        assert_eq!(tm.commit(&done).await, GlobalStatus::Committed);
+        tm.hang_up();
+        rm.await_status(&open, GlobalStatus::Rollbacked).await;
+        assert_eq!(rm.status(&done).await, GlobalStatus::Committed);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_process_that_is_back_keeps_its_transactions() {
+    run_test(async {
+        let mut cluster = cluster("lost_tm_back").await;
+        let tm = cluster.tm(NodeId(1)).await;
+        let open = tm.begin(60_000).await;
+        tm.hang_up();
+        let again = cluster.tm(NodeId(3)).await;
+        sleep(4 * AFTER).await;
+        assert_eq!(again.status(&open).await, GlobalStatus::Begin);
+        assert_eq!(again.commit(&open).await, GlobalStatus::Committed);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn in_doubt_nothing_is_done() {
+    run_test(async {
+        let mut cluster = cluster("lost_tm_doubt").await;
+        let tm = cluster.tm(NodeId(1)).await;
+        let open = tm.begin(60_000).await;
+        let cut = THREE.into_iter().find(|node| *node != NodeId(1)).expect("another");
+        cluster.net.isolate(cut);
+        tm.hang_up();
+        sleep(4 * AFTER).await;
+        let other = cluster.connect_from(NodeId(1), "10.1.0.9");
+        other.register_tm("stock").await;
+        assert_eq!(other.status(&open).await, GlobalStatus::Begin);
+        cluster.net.heal();
+        assert_eq!(other.commit(&open).await, GlobalStatus::Committed);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
