@@ -70,7 +70,7 @@ impl Coordinator {
 
     async fn serve_relay(&self, request: RelayV1) -> Response {
         let told = match self.channels.best_here(&request.resource, &request.client, request.any_application()) {
-            Some(channel) => self.ask_rm(&channel, &request).await,
+            Some(channel) => self.ask_rm(&channel, &request, 0).await,
             None => Err(Untold::NoChannel),
         };
         told.map_or_else(Response::Untold, Response::Told)

@@ -95,7 +95,7 @@ impl Coordinator {
         let requests = tenure.replica.read(|state| view::requests(state, transaction, Way::Commit));
         for request in requests {
             let coordinator = self.clone();
-            task::spawn(async move { coordinator.reach_rm(&request).await });
+            task::spawn(async move { coordinator.reach_rm(&request, 0).await });
         }
     }
 }
@@ -180,18 +180,18 @@ impl Drive {
         let alone = branches.len() == 1 && self.busy.is_empty() && self.run.waiting().next().is_none();
         for branch in branches {
             self.run.asked(branch);
-            let repeated = self.run.attempts(branch) > 0;
+            let attempts = self.run.attempts(branch);
             let asked = self.tenure.replica.read(|state| {
                 let standing = state.session(self.transaction)?.status;
                 Some((standing, view::request(state, self.transaction, branch)?))
             });
             let Some((standing, request)) = asked else { continue };
             let question = Question { branch, way: request.way, standing };
-            if repeated {
+            if attempts > 0 {
                 self.coordinator.counters.phase_two_repeated.one();
             }
             let coordinator = self.coordinator.clone();
-            let told = async move { coordinator.reach_rm(&request).await.map(Reply::Status) };
+            let told = async move { coordinator.reach_rm(&request, attempts).await.map(Reply::Status) };
             if alone {
                 let told = told.await;
                 return self.take(News::Told(question, told)).await;

@@ -18,17 +18,19 @@ use crate::peer::CallError;
 
 /// An RM answers within this time, or it counts as silent (protocol, section 5.5). What it says later counts all the same.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+/// One that was silent is given twice the time each time it is asked again, up to this: it may have much to do.
+const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// Waiting for one's turn on a channel, at most.
 const TURN_PATIENCE: Duration = Duration::from_secs(15);
 /// A relayed request has both, and the way there and back.
 const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 
 impl Coordinator {
-    /// Asks the RM that is best for this branch, wherever it is connected.
-    pub(in super::super) async fn reach_rm(&self, request: &RelayV1) -> Result<BranchStatus, Untold> {
+    /// Asks the RM that is best for this branch, wherever it is connected. `attempts`: how often it was asked before.
+    pub(in super::super) async fn reach_rm(&self, request: &RelayV1, attempts: u32) -> Result<BranchStatus, Untold> {
         let any_application = request.any_application();
         match self.channels.best(&request.resource, &request.client, any_application) {
-            Some(Place::Here(channel)) => self.ask_rm(&channel, request).await,
+            Some(Place::Here(channel)) => self.ask_rm(&channel, request, attempts).await,
             Some(Place::There(node)) => {
                 self.counters.phase_two_relayed.one();
                 let query = Query::Relay(request.clone());
@@ -52,6 +54,7 @@ impl Coordinator {
         &self,
         channel: &Arc<Channel>,
         request: &RelayV1,
+        attempts: u32,
     ) -> Result<BranchStatus, Untold> {
         let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
             return Err(Untold::Silent);
@@ -71,7 +74,7 @@ impl Coordinator {
         if !channel.request(place.id, &request.message()) {
             return Err(Untold::NoChannel);
         }
-        match timeout(ANSWER_PATIENCE, &mut place.answer).await {
+        match timeout(answer_patience(attempts), &mut place.answer).await {
             Ok(Ok(status)) => {
                 self.counters.phase_two_answered.one();
                 Ok(status)
@@ -102,6 +105,10 @@ impl Coordinator {
             }
         }
     }
+}
+
+fn answer_patience(attempts: u32) -> Duration {
+    ANSWER_PATIENCE.saturating_mul(2u32.saturating_pow(attempts)).min(ANSWER_PATIENCE_MAX)
 }
 
 fn done(way: Way) -> BranchStatus {
