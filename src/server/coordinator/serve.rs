@@ -40,6 +40,7 @@ impl Coordinator {
             }
             Query::Announce(announcement) => Response::Heard(self.hear(from, announcement)),
             Query::Console(ask) => self.serve_console(group, ask).await,
+            Query::Operate(ask) => self.serve_operate(group, ask).await,
         }
     }
 
