@@ -9,7 +9,7 @@ use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 
 use super::context::Coordinator;
 use super::locks::Locks;
-use super::message::{Announcement, PassOnV1, Query, RelayV1, Response, Untold};
+use super::message::{PassOnV1, Query, RelayV1, Response, Untold};
 use super::tenure::Lost;
 
 impl Coordinator {
@@ -33,7 +33,8 @@ impl Coordinator {
                 self.asked.answered(id, branch, status);
                 Response::Heard(true)
             }
-            Query::Announce(announcement) => Response::Heard(self.hear(from, announcement)),
+            Query::Announce(announcement) => Response::Heard(self.channels.learn(from, announcement)),
+            Query::AnnouncePart(part) => Response::Heard(self.channels.learn_part(from, part)),
         };
         response.to_bytes().map_err(|error| error.to_string())
     }
@@ -62,10 +63,6 @@ impl Coordinator {
             None => Err(Untold::NoChannel),
         };
         told.map_or_else(Response::Untold, Response::Told)
-    }
-
-    fn hear(&self, from: NodeId, announcement: Announcement) -> bool {
-        self.channels.learn(from, announcement)
     }
 
     pub(super) fn elsewhere(&self, group: GroupId) -> Response {
