@@ -33,7 +33,7 @@ impl Coordinator {
     /// Starts what runs as long as the node: announcements, and the watch over the memory budget.
     pub fn start(self: &Arc<Self>) {
         task::spawn(self.clone().announce());
-        task::spawn(self.clone().watch_budget());
+        task::spawn(self.clone().watch_memory());
     }
 
     async fn announce(self: Arc<Self>) {
@@ -92,15 +92,6 @@ impl Coordinator {
             }
         }
         response
-    }
-
-    /// Begins are refused while the groups here hold more than the budget.
-    async fn watch_budget(self: Arc<Self>) {
-        loop {
-            let bytes: u64 = self.led.replicas().iter().map(|replica| replica.read(|state| state.counts().bytes)).sum();
-            self.over_budget.store(bytes > self.memory_budget_bytes, std::sync::atomic::Ordering::Relaxed);
-            sleep(Duration::from_secs(1)).await;
-        }
     }
 }
 

@@ -38,6 +38,7 @@ mod guard;
 mod homes;
 mod led;
 mod locks;
+mod memory;
 mod query;
 mod receive;
 mod register;
