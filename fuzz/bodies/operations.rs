@@ -153,7 +153,7 @@ impl Model {
                 Command::Fail(FailV1 { transaction, branch, status })
             }
             13 => {
-                let scope = if c % 2 == 0 { ReleaseScope::All } else { ReleaseScope::Branches(vec![branch]) };
+                let scope = if c.is_multiple_of(2) { ReleaseScope::All } else { ReleaseScope::Branches(vec![branch]) };
                 Command::ReleaseLocks(ReleaseLocksV1 { transaction, slot: lock_slot(resource), scope })
             }
             14 => {

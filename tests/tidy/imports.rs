@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/core/txn", &["crate::model", "crate::codec", "serde", "thiserror", "xxhash_rust"]),
     ("src/core/cluster", &["crate::model", "crate::codec", "crate::txn", "serde", "thiserror"]),
     ("src/core/phase_two", &["crate::model", "crate::txn"]),
+    ("src/core/console", &["crate::model", "crate::txn", "serde", "thiserror"]),
     ("src/compressor", &["quorate_core", "bytes", "bzip2", "flate2", "lz4_flex", "ruzstd", "xxhash_rust"]),
     (
         "src/world",

@@ -258,6 +258,12 @@ impl LockTable {
         })
     }
 
+    /// The first of the branches that a row is held through.
+    pub(super) fn first_branch(&self, resource: &str, row: &RowKey) -> Option<BranchId> {
+        let holder = self.resources.get(resource)?.get(&part_of_row(row))?.get(row)?;
+        holder.branches.first().copied()
+    }
+
     pub(super) fn size(&self) -> LockSize {
         self.size
     }

@@ -29,7 +29,7 @@ pub use slot::Ownership;
 pub use state::Transactions;
 pub use status::Direction;
 pub use tables::LoadError;
-pub use views::{Counts, HoldView, LockView};
+pub use views::{Counts, HeldRow, HoldView, LockView};
 
 #[cfg(test)]
 mod tests;

@@ -12,9 +12,9 @@ use super::session::Session;
 use super::slot::{Ownership, SlotState};
 use super::slots::Slots;
 use super::status::Direction;
-use super::views::{Counts, HoldView, LockView};
+use super::views::{Counts, HeldRow, HoldView, LockView};
 use crate::model::hash::lock_slot;
-use crate::model::{BranchId, Epoch, Fence, GlobalStatus, LockKeys, SLOTS, Slot, Term, TransactionId};
+use crate::model::{BranchId, Epoch, Fence, GlobalStatus, LockKeys, RowKey, SLOTS, Slot, Term, TransactionId};
 
 /// The replicated state of a data group. Changed by `apply` only.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -115,6 +115,11 @@ impl Transactions {
         self.slots.values().flat_map(|state| state.sessions())
     }
 
+    /// The sessions of one slot, by id.
+    pub fn sessions_in(&self, slot: Slot) -> impl Iterator<Item = &Session> {
+        self.slots.get(slot).into_iter().flat_map(|state| state.sessions())
+    }
+
     /// Decided, not ended, not failed for good; slot by slot, then by id.
     pub fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
         self.busy.iter().filter_map(|slot| self.slots.get(*slot)).flat_map(|state| state.unfinished())
@@ -172,6 +177,32 @@ impl Transactions {
             .collect();
         views.sort_unstable();
         views.into_iter()
+    }
+
+    /// The rows held in one lock slot, if it is active here: each once.
+    pub fn rows_in(&self, slot: Slot) -> impl Iterator<Item = HeldRow<'_>> {
+        let active = self.slots.get(slot).filter(|state| state.active().is_some());
+        active.into_iter().flat_map(move |state| {
+            state.locks.holds().flat_map(move |(transaction, branch, hold)| {
+                let rows = (0..)
+                    .zip(&hold.rows)
+                    .map(move |(place, row)| row_view(slot, transaction, branch, hold, place, row));
+                rows.filter(move |held| state.locks.first_branch(held.resource, held.row) == Some(branch))
+            })
+        })
+    }
+
+    /// The row at a place among those of a branch.
+    pub fn held_row(
+        &self,
+        slot: Slot,
+        transaction: TransactionId,
+        branch: BranchId,
+        place: u32,
+    ) -> Option<HeldRow<'_>> {
+        let hold = self.slots.get(slot)?.locks.hold(transaction, branch)?;
+        let row = hold.rows.get(place as usize)?;
+        Some(row_view(slot, transaction, branch, hold, place, row))
     }
 
     /// Whether a branch that this hold belongs to is gone for ever (lock protocol, rule 14). `is_pending`: the asked
@@ -257,6 +288,17 @@ fn view(slot: Slot, transaction: TransactionId, branch: BranchId, hold: &super::
         rows: hold.rows.len() as u64,
         since_ms: hold.since_ms,
     }
+}
+
+fn row_view<'a>(
+    slot: Slot,
+    transaction: TransactionId,
+    branch: BranchId,
+    hold: &'a super::locks::Hold,
+    place: u32,
+    row: &'a RowKey,
+) -> HeldRow<'a> {
+    HeldRow { slot, transaction, branch, place, resource: &hold.resource, row, since_ms: hold.since_ms }
 }
 
 fn exchange<T: Ord>(order: &mut BTreeSet<T>, before: Option<T>, after: Option<T>) {

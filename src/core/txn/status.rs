@@ -109,6 +109,11 @@ pub const fn is_failed(status: GlobalStatus) -> bool {
     }
 }
 
+/// Stopped by an operator: phase two stands still until an operator starts it again.
+pub const fn is_stopped(status: GlobalStatus) -> bool {
+    matches!(status, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry)
+}
+
 /// What a running status becomes when every branch is done.
 pub const fn done(status: GlobalStatus) -> Option<GlobalStatus> {
     match status {

@@ -62,3 +62,22 @@ pub struct LockView<'a> {
     /// The branches it is held through, ascending, at least one.
     pub branches: &'a [BranchId],
 }
+
+/// One row that is held, as part of what its branch holds. A row of several branches belongs to the first of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldRow<'a> {
+    /// The lock slot.
+    pub slot: Slot,
+    /// Its holder.
+    pub transaction: TransactionId,
+    /// Through this branch.
+    pub branch: BranchId,
+    /// Its place among the rows of the branch, which are in order.
+    pub place: u32,
+    /// The resource.
+    pub resource: &'a str,
+    /// The row.
+    pub row: &'a RowKey,
+    /// Group clock when the branch took it.
+    pub since_ms: u64,
+}

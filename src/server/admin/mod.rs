@@ -1,20 +1,23 @@
 //! HTTP, on the admin port and on the Seata port alike: discovery for Seata clients, health, metrics, status.
 //!
 //! Seata's paths keep Seata's shapes; our own are under `/quorate/v1/`. Read in this order: `route` (which path does
-//! what), `discovery`, `status`, `exposition`, `adapter` (hyper on streams of the world). Reading is open to everybody.
+//! what), `discovery`, `console`, `status`, `exposition`, `adapter` (hyper on streams of the world). Reading is open to everybody.
 //! What changes something is served to loopback, and to others only with the configured token.
 //!
 //! Not here: accepting connections (`listener`), and knowing anything: what is shown is handed in by the context.
 
 mod adapter;
+pub mod console;
 mod discovery;
 mod exposition;
+mod form;
 pub mod metrics;
 mod route;
 mod status;
 #[cfg(test)]
 mod tests;
 
+pub use console::Console;
 pub use discovery::Presenter;
 pub use exposition::Exposition;
 pub use status::GroupStatus;
@@ -66,6 +69,8 @@ pub struct AdminContext {
     pub metrics: Vec<Gather>,
     /// Hands the leadership of a group to a node; refused in words.
     pub move_leader: MoveLeader,
+    /// Transactions and row locks of the cluster.
+    pub console: Console,
 }
 
 /// What becomes of a request for a page that does not exist.
@@ -98,7 +103,7 @@ impl Admin {
             let admin = self.clone();
             async move {
                 match no_such_page {
-                    NoSuchPage::HungUpOn if !route::exists(request.uri().path()) => Err(HungUp),
+                    NoSuchPage::HungUpOn if !route::is_for_clients(request.uri().path()) => Err(HungUp),
                     NoSuchPage::HungUpOn | NoSuchPage::Told => Ok(route::answer(&admin.context, peer, request).await),
                 }
             }

@@ -2,7 +2,8 @@
 
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
-use super::{AdminContext, BODY_BYTES_MAX, status};
+use super::form::Form;
+use super::{AdminContext, BODY_BYTES_MAX, console, status};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
@@ -13,7 +14,8 @@ use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::{Duration, timeout};
 use serde::{Deserialize, Serialize};
 
-type Answer = Response<Full<Bytes>>;
+/// What a page answers.
+pub type Answer = Response<Full<Bytes>>;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -41,6 +43,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Ok(body) => login(&body),
             Err(refused) => refused,
         },
+        path if console::exists(path) && reads => console::query(context, path, &Form::parse(&query)).await,
         path => match leader_path(path) {
             Some(_) if posts && !may_change(context, peer, &head.headers) => {
                 text(StatusCode::FORBIDDEN, "changes are served to loopback, and to others only with admin.token\n")
@@ -49,14 +52,14 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
                 Ok(form) => move_leader(context, group, &form).await,
                 Err(refused) => refused,
             },
-            None if !known(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
+            None if !known(path) && !console::exists(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
             Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
         },
     }
 }
 
-/// Whether there is such a page.
-pub fn exists(path: &str) -> bool {
+/// Whether clients find this page on the Seata port too. The console is on the admin port alone.
+pub fn is_for_clients(path: &str) -> bool {
     known(path) || leader_path(path).is_some()
 }
 
@@ -84,8 +87,13 @@ fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 }
 
 fn json(value: &impl Serialize) -> Answer {
+    json_of(StatusCode::OK, value)
+}
+
+/// A value as JSON.
+pub fn json_of(status: StatusCode, value: &impl Serialize) -> Answer {
     match serde_json::to_vec(value) {
-        Ok(body) => reply(StatusCode::OK, JSON, body),
+        Ok(body) => reply(status, JSON, body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),
     }
 }

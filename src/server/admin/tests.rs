@@ -28,7 +28,7 @@ fn apply(meta: &mut Meta, command: MetaCommand) {
     meta.apply(&MetaBatch { stamp: Stamp { clock_ms: 1, wall_ms: 1 }, commands: vec![command] });
 }
 
-fn founded() -> Meta {
+pub(super) fn founded() -> Meta {
     let mut meta = Meta::new();
     let group = GroupV1 { group: GroupId(1), label: "orders".to_owned(), replicas: vec![NodeId(2), NodeId(1)] };
     let founding = FoundClusterV1 {
@@ -43,14 +43,18 @@ fn founded() -> Meta {
 }
 
 /// A node with an HTTP port.
-struct Served {
-    address: SocketAddr,
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
     routing: watch::Sender<Routing>,
     ready: watch::Sender<bool>,
     moved: Arc<Mutex<Vec<(GroupId, NodeId)>>>,
 }
 
 async fn serve(meta: &Meta, token: Option<&str>) -> Served {
+    serve_console(meta, token, Console::of_nothing()).await
+}
+
+pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Console) -> Served {
     let (routing, routing_seen) = watch::channel(meta.routing().clone());
     let (ready, ready_seen) = watch::channel(false);
     let moved = Arc::new(Mutex::new(Vec::new()));
@@ -73,6 +77,7 @@ async fn serve(meta: &Meta, token: Option<&str>) -> Served {
             moves.lock().expect("nobody panicked").push((group, node));
             Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
         }),
+        console,
     });
     let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -97,11 +102,11 @@ async fn ask(address: SocketAddr, request: &str) -> (String, String, String) {
     (status.to_owned(), headers.to_lowercase(), body.to_owned())
 }
 
-async fn get(address: SocketAddr, path: &str) -> (String, String, String) {
+pub(super) async fn get(address: SocketAddr, path: &str) -> (String, String, String) {
     ask(address, &format!("GET {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n")).await
 }
 
-async fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> (String, String, String) {
+pub(super) async fn post(address: SocketAddr, path: &str, headers: &str, body: &str) -> (String, String, String) {
     let length = body.len();
     let head = format!("POST {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n{headers}content-length: {length}");
     ask(address, &format!("{head}\r\n\r\n{body}")).await
@@ -256,6 +261,7 @@ fn others_need_the_token() {
         groups: Box::new(Vec::new),
         metrics: Vec::new(),
         move_leader: Box::new(|_, _| Box::pin(async { Ok(()) })),
+        console: Console::of_nothing(),
     };
     let allowed = |token: Option<&str>, peer: &str, shown: Option<&'static str>| {
         let mut headers = hyper::HeaderMap::new();

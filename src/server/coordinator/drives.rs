@@ -2,11 +2,12 @@
 //!
 //! A driver may be started by the request that decided, or by the look for unfinished transactions that every tenure makes
 //! now and then; whichever came first, the request waits for the same pass of phase two. So who waits is kept here, not in
-//! the driver.
+//! the driver. So is what it has met of late, for an operator to see.
 
 use std::collections::BTreeMap;
 
-use quorate_core::model::TransactionId;
+use quorate_core::console::Trouble;
+use quorate_core::model::{BranchId, TransactionId};
 use quorate_world::sync::oneshot;
 
 /// A request that waits; dropped: the state says how the transaction stands.
@@ -20,6 +21,8 @@ struct Drive<T> {
     waiters: Vec<Waiter>,
     /// What requests wait for has happened; later ones have nothing to wait for.
     answered: bool,
+    /// Branches that were asked in vain and are not done.
+    troubles: BTreeMap<BranchId, Trouble>,
 }
 
 impl<T> Default for Drives<T> {
@@ -37,7 +40,8 @@ impl<T> Drives<T> {
             }
             return false;
         }
-        let drive = Drive { task: start(), waiters: waiter.into_iter().collect(), answered: false };
+        let troubles = BTreeMap::new();
+        let drive = Drive { task: start(), waiters: waiter.into_iter().collect(), answered: false, troubles };
         self.0.insert(transaction, drive);
         true
     }
@@ -50,6 +54,21 @@ impl<T> Drives<T> {
             // It may have lost patience.
             _ = waiter.send(());
         }
+    }
+
+    /// What came of asking a branch: trouble, or none any more.
+    pub fn note(&mut self, transaction: TransactionId, branch: BranchId, trouble: Option<Trouble>) {
+        let Some(drive) = self.0.get_mut(&transaction) else { return };
+        match trouble {
+            Some(trouble) => drive.troubles.insert(branch, trouble),
+            None => drive.troubles.remove(&branch),
+        };
+    }
+
+    /// The branches of a transaction that were asked in vain and are not done.
+    pub fn troubles(&self, transaction: TransactionId) -> Vec<(BranchId, Trouble)> {
+        let drive = self.0.get(&transaction);
+        drive.into_iter().flat_map(|drive| &drive.troubles).map(|(branch, trouble)| (*branch, *trouble)).collect()
     }
 
     /// A driver has ended. Who still waits for it is told by the drop.
@@ -93,6 +112,20 @@ mod tests {
         let (waiter, mut done) = oneshot::channel();
         drives.start(TRANSACTION, Some(waiter), || ());
         assert_eq!(done.try_recv(), Err(oneshot::error::TryRecvError::Closed), "the state says how it stands");
+    }
+
+    #[test]
+    fn troubles_last_until_the_branch_is_done() {
+        use quorate_core::console::LastAnswer;
+        let mut drives = Drives::default();
+        let trouble = Trouble { attempts: 1, last: LastAnswer::NoChannel };
+        drives.note(TRANSACTION, BranchId(3), Some(trouble));
+        assert!(drives.troubles(TRANSACTION).is_empty(), "it has no driver");
+        drives.start(TRANSACTION, None, || ());
+        drives.note(TRANSACTION, BranchId(3), Some(trouble));
+        assert_eq!(drives.troubles(TRANSACTION), [(BranchId(3), trouble)]);
+        drives.note(TRANSACTION, BranchId(3), None);
+        assert!(drives.troubles(TRANSACTION).is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ use quorate_core::wire::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Reply};
+use super::console::{ConsoleAnswer, ConsoleAsk};
 
 /// What one node asks another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -36,7 +37,9 @@ pub enum Query {
     PassOn(PassOnV1),
     /// What RMs this node holds.
     Announce(Announcement),
-    /// A part of that, when it is too long for one message.
+    /// For an operator: what is there of this group.
+    Console(ConsoleAsk),
+    /// A part of what RMs this node holds, when it is too long for one message.
     AnnouncePart(AnnouncementPartV1),
 }
 
@@ -63,6 +66,8 @@ pub enum Response {
     Untold(Untold),
     /// The announcement is known (true), or the full list is wanted.
     Heard(bool),
+    /// What an operator is shown.
+    Console(ConsoleAnswer),
 }
 
 /// See [`Query::Forward`].

@@ -10,7 +10,7 @@
 //! the leader's `Lead` is applied, and with it its `timers`, the `driver`s of every unfinished transaction, the `audit` of old
 //! locks; it ends with the leadership, and everything volatile with it. `locks` and `release` are the two sides of the row
 //! locks, whose home may be another group on another node; `serve` is the door for other nodes, `message` their
-//! language; `announce` tells them which RMs this node holds.
+//! language; `announce` tells them which RMs this node holds. `console` is what an operator is shown, of all groups.
 //!
 //! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
 //! Deliberately not here: sockets and frames (`listener`), connections between nodes (`peer`), HTTP (`admin`).
@@ -18,6 +18,7 @@
 pub mod ask;
 pub mod channel;
 pub mod channels;
+pub mod console;
 pub mod counters;
 pub mod events;
 pub mod in_hand;

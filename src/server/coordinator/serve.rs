@@ -17,7 +17,12 @@ impl Coordinator {
     pub async fn serve(self: &Arc<Self>, from: NodeId, group: GroupId, body: Bytes) -> Result<Bytes, String> {
         // A checksum covers every frame between nodes.
         let query = codec::decode::<Query>(&body).map_err(|error| error.to_string())?;
-        let response = match query {
+        self.serve_query(from, group, query).await.to_bytes().map_err(|error| error.to_string())
+    }
+
+    /// As [`Coordinator::serve`], of a query that is read already.
+    pub(super) async fn serve_query(self: &Arc<Self>, from: NodeId, group: GroupId, query: Query) -> Response {
+        match query {
             Query::Forward(forward) => self.serve_forwarded(group, forward).await,
             Query::Acquire(acquire) => self.serve_acquire(group, acquire).await,
             Query::Release(release) => self.serve_release(group, release).await,
@@ -34,9 +39,9 @@ impl Coordinator {
                 Response::Heard(true)
             }
             Query::Announce(announcement) => Response::Heard(self.channels.learn(from, announcement)),
+            Query::Console(ask) => self.serve_console(group, ask).await,
             Query::AnnouncePart(part) => Response::Heard(self.channels.learn_part(from, part)),
-        };
-        response.to_bytes().map_err(|error| error.to_string())
+        }
     }
 
     async fn serve_acquire(&self, group: GroupId, acquire: AcquireLocksV1) -> Response {

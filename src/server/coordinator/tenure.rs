@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use quorate_core::console::Trouble;
 use quorate_core::model::{BranchId, GroupId, Slot, Term, TransactionId, limits};
 use quorate_core::txn::command::LeadV1;
 use quorate_core::txn::{Command, IdBlock, Outcome, Refusal, Transactions};
@@ -325,6 +326,16 @@ impl Tenure {
     /// The driver of a transaction has ended.
     pub fn driven(&self, transaction: TransactionId) {
         locked(&self.memory).drives.remove(transaction);
+    }
+
+    /// What came of asking a branch of a transaction in phase two: trouble, or none any more.
+    pub fn note_trouble(&self, transaction: TransactionId, branch: BranchId, trouble: Option<Trouble>) {
+        locked(&self.memory).drives.note(transaction, branch, trouble);
+    }
+
+    /// Branches of a transaction that were asked in vain of late.
+    pub fn troubles(&self, transaction: TransactionId) -> Vec<(BranchId, Trouble)> {
+        locked(&self.memory).drives.troubles(transaction)
     }
 
     /// How many drivers are at work.

@@ -3,7 +3,7 @@
 use super::connection::{Connection, Ended, Unfinished};
 use super::detect::Protocol;
 use super::*;
-use crate::admin::{AdminContext, Presenter};
+use crate::admin::{AdminContext, Console, Presenter};
 use crate::coordinator::{CoordinatorContext, Nodes};
 use crate::peer::{BoxFuture, CallError};
 use bytes::BytesMut;
@@ -379,6 +379,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         groups: Box::new(Vec::new),
         metrics: vec![Box::new(move |page| counted.write(page))],
         move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
+        console: Console::of_nothing(),
     });
     let (stop, stopped) = watch::channel(false);
     let listener = Listener::new(coordinator, admin, traffic.clone(), stopped);

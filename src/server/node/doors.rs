@@ -11,7 +11,7 @@ use quorate_world::task;
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Exposition, Presenter, Work, metrics};
+use crate::admin::{Admin, AdminContext, Console, Exposition, Presenter, Work, metrics};
 use crate::config::Config;
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
@@ -62,6 +62,7 @@ impl Doors {
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
     let Shows { config, addresses, routing, is_ready, parts } = shows;
     let (shown, written) = (parts.clone(), parts.clone());
+    let console = console(&coordinator);
     AdminContext {
         presenter: Presenter {
             seata: addresses.advertised.clone(),
@@ -79,6 +80,21 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
             Box::new(move |page| _ = written.get().map(|parts| parts.shown.write(page))),
         ],
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
+        console,
+    }
+}
+
+fn console(coordinator: &Arc<Coordinator>) -> Console {
+    let (of_sessions, of_locks) = (coordinator.clone(), coordinator.clone());
+    Console {
+        sessions: Box::new(move |filter, page| {
+            let coordinator = of_sessions.clone();
+            Box::pin(async move { coordinator.list_sessions(filter, page).await })
+        }),
+        locks: Box::new(move |filter, page| {
+            let coordinator = of_locks.clone();
+            Box::pin(async move { coordinator.list_locks(filter, page).await })
+        }),
     }
 }
 

@@ -18,6 +18,7 @@ mod view;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::Direction;
@@ -242,6 +243,11 @@ impl Drive {
             Err(Untold::NoChannel) => _ = self.alone.insert(branch),
             Ok(_) | Err(Untold::Silent) => _ = self.alone.remove(&branch),
         }
+        let last = match told {
+            Ok(Reply::Status(status)) => LastAnswer::Status(status),
+            Err(Untold::NoChannel) => LastAnswer::NoChannel,
+            Ok(Reply::Nothing) | Err(Untold::Silent) => LastAnswer::Silent,
+        };
         let reply = told.unwrap_or(Reply::Nothing);
         if let Reply::Status(status) = reply {
             quorate_world::tap!(events::PhaseTwoAnswered {
@@ -266,8 +272,16 @@ impl Drive {
             (Some(Verdict::RetryLater), Way::Rollback) => self.mark_rolling_back(),
             (Some(_), _) | (None, _) => {}
         }
-        if verdict == Some(Verdict::Done) {
-            self.tell_heuristic(branch, reply);
+        let attempts = self.run.attempts(branch);
+        match verdict {
+            Some(Verdict::Done) => {
+                self.tell_heuristic(branch, reply);
+                if attempts > 0 {
+                    self.tenure.note_trouble(self.transaction, branch, None);
+                }
+            }
+            Some(_) => self.tenure.note_trouble(self.transaction, branch, Some(Trouble { attempts, last })),
+            None => {}
         }
     }
 

@@ -2,14 +2,18 @@
 //! during an upgrade. A line that changes or goes means that they would no longer understand each other: add a variant.
 
 use quorate_core::codec::{self, Persisted};
+use quorate_core::console::{
+    BranchRow, LastAnswer, Listing, LockFilter, LockKey, LockRow, SessionFilter, SessionKey, SessionRow, Trouble,
+};
 use quorate_core::model::{
-    BranchId, BranchStatus, BranchType, Epoch, ExceptionCode, Fence, GlobalStatus, NodeId, RowKey, Slot, Term,
-    TransactionId,
+    BranchId, BranchStatus, BranchType, Epoch, ExceptionCode, Fence, GlobalStatus, GroupId, NodeId, RowKey, Slot, Term,
+    TransactionId, Xid,
 };
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 use quorate_core::txn::{Conflict, ReleaseScope};
 
 use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
+use super::super::console::{ConsoleAnswer, ConsoleAsk};
 use super::super::message::{
     Announced, Announcement, AnnouncementPartV1, AuditV1, ForwardV1, PassOnV1, Query, RefusedV1, RelayV1, Response,
     Untold, Way,
@@ -18,6 +22,7 @@ use super::super::message::{
 const GOLDEN: &str = include_str!("../../../../tests/golden/coordinator.txt");
 const TRANSACTION: TransactionId = TransactionId((1000 << 12) | 77);
 const BRANCH: BranchId = BranchId((1001 << 12) | 77);
+const LOCK: LockKey = LockKey { transaction: TRANSACTION, branch: BRANCH, place: 1, slot: Slot(9) };
 const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(300) };
 
 fn asks() -> Vec<(&'static str, Ask)> {
@@ -110,6 +115,85 @@ fn queries() -> Vec<(&'static str, Query)> {
     ]
 }
 
+fn console_asks() -> Vec<(&'static str, Query)> {
+    let sessions = SessionFilter {
+        xid: Some("77".into()),
+        application: None,
+        name: Some("buy".into()),
+        status: Some(GlobalStatus::RollbackRetrying),
+        begun_from_ms: Some(5),
+        begun_until_ms: None,
+        unreported_for_ms: Some(9),
+    };
+    let locks = LockFilter {
+        transaction: Some(TRANSACTION),
+        branch: None,
+        resource: Some("jdbc:a".into()),
+        table: Some("t".into()),
+        key: None,
+        since_from_ms: None,
+        since_until_ms: Some(7),
+    };
+    let asks = [
+        ("console.sessions", ConsoleAsk::Sessions(sessions, 20)),
+        ("console.show_sessions", ConsoleAsk::ShowSessions(vec![TRANSACTION], 4096)),
+        ("console.locks", ConsoleAsk::Locks(locks, 20)),
+        ("console.show_locks", ConsoleAsk::ShowLocks(vec![LOCK])),
+    ];
+    asks.into_iter().map(|(name, ask)| (name, Query::Console(ask))).collect()
+}
+
+fn console_answers() -> Vec<(&'static str, Response)> {
+    let mut sessions = Listing::new(20);
+    sessions.take(SessionKey { begun_wall_ms: 1_800_000_000_000, transaction: TRANSACTION });
+    let mut locks = Listing::new(20);
+    locks.take(LOCK);
+    let trouble = |last| (BRANCH, Trouble { attempts: 3, last });
+    let session = SessionRow {
+        group: GroupId(3),
+        xid: Xid { address: "10.0.0.1:8091".into(), transaction: TRANSACTION },
+        application: "shop".into(),
+        service_group: "default_tx_group".into(),
+        name: "buy".into(),
+        timeout_ms: -1,
+        begun_wall_ms: 1_800_000_000_000,
+        age_ms: 5,
+        status: GlobalStatus::RollbackRetrying,
+        branches: vec![BranchRow {
+            branch: BRANCH,
+            kind: BranchType::AT,
+            resource: "jdbc:a".into(),
+            status: BranchStatus::PhaseOne_Done,
+            client: "shop:10.0.0.2:5000".into(),
+            application_data: "{}".into(),
+            rows: 2,
+            age_ms: Some(4),
+        }],
+        branches_left_out: 1,
+        troubles: vec![
+            trouble(LastAnswer::Status(BranchStatus::PhaseTwo_RollbackFailed_Retryable)),
+            trouble(LastAnswer::NoChannel),
+            trouble(LastAnswer::Silent),
+        ],
+    };
+    let lock = LockRow {
+        group: GroupId(3),
+        transaction: TRANSACTION,
+        branch: BRANCH,
+        resource: "jdbc:a".into(),
+        row: RowKey { table: "t".into(), key: "1".into() },
+        held_ms: 9,
+        holder: None,
+    };
+    let answers = [
+        ("console.sessions", ConsoleAnswer::Sessions(sessions)),
+        ("console.session_rows", ConsoleAnswer::SessionRows(vec![session])),
+        ("console.locks", ConsoleAnswer::Locks(locks)),
+        ("console.lock_rows", ConsoleAnswer::LockRows(vec![lock])),
+    ];
+    answers.into_iter().map(|(name, answer)| (name, Response::Console(answer))).collect()
+}
+
 fn responses() -> Vec<(&'static str, Response)> {
     let row = RowKey { table: "t".into(), key: "1".into() };
     let conflict = Conflict { row, holder: TRANSACTION, held_ms: 2_000 };
@@ -146,8 +230,12 @@ fn line<T: Persisted + PartialEq + std::fmt::Debug>(name: &str, value: &T) -> St
 fn nodes_of_two_versions_understand_each_other() {
     let forward = |ask| Query::Forward(ForwardV1 { ask, patience_ms: 25_000 });
     let asks = asks().into_iter().map(|(name, ask)| line(&format!("forward.{name}"), &forward(ask)));
-    let queries = queries().into_iter().map(|(name, query)| line(&format!("query.{name}"), &query));
-    let responses = responses().into_iter().map(|(name, response)| line(&format!("response.{name}"), &response));
+    let queries =
+        queries().into_iter().chain(console_asks()).map(|(name, query)| line(&format!("query.{name}"), &query));
+    let responses = responses()
+        .into_iter()
+        .chain(console_answers())
+        .map(|(name, response)| line(&format!("response.{name}"), &response));
     let lines: String = asks.chain(queries).chain(responses).collect();
     let golden: String = GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
     assert!(lines == golden, "tests/golden/coordinator.txt no longer holds; the bytes are now\n{lines}");

@@ -4,6 +4,7 @@
 mod at;
 mod client;
 mod cluster;
+mod console;
 mod failover;
 mod flood;
 mod golden;

@@ -1,0 +1,209 @@
+//! The console's pages as a tool sees them.
+
+use super::super::tests::{founded, get, post, serve_console};
+use super::*;
+use quorate_core::console::{BranchRow, LastAnswer, Trouble};
+use quorate_core::model::{BranchStatus, BranchType, RowKey};
+use quorate_world::runtime::run_test;
+use std::sync::{Arc, Mutex};
+
+const TRANSACTION: TransactionId = TransactionId((1 << 60) + 7);
+const BRANCH: BranchId = BranchId((1 << 60) + 9);
+
+fn session() -> SessionRow {
+    SessionRow {
+        group: GroupId(3),
+        xid: Xid { address: "10.0.0.1:8091".into(), transaction: TRANSACTION },
+        application: "shop".into(),
+        service_group: "default_tx_group".into(),
+        name: "buy".into(),
+        timeout_ms: 60_000,
+        begun_wall_ms: 1_800_000_000_000,
+        age_ms: 5_000,
+        status: GlobalStatus::RollbackRetrying,
+        branches: vec![BranchRow {
+            branch: BRANCH,
+            kind: BranchType::AT,
+            resource: "jdbc:a".into(),
+            status: BranchStatus::Registered,
+            client: "shop:10.0.0.2:5000".into(),
+            application_data: "{}".into(),
+            rows: 2,
+            age_ms: Some(4_000),
+        }],
+        branches_left_out: 0,
+        troubles: vec![(BRANCH, Trouble { attempts: 4, last: LastAnswer::NoChannel })],
+    }
+}
+
+fn lock() -> LockRow {
+    LockRow {
+        group: GroupId(1),
+        transaction: TRANSACTION,
+        branch: BRANCH,
+        resource: "jdbc:a".into(),
+        row: RowKey { table: "t".into(), key: "1".into() },
+        held_ms: 4_000,
+        holder: Some(session()),
+    }
+}
+
+type AskedSessions = Arc<Mutex<Vec<(SessionFilter, Page)>>>;
+type AskedLocks = Arc<Mutex<Vec<(LockFilter, Page)>>>;
+
+/// One of each, of 21 that there are, and what was asked for.
+fn console(unanswered: &[GroupId]) -> (Console, AskedSessions, AskedLocks) {
+    let (sessions, locks) = (AskedSessions::default(), AskedLocks::default());
+    let (of_sessions, of_locks) = (sessions.clone(), locks.clone());
+    let (silent, still) = (unanswered.to_vec(), unanswered.to_vec());
+    let console = Console {
+        sessions: Box::new(move |filter, page| {
+            of_sessions.lock().expect("nobody panicked").push((filter, page));
+            let unanswered = silent.clone();
+            Box::pin(async { Gathered { rows: vec![session()], total: 21, unanswered } })
+        }),
+        locks: Box::new(move |filter, page| {
+            of_locks.lock().expect("nobody panicked").push((filter, page));
+            let unanswered = still.clone();
+            Box::pin(async {
+                Gathered { rows: vec![lock(), LockRow { holder: None, ..lock() }], total: 2, unanswered }
+            })
+        }),
+    };
+    (console, sessions, locks)
+}
+
+fn json(body: &str) -> serde_json::Value {
+    serde_json::from_str(body).expect("JSON")
+}
+
+#[test]
+fn transactions_in_the_shape_of_seata() {
+    run_test(async {
+        let (console, asked, _) = console(&[]);
+        let served = serve_console(&founded(), None, console).await;
+        let query = "xid=10.0.0.1%3A8091&applicationId=sh&transactionName=bu+y&status=5&timeStart=5&timeEnd=9&unreportedForMs=7&pageNum=2&pageSize=10";
+        let (status, headers, body) =
+            get(served.address, &format!("/api/v1/console/globalSession/query?{query}")).await;
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(headers.contains("content-type: application/json"), "{headers}");
+        let filter = SessionFilter {
+            xid: Some("10.0.0.1:8091".into()),
+            application: Some("sh".into()),
+            name: Some("bu y".into()),
+            status: Some(GlobalStatus::RollbackRetrying),
+            begun_from_ms: Some(5),
+            begun_until_ms: Some(9),
+            unreported_for_ms: Some(7),
+        };
+        let page = Page::new(2, 10).expect("a page");
+        assert_eq!(*asked.lock().expect("nobody panicked"), [(filter, page)]);
+        let expected = concat!(
+            r#"{"code":"200","message":"success","success":true,"pageSize":10,"pageNum":2,"total":21,"pages":3,"data":["#,
+            r#"{"xid":"10.0.0.1:8091:1152921504606846983","transactionId":"1152921504606846983","status":5,"#,
+            r#""applicationId":"shop","transactionServiceGroup":"default_tx_group","transactionName":"buy","#,
+            r#""timeout":"60000","beginTime":"1800000000000","applicationData":null,"gmtCreate":null,"gmtModified":null,"#,
+            r#""branchSessionVOs":[{"xid":"10.0.0.1:8091:1152921504606846983","transactionId":"1152921504606846983","#,
+            r#""branchId":"1152921504606846985","resourceGroupId":null,"resourceId":"jdbc:a","branchType":"AT","status":1,"#,
+            r#""clientId":"shop:10.0.0.2:5000","applicationData":"{}","gmtCreate":null,"gmtModified":null,"#,
+            r#""statusName":"Registered","lockRows":2,"ageMs":"4000"}],"#,
+            r#""statusName":"RollbackRetrying","group":3,"ageMs":"5000","branchesLeftOut":0,"#,
+            r#""stuck":{"reason":"NO_CHANNEL","#,
+            r#""text":"branch 1152921504606846985 of jdbc:a waits: no RM for its resource is connected","#,
+            r#""branchId":"1152921504606846985","resourceId":"jdbc:a","retries":4,"#,
+            r#""lastAnswer":"no RM for its resource is connected"}}],"groupsUnanswered":[]}"#,
+        );
+        assert_eq!(body, expected);
+        let (_, _, body) = get(served.address, "/api/v1/console/globalSession/query?withBranch=false&xid=").await;
+        assert_eq!(json(&body)["data"][0]["branchSessionVOs"], serde_json::json!([]));
+        assert_eq!(
+            asked.lock().expect("nobody panicked")[1],
+            (SessionFilter::default(), Page::new(1, 20).expect("one"))
+        );
+    });
+}
+
+#[test]
+fn row_locks_in_the_shape_of_seata() {
+    run_test(async {
+        let (console, _, asked) = console(&[]);
+        let served = serve_console(&founded(), None, console).await;
+        let query = "xid=10.0.0.1:8091:4103&branchId=9&tableName=t&pk=1&resourceId=jdbc%3Aa&timeStart=1&timeEnd=2";
+        let (_, _, body) = get(served.address, &format!("/api/v1/console/globalLock/query?{query}")).await;
+        let filter = LockFilter {
+            transaction: Some(TransactionId(4103)),
+            branch: Some(BranchId(9)),
+            resource: Some("jdbc:a".into()),
+            table: Some("t".into()),
+            key: Some("1".into()),
+            since_from_ms: Some(1),
+            since_until_ms: Some(2),
+        };
+        assert_eq!(*asked.lock().expect("nobody panicked"), [(filter, Page::new(1, 20).expect("one"))]);
+        let rows = &json(&body)["data"];
+        let expected = serde_json::json!({
+            "xid": "10.0.0.1:8091:1152921504606846983", "transactionId": "1152921504606846983",
+            "branchId": "1152921504606846985", "resourceId": "jdbc:a", "tableName": "t", "pk": "1",
+            "rowKey": "jdbc:a^^^t^^^1", "vgroup": "default_tx_group", "gmtCreate": null, "gmtModified": null,
+            "group": 1, "heldMs": "4000", "holderStatus": 5, "holderStatusName": "RollbackRetrying",
+            "holderApplicationId": "shop", "holderTransactionName": "buy", "holderBeginTime": "1800000000000",
+        });
+        assert_eq!(rows[0], expected);
+        // Nobody knows the transaction: its number is enough for every request.
+        assert_eq!(rows[1]["xid"], ":1152921504606846983");
+        assert_eq!(rows[1]["holderStatus"], serde_json::Value::Null);
+    });
+}
+
+#[test]
+fn what_cannot_be_asked_is_refused_in_words() {
+    run_test(async {
+        let (console, asked, locks) = console(&[]);
+        let served = serve_console(&founded(), None, console).await;
+        let page = |query: &str| format!("/api/v1/console/globalSession/query?{query}");
+        let wrong = [
+            (page("pageNum=0&pageSize=10"), "pageNum must be at least 1"),
+            (page("pageNum=1&pageSize=0"), "pageSize must be from 1 to 1000"),
+            (page("pageNum=-1"), "pageNum must be a whole number, and is `-1`"),
+            (
+                page("pageNum=11&pageSize=1000"),
+                "the page ends beyond row 10000; narrow the filters, or read up to there",
+            ),
+            (page("timeStart=today"), "timeStart must be a whole number, and is `today`"),
+            (page("status=21"), "status 21 is none; they go from 0 to 20"),
+            (
+                "/api/v1/console/globalLock/query?xid=7".to_owned(),
+                "xid: the xid does not end in `:` and a positive decimal number",
+            ),
+            (
+                "/api/v1/console/globalLock/query?xid=a:7&transactionId=8".to_owned(),
+                "xid and transactionId name two transactions, 7 and 8",
+            ),
+        ];
+        for (path, message) in wrong {
+            let (status, _, body) = get(served.address, &path).await;
+            assert_eq!(status, "HTTP/1.1 400 Bad Request", "{path}");
+            let expected = serde_json::json!({"code": "400", "message": message, "success": false, "data": null});
+            assert_eq!(json(&body), expected, "{path}");
+        }
+        assert!(asked.lock().expect("nobody panicked").is_empty() && locks.lock().expect("nobody panicked").is_empty());
+        assert_eq!(
+            post(served.address, "/api/v1/console/globalSession/query", "", "").await.0,
+            "HTTP/1.1 405 Method Not Allowed"
+        );
+        assert_eq!(get(served.address, "/api/v1/console/globalSession").await.0, "HTTP/1.1 404 Not Found");
+    });
+}
+
+#[test]
+fn a_group_that_could_not_be_asked_is_named() {
+    run_test(async {
+        let (console, _, _) = console(&[GroupId(2), GroupId(5)]);
+        let served = serve_console(&founded(), None, console).await;
+        let (status, _, body) = get(served.address, "/api/v1/console/globalLock/query").await;
+        let (status, body) = (status.as_str(), json(&body));
+        assert_eq!((status, &body["success"]), ("HTTP/1.1 200 OK", &serde_json::json!(true)));
+        assert_eq!(body["message"], "not all: no answer from the leader of group 2, 5");
+        assert_eq!(body["groupsUnanswered"], serde_json::json!([2, 5]));
+    });
+}
