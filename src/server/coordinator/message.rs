@@ -39,6 +39,8 @@ pub enum Query {
     Announce(Announcement),
     /// For an operator: what is there of this group.
     Console(ConsoleAsk),
+    /// A part of what RMs this node holds, when it is too long for one message.
+    AnnouncePart(AnnouncementPartV1),
     /// An operator wants something done.
     Operate(OperateAskV1),
 }
@@ -160,6 +162,21 @@ pub struct Announcement {
     pub version: u64,
     /// All of them; nothing: only the version is told.
     pub channels: Option<Vec<Announced>>,
+}
+
+/// See [`Query::AnnouncePart`]. The parts of one announcement come one after the other; the last one makes it count.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnnouncementPartV1 {
+    /// Drawn at the start of the process.
+    pub start: u64,
+    /// Of the whole.
+    pub version: u64,
+    /// Which part, from 0.
+    pub part: u32,
+    /// Whether no more follow.
+    pub is_last: bool,
+    /// Its channels; the resources of one may be spread over several parts.
+    pub channels: Vec<Announced>,
 }
 
 /// One connection of an RM.

@@ -39,6 +39,7 @@ mod guard;
 mod homes;
 mod led;
 mod locks;
+mod memory;
 mod query;
 mod receive;
 mod register;

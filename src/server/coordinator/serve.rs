@@ -9,7 +9,7 @@ use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 
 use super::context::Coordinator;
 use super::locks::Locks;
-use super::message::{Announcement, PassOnV1, Query, RelayV1, Response, Untold};
+use super::message::{PassOnV1, Query, RelayV1, Response, Untold};
 use super::tenure::Lost;
 
 impl Coordinator {
@@ -38,8 +38,9 @@ impl Coordinator {
                 self.asked.answered(id, branch, status);
                 Response::Heard(true)
             }
-            Query::Announce(announcement) => Response::Heard(self.hear(from, announcement)),
+            Query::Announce(announcement) => Response::Heard(self.channels.learn(from, announcement)),
             Query::Console(ask) => self.serve_console(group, ask).await,
+            Query::AnnouncePart(part) => Response::Heard(self.channels.learn_part(from, part)),
             Query::Operate(ask) => self.serve_operate(group, ask).await,
         }
     }
@@ -68,10 +69,6 @@ impl Coordinator {
             None => Err(Untold::NoChannel),
         };
         told.map_or_else(Response::Untold, Response::Told)
-    }
-
-    fn hear(&self, from: NodeId, announcement: Announcement) -> bool {
-        self.channels.learn(from, announcement)
     }
 
     pub(super) fn elsewhere(&self, group: GroupId) -> Response {

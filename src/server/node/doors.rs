@@ -107,6 +107,11 @@ fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
     metrics::of_counts(&counts, page);
     let (channels, resource_managers) = coordinator.channel_count();
     page.gauge("quorate_channels_open", "Registered clients").value(channels as u64);
+    page.gauge(
+        "quorate_state_bytes",
+        "What the transactions and locks of all groups here take, roughly; see memory.budget_bytes",
+    )
+    .value(coordinator.state_bytes());
     page.gauge("quorate_requests_in_hand_bytes", "What requests weigh that are not answered yet, roughly")
         .value(coordinator.requests_bytes() as u64);
     page.gauge("quorate_channels_rm_open", "Registered resource managers").value(resource_managers as u64);

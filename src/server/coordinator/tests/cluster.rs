@@ -121,6 +121,7 @@ pub struct Cluster {
     pub running: BTreeMap<NodeId, Running>,
     routing: watch::Sender<Routing>,
     patience: Patience,
+    memory_budget_bytes: u64,
     next_port: u16,
 }
 
@@ -130,10 +131,15 @@ impl Cluster {
     }
 
     pub async fn patient(name: &str, nodes: &[NodeId], groups: u32, patience: Patience) -> Cluster {
+        Cluster::with(name, nodes, groups, patience, 1 << 30).await
+    }
+
+    pub async fn with(name: &str, nodes: &[NodeId], groups: u32, patience: Patience, budget: u64) -> Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let routing = watch::channel(routing(nodes, groups)).0;
-        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, patience, next_port: 1 };
+        let (net, running) = (Arc::default(), BTreeMap::new());
+        let mut cluster = Cluster { net, running, routing, patience, memory_budget_bytes: budget, next_port: 1 };
         for node in nodes {
             let running = cluster.run(name, *node, groups).await;
             cluster.running.insert(*node, running);
@@ -170,7 +176,7 @@ impl Cluster {
             version: "2.5.0".into(),
             routing: self.routing.subscribe(),
             nodes: way(),
-            memory_budget_bytes: 1 << 30,
+            memory_budget_bytes: self.memory_budget_bytes,
             requests_bytes_max: 256 << 20,
             patience: self.patience,
         });

@@ -15,7 +15,8 @@ use quorate_core::txn::{Conflict, ReleaseScope};
 use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
 use super::super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
 use super::super::message::{
-    Announced, Announcement, AuditV1, ForwardV1, PassOnV1, Query, RefusedV1, RelayV1, Response, Untold, Way,
+    Announced, Announcement, AnnouncementPartV1, AuditV1, ForwardV1, PassOnV1, Query, RefusedV1, RelayV1, Response,
+    Untold, Way,
 };
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/coordinator.txt");
@@ -79,6 +80,7 @@ fn queries() -> Vec<(&'static str, Query)> {
         port: 5000,
         resources: vec!["jdbc:a".into()],
     };
+    let part = AnnouncementPartV1 { start: 5, version: 6, part: 1, is_last: true, channels: vec![channel.clone()] };
     let locks = AcquireLocksV1 {
         transaction: TRANSACTION,
         branch: BRANCH,
@@ -107,8 +109,9 @@ fn queries() -> Vec<(&'static str, Query)> {
             "pass_on",
             Query::PassOn(PassOnV1 { id: 0x4100_0007, branch: BRANCH, status: BranchStatus::PhaseTwo_Committed }),
         ),
-        ("announce", Query::Announce(Announcement { start: 5, version: 6, channels: Some(vec![channel]) })),
+        ("announce", Query::Announce(Announcement { start: 5, version: 6, channels: Some(vec![channel.clone()]) })),
         ("announce_version", Query::Announce(Announcement { start: 5, version: 6, channels: None })),
+        ("announce_part", Query::AnnouncePart(part)),
     ]
 }
 
