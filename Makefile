@@ -91,7 +91,7 @@ bugs:
 $(FUZZ):
 	$(CARGO) install --locked --root target/tools --version $(FUZZ_VERSION) cargo-fuzz
 
-## make fuzz TARGET=frames [SECONDS=60]   needs the nightly toolchain
+## make fuzz TARGET=frames [SECONDS=60]   or messages, packed, commands, snapshots, operations; needs the nightly toolchain
 fuzz: $(FUZZ)
 	@$(CARGO) +nightly --version >/dev/null || { echo "fuzzing needs: rustup toolchain install nightly"; exit 1; }
 	@mkdir -p target/fuzz/$(or $(TARGET),frames)

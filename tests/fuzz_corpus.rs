@@ -5,8 +5,12 @@
 use std::fs;
 use std::path::PathBuf;
 
+#[path = "../fuzz/bodies/operations.rs"]
+mod operations;
 #[path = "../fuzz/bodies/packed.rs"]
 mod packed;
+#[path = "../fuzz/bodies/stored.rs"]
+mod stored;
 #[path = "../fuzz/bodies/wire.rs"]
 mod wire;
 
@@ -28,15 +32,45 @@ fn packed_bodies() {
     run("packed", packed::packed);
 }
 
+#[test]
+fn commands() {
+    run("commands", stored::commands);
+}
+
+#[test]
+fn snapshots() {
+    run("snapshots", stored::snapshots);
+}
+
+#[test]
+fn operation_sequences() {
+    run("operations", operations::operations);
+}
+
+/// A test of the test: the seeds reach what the model is there for.
+#[test]
+fn operations_reach_every_kind_of_status() {
+    use quorate_core::model::GlobalStatus::*;
+    let seeds = seeds("operations");
+    let states: Vec<_> = seeds.iter().map(|seed| operations::state_after(seed)).collect();
+    let statuses: Vec<_> = states.iter().flat_map(|state| state.sessions().map(|session| session.status)).collect();
+    for status in [
+        Begin,
+        AsyncCommitting,
+        Committing,
+        CommitFailed,
+        Rollbacking,
+        RollbackRetrying,
+        RollbackFailed,
+        TimeoutRollbacking,
+    ] {
+        assert!(statuses.contains(&status), "{status} is never reached");
+    }
+    assert!(states.iter().any(|state| state.counts().tombstones > 0 && state.counts().row_locks > 0));
+}
+
 fn run(target: &str, body: fn(&[u8])) {
-    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect();
-    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
-        .expect("the corpus is in the repository")
-        .map(|entry| entry.expect("a readable folder").path())
-        .collect();
-    paths.sort();
-    assert!(paths.len() > 20, "{target} has a corpus");
-    let seeds: Vec<Vec<u8>> = paths.iter().map(|path| fs::read(path).expect("a readable file")).collect();
+    let seeds = seeds(target);
     for (number, seed) in seeds.iter().enumerate() {
         body(seed);
         let mut chance = Chance(number as u64 + 1);
@@ -45,6 +79,17 @@ fn run(target: &str, body: fn(&[u8])) {
             body(&spoiled(seed, other, &mut chance));
         }
     }
+}
+
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let folder: PathBuf = [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", target].iter().collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .expect("the corpus is in the repository")
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
+    paths.sort();
+    assert!(paths.len() > 20, "{target} has a corpus");
+    paths.iter().map(|path| fs::read(path).expect("a readable file")).collect()
 }
 
 /// A copy with one to four changes of the kinds a fuzzer makes.

@@ -1,4 +1,5 @@
-//! What a peer can make the wire reserve: a small multiple of the bytes it really sent, whatever it announces.
+//! What a peer can make the wire reserve: a small multiple of the bytes it really sent, whatever it announces. And what
+//! damaged bytes of the log or a snapshot can: the codec's own bound.
 //!
 //! A binary of its own with one test, because it counts every allocation of the process.
 #![allow(unsafe_code)] // a counting allocator cannot be written without
@@ -7,7 +8,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::BytesMut;
+use quorate_core::codec;
 use quorate_core::model::limits::{FRAME_BYTES_MAX, MERGED_REQUESTS_MAX};
+use quorate_core::txn::{Batch, Command, Transactions, tables};
 use quorate_core::wire::{Decoder, Head, Message, MessageKind, Version, encode_opaque, seata};
 
 struct Counting;
@@ -98,4 +101,24 @@ fn announcements_reserve_nothing() {
     body.extend_from_slice(&text);
     let held = decode_bytes(&framed(&body));
     assert!(held < 10 * FRAME_BYTES_MAX, "{held}");
+    stored_bytes_reserve_no_more_than_the_codec_may();
+}
+
+/// Called by the one test: lengths of a batch, a text, a list of slots and a record that are only claimed.
+fn stored_bytes_reserve_no_more_than_the_codec_may() {
+    let claims: [&[u8]; 3] =
+        [&[251, 0xff, 0xff], &[252, 0xff, 0xff, 0xff, 0x7f], &[253, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0]];
+    for claim in claims {
+        for (kind, begin) in [("batch", &[1, 0, 0][..]), ("begin", &[1, 2]), ("found", &[1, 0])] {
+            let bytes = [begin, claim, b"few bytes follow"].concat();
+            let held = peak_bytes(|| match kind {
+                "batch" => assert!(codec::decode::<Batch>(&bytes).is_err()),
+                _ => assert!(codec::decode::<Command>(&bytes).is_err()),
+            });
+            assert!(held < codec::BYTES_MAX + (2 << 20), "{kind} {claim:?}: {held}");
+        }
+        let records = [(tables::HEAD, [&[1][..], claim].concat()), (tables::SESSION, [&[1, 0], claim].concat())];
+        let held = peak_bytes(|| assert!(Transactions::load(records.clone()).is_err()));
+        assert!(held < codec::BYTES_MAX + (2 << 20), "{claim:?}: {held}");
+    }
 }

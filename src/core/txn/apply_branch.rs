@@ -6,13 +6,14 @@
 use alloc::format;
 use alloc::sync::Arc;
 
+use super::bounds;
 use super::command::{AcquireLocksV1, BranchV1, RegisterBranchV1, ReleaseLocksV1, ReleaseScope, ReportBranchV1};
 use super::locks::{Denied, Wanted};
 use super::outcome::{Outcome, Refusal};
 use super::session::{Branch, Session};
 use super::state::Transactions;
 use crate::model::hash::lock_slot;
-use crate::model::{BranchStatus, BranchType, GlobalStatus, LockKeys, Slot, TransactionId, limits, lock_key};
+use crate::model::{BranchStatus, BranchType, GlobalStatus, LockKeys, Slot, TransactionId, lock_key};
 
 impl Transactions {
     /// Rules 3 and 6: all guards, then both effects or none.
@@ -27,7 +28,7 @@ impl Transactions {
         match present {
             Some(branch) if !is_same(branch, register) => return Err(Refusal::BadBranchId),
             Some(_) => {}
-            None => has_room(session, rows.len())?,
+            None => bounds::has_room(session, rows.len())?,
         }
         let is_new = present.is_none();
         let branch = branch_of(register, rows.len());
@@ -169,18 +170,6 @@ impl Transactions {
 
 fn rows_of(lock_keys: &str) -> Result<LockKeys, Refusal> {
     lock_key::parse(lock_keys).map_err(|error| Refusal::Limit { limit: format!("{error}") })
-}
-
-fn has_room(session: &Session, rows: usize) -> Result<(), Refusal> {
-    if session.branches.len() >= limits::BRANCHES_OF_TRANSACTION_MAX {
-        let limit = format!("a transaction may have at most {} branches", limits::BRANCHES_OF_TRANSACTION_MAX);
-        return Err(Refusal::Limit { limit });
-    }
-    if session.rows() + rows as u64 > limits::LOCKS_OF_TRANSACTION_MAX as u64 {
-        let limit = format!("a transaction may have at most {} row locks", limits::LOCKS_OF_TRANSACTION_MAX);
-        return Err(Refusal::Limit { limit });
-    }
-    Ok(())
 }
 
 /// Whether the branch is the one that this command registered before: what a report may change is not compared.

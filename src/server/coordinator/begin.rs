@@ -2,7 +2,6 @@
 //! elsewhere. Its id is minted in apply.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use quorate_core::model::ExceptionCode;
 use quorate_core::txn::command::BeginV1;
@@ -33,9 +32,8 @@ impl Coordinator {
 
     /// Begins a transaction in this group.
     pub(super) async fn begin(&self, tenure: &Arc<Tenure>, ask: &BeginAsk) -> Result<Reply, Lost> {
-        if self.over_budget.load(Ordering::Relaxed) {
-            let text = format!("the memory budget of {} bytes is used up", self.memory_budget_bytes);
-            return Ok(Failure::new(ExceptionCode::BeginFailed, text).into());
+        if let Err(full) = self.memory.begin() {
+            return Ok(full.into());
         }
         let BeginAsk { address, application, service_group, name, timeout_ms } = ask.clone();
         let command = Command::Begin(BeginV1 { address, application, service_group, name, timeout_ms });

@@ -2,7 +2,8 @@
 //!
 //! Every node knows its own channels and what the others announced, so that the leader of any group finds the best way to
 //! an RM in one look-up (protocol, section 5.3). Registrations add up; only a closed connection, an unregistration or the
-//! node that announced it takes one away, never a frame that could not be decoded (semantics, W31).
+//! node that announced it takes one away, never a frame that could not be decoded (semantics, W31). What may be registered
+//! is bounded, per connection and per node, and a registration beyond that is refused as a whole.
 
 use quorate_world::net::{IpAddr, SocketAddr};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,33 @@ use quorate_world::watch;
 
 use super::channel::{Channel, ChannelId};
 use super::guard::locked;
-use super::message::{Announced, Announcement};
+use super::message::{Announced, Announcement, AnnouncementPartV1};
+
+/// Resources of one connection, those of its siblings included.
+pub const RESOURCES_OF_CHANNEL_MAX: usize = 4_096;
+/// Application ids that one connection may register under; a client has one.
+const APPLICATIONS_OF_CHANNEL_MAX: usize = 16;
+/// All resources of all connections of a node, each with what it costs beside its name.
+const RESOURCES_BYTES_MAX: usize = 64 << 20;
+const RESOURCE_BYTES: usize = 200;
+/// From so many entries on, those that nobody waits with are looked for.
+const WAITING_EASY: usize = 1_024;
+
+/// Why a registration was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// Too many resources on one connection.
+    #[error(
+        "a connection may have at most {RESOURCES_OF_CHANNEL_MAX} resources, those of its process on other connections included"
+    )]
+    Resources,
+    /// Too many application ids on one connection.
+    #[error("a connection may register under at most {APPLICATIONS_OF_CHANNEL_MAX} application ids")]
+    Applications,
+    /// Too much on all connections together.
+    #[error("the resources of all connections of this node would take more than {RESOURCES_BYTES_MAX} bytes")]
+    Node,
+}
 
 /// Where a phase-two request goes.
 #[derive(Clone)]
@@ -40,7 +67,13 @@ struct Index {
     /// RM connections by process: those of one application on one ip are taken to hold the same resources.
     processes: BTreeMap<(Arc<str>, IpAddr), BTreeMap<u16, ChannelId>>,
     remote: BTreeMap<NodeId, Remote>,
+    /// Announcements whose last part has not come.
+    gathering: BTreeMap<NodeId, Gathering>,
     waiting: BTreeMap<Arc<str>, Arc<Notify>>,
+    /// When `waiting` is this long, it is cleared of what nobody waits with.
+    waiting_max: usize,
+    /// What the resources of the connections here cost.
+    bytes: usize,
 }
 
 type Applications = BTreeMap<Arc<str>, Ends>;
@@ -71,6 +104,13 @@ struct Remote {
     ends: Vec<RemoteEnd>,
 }
 
+struct Gathering {
+    start: u64,
+    version: u64,
+    parts: u32,
+    channels: Vec<Announced>,
+}
+
 impl Channels {
     /// No channels.
     pub fn new() -> Channels {
@@ -94,6 +134,16 @@ impl Channels {
         if changed {
             self.changed();
         }
+    }
+
+    /// Whether these resources may be registered on a channel; asked before the registration counts for anything.
+    pub fn admit(
+        &self,
+        channel: &Channel,
+        application: &Arc<str>,
+        resources: &[Arc<str>],
+    ) -> Result<(), RegisterError> {
+        locked(&self.index).admit(channel, application, resources)
     }
 
     /// `application` registered these resources on a channel.
@@ -149,6 +199,10 @@ impl Channels {
         if let Some(notify) = index.waiting.get(resource) {
             return notify.clone();
         }
+        if index.waiting.len() >= index.waiting_max.max(WAITING_EASY) {
+            index.waiting.retain(|_, notify| Arc::strong_count(notify) > 1);
+            index.waiting_max = index.waiting.len() * 2;
+        }
         let notify = Arc::new(Notify::new());
         index.waiting.insert(resource.into(), notify.clone());
         notify
@@ -163,6 +217,11 @@ impl Channels {
     /// Another node says what it holds. False: its full list is wanted.
     pub fn learn(&self, node: NodeId, announcement: Announcement) -> bool {
         locked(&self.index).learn(node, announcement)
+    }
+
+    /// As [`Channels::learn`], for a part.
+    pub fn learn_part(&self, node: NodeId, part: AnnouncementPartV1) -> bool {
+        locked(&self.index).learn_part(node, part)
     }
 
     /// A node is not reachable: its channels are of no use until it announces them again.
@@ -188,6 +247,7 @@ impl Index {
         let Some(held) = self.channels.remove(&channel.id) else { return false };
         let end = end_of(channel.peer);
         for (resource, application) in &held.resources {
+            self.bytes -= cost(resource);
             self.take_out(resource, application, end, None);
         }
         for application in held.applications {
@@ -200,6 +260,25 @@ impl Index {
             }
         }
         !held.resources.is_empty()
+    }
+
+    fn admit(&self, channel: &Channel, application: &Arc<str>, resources: &[Arc<str>]) -> Result<(), RegisterError> {
+        let Some(held) = self.channels.get(&channel.id) else { return Ok(()) };
+        if !held.applications.contains(application) && held.applications.len() >= APPLICATIONS_OF_CHANNEL_MAX {
+            return Err(RegisterError::Applications);
+        }
+        let process = self.processes.get(&(application.clone(), channel.peer.ip()));
+        let siblings = process.into_iter().flat_map(BTreeMap::values).filter(|id| **id != channel.id);
+        let wanted: BTreeSet<&Arc<str>> = resources.iter().collect();
+        let mut bytes = self.bytes;
+        for held in siblings.filter_map(|id| self.channels.get(id)).chain([held]) {
+            let added = || wanted.iter().filter(|resource| !held.resources.contains_key(**resource));
+            if held.resources.len() + added().count() > RESOURCES_OF_CHANNEL_MAX {
+                return Err(RegisterError::Resources);
+            }
+            bytes += added().map(|resource| cost(resource)).sum::<usize>();
+        }
+        if bytes > RESOURCES_BYTES_MAX { Err(RegisterError::Node) } else { Ok(()) }
     }
 
     fn register(&mut self, channel: &Channel, application: &Arc<str>, resources: &[Arc<str>]) {
@@ -222,6 +301,7 @@ impl Index {
     fn put_in(&mut self, id: ChannelId, application: &Arc<str>, resource: &Arc<str>) {
         let Some(held) = self.channels.get_mut(&id) else { return };
         let before = held.resources.insert(resource.clone(), application.clone());
+        self.bytes += if before.is_none() { cost(resource) } else { 0 };
         let channel = held.channel.clone();
         let end = end_of(channel.peer);
         if let Some(before) = before.filter(|before| before != application) {
@@ -235,6 +315,7 @@ impl Index {
         for resource in resources {
             let Some(held) = self.channels.get_mut(&channel.id) else { return };
             if let Some(application) = held.resources.remove(resource) {
+                self.bytes -= cost(resource);
                 self.take_out(resource, &application, end_of(channel.peer), None);
             }
         }
@@ -364,12 +445,35 @@ impl Index {
         true
     }
 
+    fn learn_part(&mut self, node: NodeId, said: AnnouncementPartV1) -> bool {
+        let AnnouncementPartV1 { start, version, part, is_last, channels } = said;
+        let mut gathering = match self.gathering.remove(&node) {
+            Some(before) if part > 0 => before,
+            Some(_) | None => Gathering { start, version, parts: 0, channels: Vec::new() },
+        };
+        if (gathering.start, gathering.version, gathering.parts) != (start, version, part) {
+            return false;
+        }
+        gathering.parts += 1;
+        gathering.channels.extend(channels);
+        if is_last {
+            return self.learn(node, Announcement { start, version, channels: Some(gathering.channels) });
+        }
+        self.gathering.insert(node, gathering);
+        true
+    }
+
     fn forget(&mut self, node: NodeId) {
+        self.gathering.remove(&node);
         let Some(remote) = self.remote.remove(&node) else { return };
         for (resource, application, end) in remote.ends {
             self.take_out(&resource, &application, end, Some(node));
         }
     }
+}
+
+fn cost(resource: &str) -> usize {
+    resource.len() + RESOURCE_BYTES
 }
 
 fn end_of(peer: SocketAddr) -> (IpAddr, u16) {

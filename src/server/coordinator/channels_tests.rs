@@ -96,3 +96,83 @@ fn unregistering_and_changing_the_application() {
     channels.unregister(&channel, &["db".into()]);
     assert_eq!(found(&channels, "db", "store:10.0.0.1:1", true), None);
 }
+
+#[test]
+fn an_announcement_in_parts_counts_when_it_is_whole() {
+    let channels = Channels::new();
+    let end = |port, resource: &str| Announced {
+        application: "shop".into(),
+        ip: "10.0.0.1".parse().expect("an address"),
+        port,
+        resources: vec![resource.into()],
+    };
+    let part = |version, part, is_last, channels| AnnouncementPartV1 { start: 5, version, part, is_last, channels };
+    assert!(channels.learn(NodeId(2), Announcement { start: 5, version: 1, channels: Some(vec![end(1, "old")]) }));
+    assert!(channels.learn_part(NodeId(2), part(2, 0, false, vec![end(1, "a")])));
+    assert_eq!(found(&channels, "old", "shop:10.0.0.1:1", false), Some(1002), "until the rest has come");
+    assert_eq!(found(&channels, "a", "shop:10.0.0.1:1", false), None);
+    assert!(channels.learn_part(NodeId(2), part(2, 1, true, vec![end(1, "b")])));
+    for (resource, place) in [("a", Some(1002)), ("b", Some(1002)), ("old", None)] {
+        assert_eq!(found(&channels, resource, "shop:10.0.0.1:1", false), place, "{resource}");
+    }
+    assert!(!channels.learn_part(NodeId(2), part(3, 1, true, vec![])), "its begin was lost");
+    assert!(channels.learn_part(NodeId(2), part(3, 0, false, vec![])));
+    assert!(!channels.learn_part(NodeId(2), part(4, 1, true, vec![])), "of another list");
+    assert_eq!(found(&channels, "a", "shop:10.0.0.1:1", false), Some(1002));
+}
+
+#[test]
+fn too_much_is_refused_as_a_whole() {
+    let channels = Channels::new();
+    let names = |prefix: &str, count: usize| -> Vec<Arc<str>> {
+        (0..count).map(|number| format!("{prefix}{number:01000}").into()).collect()
+    };
+    let shop: Arc<str> = "shop".into();
+    let first = open(&channels, "10.0.0.1:1");
+    let half = names("a", RESOURCES_OF_CHANNEL_MAX / 2 + 1);
+    assert_eq!(channels.admit(&first, &shop, &half), Ok(()));
+    channels.register(&first, &shop, &half);
+    assert_eq!(channels.admit(&first, &shop, &half), Ok(()), "again is no more");
+    assert_eq!(channels.admit(&first, &shop, &names("b", half.len())), Err(RegisterError::Resources));
+    // What its process registers elsewhere counts for it too.
+    let sibling = open(&channels, "10.0.0.1:2");
+    assert_eq!(channels.admit(&sibling, &shop, &names("b", half.len())), Err(RegisterError::Resources));
+    for number in 0..=APPLICATIONS_OF_CHANNEL_MAX {
+        let application: Arc<str> = format!("app{number}").into();
+        let admitted = channels.admit(&sibling, &application, &[]);
+        let expected = if number < APPLICATIONS_OF_CHANNEL_MAX { Ok(()) } else { Err(RegisterError::Applications) };
+        assert_eq!(admitted, expected);
+        if admitted.is_ok() {
+            channels.register(&sibling, &application, &[]);
+        }
+    }
+    let mut others: Vec<Arc<Channel>> = Vec::new();
+    let refused = loop {
+        let other = open(&channels, &format!("10.0.1.{}:1", others.len()));
+        others.push(other.clone());
+        if let Err(refused) = channels.admit(&other, &shop, &half) {
+            break refused;
+        }
+        channels.register(&other, &shop, &half);
+        assert!(others.len() < 100, "a node has no bound");
+    };
+    assert_eq!(refused, RegisterError::Node);
+    channels.close(&others[0]);
+    assert_eq!(channels.admit(others.last().expect("one"), &shop, &half), Ok(()), "there is room again");
+    others.iter().for_each(|channel| channels.close(channel));
+    channels.unregister(&first, &half);
+    channels.close(&first);
+    channels.close(&sibling);
+    assert_eq!(locked(&channels.index).bytes, 0, "all is given back");
+}
+
+#[test]
+fn resources_that_nobody_waits_for_are_forgotten() {
+    let channels = Channels::new();
+    let kept = channels.appearance("kept");
+    for number in 0..10 * WAITING_EASY {
+        channels.appearance(&format!("r{number}"));
+    }
+    assert!(locked(&channels.index).waiting.len() <= 2 * WAITING_EASY);
+    assert!(Arc::ptr_eq(&kept, &channels.appearance("kept")));
+}

@@ -1,7 +1,6 @@
 //! The coordinator itself: what it is given, and what its parts share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId, Slot};
@@ -17,6 +16,7 @@ use super::driver::Asked;
 use super::homes::Homes;
 use super::in_hand::{NODE_BYTES_MIN, Room};
 use super::led::Led;
+use super::memory::Memory;
 use super::nodes::Nodes;
 use super::tenure::Tenure;
 
@@ -51,13 +51,12 @@ pub struct Coordinator {
     pub(super) version: String,
     pub(super) routing: watch::Receiver<Routing>,
     pub(super) nodes: Arc<dyn Nodes>,
-    pub(super) memory_budget_bytes: u64,
+    pub(super) memory: Memory,
     /// For the requests of all connections.
     pub(super) room: Room,
     pub(super) patience: Patience,
     pub(super) undo_logs: UndoLogDeletion,
     pub(super) lost_tm_after: Option<Duration>,
-    pub(super) over_budget: AtomicBool,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
     pub(super) led: Led,
@@ -92,12 +91,11 @@ impl Coordinator {
             version,
             routing,
             nodes,
-            memory_budget_bytes,
+            memory: Memory::new(memory_budget_bytes),
             room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
             patience,
             undo_logs,
             lost_tm_after,
-            over_budget: AtomicBool::new(false),
             channels: Channels::new(),
             counters: Counters::default(),
             led: Led::default(),
@@ -116,6 +114,11 @@ impl Coordinator {
     /// Connections of clients, and how many of them are RMs.
     pub fn channel_count(&self) -> (usize, usize) {
         self.channels.count()
+    }
+
+    /// What the groups here hold in memory, roughly.
+    pub fn state_bytes(&self) -> u64 {
+        self.memory.bytes()
     }
 
     /// What the requests weigh that are not answered yet, roughly.

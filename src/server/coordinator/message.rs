@@ -8,7 +8,7 @@ use quorate_world::net::IpAddr;
 
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};
-use quorate_core::model::{BranchId, BranchStatus, BranchType, Fence, NodeId, TransactionId, Xid};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, NodeId, TransactionId, Xid};
 use quorate_core::phase_two::channel::may_be_other;
 use quorate_core::txn::Conflict;
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
@@ -16,7 +16,7 @@ use quorate_core::wire::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Reply};
-use super::console::{ConsoleAnswer, ConsoleAsk};
+use super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
 
 /// What one node asks another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -39,6 +39,10 @@ pub enum Query {
     Announce(Announcement),
     /// For an operator: what is there of this group.
     Console(ConsoleAsk),
+    /// A part of what RMs this node holds, when it is too long for one message.
+    AnnouncePart(AnnouncementPartV1),
+    /// An operator wants something done.
+    Operate(OperateAskV1),
     /// Is there a connection of this process? Answered by [`Response::Heard`].
     HasProcess(ProcessV1),
 }
@@ -68,6 +72,10 @@ pub enum Response {
     Heard(bool),
     /// What an operator is shown.
     Console(ConsoleAnswer),
+    /// What an operator wanted is done: the status now.
+    Operated(GlobalStatus),
+    /// What an operator wanted is not done, and why.
+    Objected(String),
 }
 
 /// See [`Query::Forward`].
@@ -165,6 +173,21 @@ pub struct Announcement {
     pub version: u64,
     /// All of them; nothing: only the version is told.
     pub channels: Option<Vec<Announced>>,
+}
+
+/// See [`Query::AnnouncePart`]. The parts of one announcement come one after the other; the last one makes it count.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AnnouncementPartV1 {
+    /// Drawn at the start of the process.
+    pub start: u64,
+    /// Of the whole.
+    pub version: u64,
+    /// Which part, from 0.
+    pub part: u32,
+    /// Whether no more follow.
+    pub is_last: bool,
+    /// Its channels; the resources of one may be spread over several parts.
+    pub channels: Vec<Announced>,
 }
 
 /// One connection of an RM.

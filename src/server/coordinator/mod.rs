@@ -41,6 +41,7 @@ mod homes;
 mod led;
 mod locks;
 mod lost_tm;
+mod memory;
 mod query;
 mod receive;
 mod register;

@@ -53,6 +53,9 @@ impl Coordinator {
 
     /// An RM reports how phase one went. Stored, and nothing else happens.
     pub(super) async fn report_branch(&self, tenure: &Arc<Tenure>, ask: &ReportBranchAsk) -> Result<Reply, Lost> {
+        if let Err(full) = self.memory.report(&ask.application_data) {
+            return Ok(full.into());
+        }
         let ReportBranchAsk { transaction, branch, status, application_data } = ask.clone();
         let report = ReportBranchV1 { transaction, branch, status, application_data };
         let refusal = match tenure.propose(Command::ReportBranch(report)).await? {

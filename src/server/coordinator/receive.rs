@@ -14,6 +14,7 @@ use quorate_world::time::{Duration, Instant};
 
 use super::ask::{Ask, Failure, Reply};
 use super::channel::{Channel, Identity, Roles};
+use super::channels::RESOURCES_OF_CHANNEL_MAX;
 use super::context::Coordinator;
 use super::events;
 use super::in_hand::{self, InHand};
@@ -143,22 +144,37 @@ impl Coordinator {
     }
 
     fn register_rm(&self, channel: &Channel, head: &Head, registration: Registration, resource_ids: &str) {
-        let resources = resources(resource_ids);
-        let too_long = resources.iter().any(|resource| resource.len() > limits::NAME_BYTES_MAX);
-        let result = match self.identity(channel, &registration) {
-            Ok(_) if too_long => {
-                let why = format!("a resource id may have at most {} bytes", limits::NAME_BYTES_MAX);
-                RegistrationResult::refused(self.version.clone(), why)
-            }
-            Ok(identity) => {
+        let result = match self.admit_rm(channel, &registration, resource_ids) {
+            Ok((identity, resources)) => {
                 let application = identity.application.clone();
                 channel.register_rm(head, identity);
                 self.channels.register(channel, &application, &resources);
                 RegistrationResult::accepted(self.version.clone())
             }
-            Err(why) => RegistrationResult::refused(self.version.clone(), why),
+            Err(why) => {
+                if channel.is_first_complaint() {
+                    tracing::warn!(peer = %channel.peer, why, "a resource manager was refused");
+                }
+                RegistrationResult::refused(self.version.clone(), why)
+            }
         };
         _ = channel.answer(head, &Message::RegisterRmResult(result));
+    }
+
+    fn admit_rm(
+        &self,
+        channel: &Channel,
+        registration: &Registration,
+        resource_ids: &str,
+    ) -> Result<(Identity, Vec<Arc<str>>), String> {
+        let identity = self.identity(channel, registration)?;
+        let resources = resources(resource_ids);
+        if resources.iter().any(|resource| resource.len() > limits::NAME_BYTES_MAX) {
+            return Err(format!("a resource id may have at most {} bytes", limits::NAME_BYTES_MAX));
+        }
+        let admitted = self.channels.admit(channel, &identity.application, &resources);
+        admitted.map_err(|error| error.to_string())?;
+        Ok((identity, resources))
     }
 
     fn identity(&self, channel: &Channel, registration: &Registration) -> Result<Identity, String> {
@@ -357,6 +373,8 @@ fn patience(roles: Roles) -> Duration {
     }
 }
 
+/// The resources of a list; of one that is too long no more than it takes to refuse it.
 fn resources(list: &str) -> Vec<Arc<str>> {
-    list.split(',').filter(|resource| !resource.is_empty()).map(Arc::from).collect()
+    let named = list.split(',').filter(|resource| !resource.is_empty());
+    named.take(RESOURCES_OF_CHANNEL_MAX + 1).map(Arc::from).collect()
 }

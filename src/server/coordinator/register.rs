@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchType, ExceptionCode, Fence, GlobalStatus, hash, lock_key};
 use quorate_core::txn::command::{AcquireLocksV1, BranchV1, RegisterBranchV1, ReleaseLocksV1};
-use quorate_core::txn::{Command, Conflict, Outcome, Refusal, ReleaseScope, Transactions};
+use quorate_core::txn::{Command, Conflict, Outcome, Refusal, ReleaseScope, Session, Transactions, bounds};
 use quorate_world::select::{Either2, select2};
 use quorate_world::time::Instant;
 use std::pin::pin;
@@ -75,6 +75,9 @@ impl Coordinator {
         ask: &RegisterAsk,
         until: Instant,
     ) -> Result<Reply, Lost> {
+        if let Err(full) = self.memory.register() {
+            return Ok(full.into());
+        }
         loop {
             let (fence, home_here) = match self.look(tenure, ask)? {
                 Look::Go(fence, home_here) => (fence, home_here),
@@ -122,6 +125,9 @@ impl Coordinator {
             };
             if !session.takes(ask.kind) {
                 return Ok((Look::Refuse(not_active(session.status)), None));
+            }
+            if let Err(refusal) = bounds::has_room(session, rows_at_most(ask, session)) {
+                return Ok((Look::Refuse(Failure::new(ExceptionCode::FailedToAddBranch, refusal.to_string())), None));
             }
             let home_here = transactions.owns(lock_slot).is_some();
             let rows = rows.as_ref().filter(|_| home_here);
@@ -370,6 +376,17 @@ async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> R
         Refusal::NotActive { status } => Half::Refused(not_active(status)),
         other => Half::Refused(Failure::new(ExceptionCode::FailedToAddBranch, other.to_string())),
     })
+}
+
+/// How many rows a branch locks, counted only where that may be too many.
+fn rows_at_most(ask: &RegisterAsk, session: &Session) -> usize {
+    // A row has a character and a separator at least.
+    let bound = ask.lock_keys.len() / 2 + 1;
+    match ask.locks {
+        true if bounds::has_room(session, bound).is_ok() => bound,
+        true => lock_key::parse(&ask.lock_keys).map_or(bound, |rows| rows.len()),
+        false => 0,
+    }
 }
 
 fn command(ask: &RegisterAsk, branch: BranchId, fence: Fence, with_locks: bool) -> Command {

@@ -215,3 +215,65 @@ fn within(what: &str, text: &str, bytes_max: usize, code: ExceptionCode) -> Resu
     }
     Err(Failure::new(code, format!("{what} of {} bytes, at most {bytes_max} are allowed", text.len())).into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::wire::ClientVersion;
+
+    fn refused(message: Message) -> Option<(ExceptionCode, String)> {
+        let identity = Identity {
+            application: "shop".into(),
+            service_group: "default_tx_group".into(),
+            client: "shop:10.0.0.2:5000".into(),
+            version: ClientVersion::V2_3,
+        };
+        match read(message, &identity, "h:1") {
+            Request::Settled(Reply::Failed(failure)) => Some((failure.code, failure.text)),
+            Request::Ask(_) => None,
+            Request::Settled(_) | Request::Other => panic!("no refusal and nothing to ask"),
+        }
+    }
+
+    fn register(resource: &str, lock_keys: String, data: &str) -> Message {
+        Message::BranchRegister {
+            xid: "h:1:4097".to_owned(),
+            branch_type: BranchType::AT,
+            resource_id: resource.to_owned(),
+            lock_keys,
+            application_data: data.to_owned(),
+        }
+    }
+
+    /// Every bound on a register, a report, a begin and a query is refused before anything is asked, and named.
+    #[test]
+    fn limits_are_refused_in_words() {
+        let code = ExceptionCode::FailedToAddBranch;
+        let keys = |rows: usize| format!("t:{}", (0..rows).map(|row| format!("{row},")).collect::<String>());
+        let long = |bytes: usize| "x".repeat(bytes);
+        for (message, names) in [
+            (register("db", keys(limits::ROWS_OF_BRANCH_MAX + 1), ""), "at most 100000 rows"),
+            (register("db", format!("t:{}", long(limits::ROW_KEY_BYTES_MAX)), ""), "a row key may have at most 1024"),
+            (
+                register("db", long(limits::LOCK_KEYS_BYTES_MAX + 1), ""),
+                "lock keys of a branch may have at most 2097152",
+            ),
+            (register(&long(limits::NAME_BYTES_MAX + 1), keys(1), ""), "resource id of 1025 bytes, at most 1024"),
+            (register("db", keys(1), &long(limits::APPLICATION_DATA_BYTES_MAX + 1)), "at most 1048576 are allowed"),
+        ] {
+            let (refused_with, text) = refused(message).expect("beyond a bound");
+            assert!(refused_with == code && text.contains(names), "{text}");
+        }
+        assert_eq!(refused(register("db", keys(1_000), "{}")), None);
+        let begin = Message::GlobalBegin { timeout_ms: 1, name: long(limits::NAME_BYTES_MAX + 1) };
+        assert_eq!(refused(begin).map(|(code, _)| code), Some(ExceptionCode::BeginFailed));
+        let query = Message::LockQuery {
+            xid: String::new(),
+            branch_type: BranchType::AT,
+            resource_id: "db".to_owned(),
+            lock_keys: keys(limits::ROWS_OF_BRANCH_MAX + 1),
+            application_data: String::new(),
+        };
+        assert_eq!(refused(query).map(|(code, _)| code), Some(ExceptionCode::LockableCheckFailed));
+    }
+}

@@ -10,7 +10,7 @@ use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 use super::context::Coordinator;
 use super::driver::Answer;
 use super::locks::Locks;
-use super::message::{Announcement, PassOnV1, ProcessV1, Query, RelayV1, Response, Untold};
+use super::message::{PassOnV1, ProcessV1, Query, RelayV1, Response, Untold};
 use super::tenure::Lost;
 
 impl Coordinator {
@@ -45,8 +45,10 @@ impl Coordinator {
             Query::HasProcess(ProcessV1 { application, ip }) => {
                 Response::Heard(self.channels.has_process(&application, ip))
             }
-            Query::Announce(announcement) => Response::Heard(self.hear(from, announcement)),
+            Query::Announce(announcement) => Response::Heard(self.channels.learn(from, announcement)),
             Query::Console(ask) => self.serve_console(group, ask).await,
+            Query::AnnouncePart(part) => Response::Heard(self.channels.learn_part(from, part)),
+            Query::Operate(ask) => self.serve_operate(group, ask).await,
         }
     }
 
@@ -74,10 +76,6 @@ impl Coordinator {
             None => Err(Untold::NoChannel),
         };
         told.map_or_else(Response::Untold, Response::Told)
-    }
-
-    fn hear(&self, from: NodeId, announcement: Announcement) -> bool {
-        self.channels.learn(from, announcement)
     }
 
     pub(super) fn elsewhere(&self, group: GroupId) -> Response {

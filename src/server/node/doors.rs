@@ -85,7 +85,7 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
 }
 
 fn console(coordinator: &Arc<Coordinator>) -> Console {
-    let (of_sessions, of_locks) = (coordinator.clone(), coordinator.clone());
+    let (of_sessions, of_locks, of_wishes) = (coordinator.clone(), coordinator.clone(), coordinator.clone());
     Console {
         sessions: Box::new(move |filter, page| {
             let coordinator = of_sessions.clone();
@@ -95,6 +95,10 @@ fn console(coordinator: &Arc<Coordinator>) -> Console {
             let coordinator = of_locks.clone();
             Box::pin(async move { coordinator.list_locks(filter, page).await })
         }),
+        operate: Box::new(move |transaction, wish, by| {
+            let coordinator = of_wishes.clone();
+            Box::pin(async move { coordinator.operate(transaction, wish, by).await })
+        }),
     }
 }
 
@@ -103,6 +107,11 @@ fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
     metrics::of_counts(&counts, page);
     let (channels, resource_managers) = coordinator.channel_count();
     page.gauge("quorate_channels_open", "Registered clients").value(channels as u64);
+    page.gauge(
+        "quorate_state_bytes",
+        "What the transactions and locks of all groups here take, roughly; see memory.budget_bytes",
+    )
+    .value(coordinator.state_bytes());
     page.gauge("quorate_requests_in_hand_bytes", "What requests weigh that are not answered yet, roughly")
         .value(coordinator.requests_bytes() as u64);
     page.gauge("quorate_channels_rm_open", "Registered resource managers").value(resource_managers as u64);

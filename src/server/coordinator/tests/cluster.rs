@@ -150,11 +150,12 @@ pub struct Knobs {
     pub patience: Patience,
     pub heartbeat_ms: u64,
     pub lost_tm_after: Option<Duration>,
+    pub memory_budget_bytes: u64,
 }
 
 impl Default for Knobs {
     fn default() -> Knobs {
-        Knobs { patience: Patience::DEFAULT, heartbeat_ms: 40, lost_tm_after: None }
+        Knobs { patience: Patience::DEFAULT, heartbeat_ms: 40, lost_tm_after: None, memory_budget_bytes: 1 << 30 }
     }
 }
 
@@ -209,7 +210,7 @@ impl Cluster {
             version: "2.5.0".into(),
             routing: self.routing.subscribe(),
             nodes: way(),
-            memory_budget_bytes: 1 << 30,
+            memory_budget_bytes: self.knobs.memory_budget_bytes,
             requests_bytes_max: 256 << 20,
             patience: self.knobs.patience,
             undo_logs: UndoLogDeletion::DEFAULT,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_core::model::{ExceptionCode, limits};
+use quorate_core::model::{ExceptionCode, GlobalStatus, limits};
 use quorate_core::wire::Message;
 use quorate_world::runtime::run_test;
 use quorate_world::task;
@@ -11,7 +11,7 @@ use quorate_world::time::{Duration, timeout};
 use super::super::in_hand::{CONNECTION_BYTES_MAX, InHand, REQUEST_BYTES, STRANGER_BYTES_MAX};
 use super::super::reply::Question;
 use super::ONE;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Knobs};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -151,6 +151,38 @@ fn what_is_answered_gives_its_room_back() {
             }
         });
         given_back.await.expect("all of it");
+        cluster.end().await;
+    });
+}
+
+/// At the budget begins are refused; what has begun goes to its end, and makes room.
+#[test]
+fn a_full_node_ends_what_it_has() {
+    run_test(async {
+        let budget = 64 << 10;
+        let mut cluster =
+            Cluster::set("full", &ONE, 1, Knobs { memory_budget_bytes: budget, ..Knobs::default() }).await;
+        let (tm, rm) = (cluster.tm(ONE[0]).await, cluster.rm(ONE[0], "db").await);
+        let xid = tm.begin(60_000).await;
+        rm.at(&xid, "db", "t:1").await.expect("a branch");
+        let mut refused = None;
+        for _ in 0..100_000 {
+            let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "x".repeat(1_000) };
+            match tm.ask(begin).await {
+                Some(Message::GlobalBeginResult { result, .. }) if result.is_success() => {}
+                Some(Message::GlobalBeginResult { result, .. }) => {
+                    refused = Some(result);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let refused = refused.expect("there is a budget");
+        assert_eq!(refused.exception, ExceptionCode::BeginFailed);
+        assert!(refused.message.contains("memory.budget_bytes is 65536"), "{}", refused.message);
+        assert!(tm.coordinator.state_bytes() > budget);
+        tm.commit(&xid).await;
+        tm.await_status(&xid, GlobalStatus::Committed).await;
         cluster.end().await;
     });
 }

@@ -10,6 +10,7 @@ mod failover;
 mod flood;
 mod golden;
 mod lost_tm;
+mod operate;
 mod saga;
 mod stress;
 mod tcc;
