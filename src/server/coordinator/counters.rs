@@ -85,7 +85,7 @@ counters! {
     phase_two_relayed,
     /// Branches parked because no RM is there.
     phase_two_parked,
-    /// Phase-two answers to requests that were given up.
+    /// Answers that a branch is done, taken though nobody waited for them any more.
     answers_late,
     /// Phase-two answers nobody waited for.
     answers_unknown,

@@ -45,6 +45,8 @@ pub enum Query {
     Operate(OperateAskV1),
     /// Is there a connection of this process? Answered by [`Response::Heard`].
     HasProcess(ProcessV1),
+    /// An RM says that it has done what the asked node, or one that led before it, may have asked for. Not answered.
+    Done(DoneV1),
 }
 
 /// What it answers.
@@ -85,6 +87,17 @@ pub struct ForwardV1 {
     pub ask: Ask,
     /// For how long the asker will wait.
     pub patience_ms: u32,
+}
+
+/// See [`Query::Done`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DoneV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Its branch.
+    pub branch: BranchId,
+    /// What was done with it.
+    pub way: Way,
 }
 
 /// See [`Query::HasProcess`].

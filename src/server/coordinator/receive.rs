@@ -74,9 +74,9 @@ impl Coordinator {
                 let result = RegistrationResult::accepted(self.version.clone());
                 _ = channel.answer(&head, &Message::UnregisterRmResult(result));
             }
-            Message::BranchCommitResult { branch_id, status, .. }
-            | Message::BranchRollbackResult { branch_id, status, .. } => {
-                self.phase_two_answer(head.request_id, branch_id, status);
+            Message::BranchCommitResult { xid, branch_id, status, .. }
+            | Message::BranchRollbackResult { xid, branch_id, status, .. } => {
+                self.phase_two_answer(head.request_id, &xid, branch_id, status);
             }
             request => {
                 let bytes = in_hand::weight_bytes(&request);

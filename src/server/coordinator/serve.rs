@@ -8,7 +8,6 @@ use quorate_core::model::{GroupId, NodeId};
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 
 use super::context::Coordinator;
-use super::driver::Answer;
 use super::locks::Locks;
 use super::message::{PassOnV1, ProcessV1, Query, RelayV1, Response, Untold};
 use super::tenure::Lost;
@@ -34,11 +33,15 @@ impl Coordinator {
                 }
                 Response::Heard(true)
             }
-            Query::Relay(request) => self.serve_relay(request).await,
+            Query::Relay(request) => self.serve_relay(from, request).await,
             Query::PassOn(PassOnV1 { id, branch, status }) => {
                 // Not passed on a second time.
-                if self.asked.answered(id, branch, status) == Answer::Late {
-                    self.counters.answers_late.one();
+                self.asked.answered(id, branch, status);
+                Response::Heard(true)
+            }
+            Query::Done(done) => {
+                if let Some(tenure) = self.led.tenure(group) {
+                    self.hear_done(&tenure, done);
                 }
                 Response::Heard(true)
             }
@@ -70,11 +73,14 @@ impl Coordinator {
         }
     }
 
-    async fn serve_relay(&self, request: RelayV1) -> Response {
+    async fn serve_relay(&self, from: NodeId, request: RelayV1) -> Response {
         let told = match self.channels.best_here(&request.resource, &request.client, request.any_application()) {
             Some(channel) => self.ask_rm(&channel, &request, 0).await,
             None => Err(Untold::NoChannel),
         };
+        if let Ok(status) = told {
+            self.pass_by(from, &request, status);
+        }
         told.map_or_else(Response::Untold, Response::Told)
     }
 

@@ -3,9 +3,10 @@
 //! An RM may answer over any of its connections, `seata-go` even over one to another node: so the id of a request says which
 //! node asked, and what was asked is looked up by the id alone (design, section 10.1; clients/go, note 8).
 //!
-//! An RM that is busy may answer after its request was given up. That a branch is done stays true: such an answer serves
-//! the request that repeats it, ends a pause, or is remembered until somebody asks again. Without it an RM with more to do
-//! than it has time for would get the same work again and again, and none of it would ever count.
+//! An RM that is busy may answer after its request was given up, or when another node leads than the one that asked. That a
+//! branch is done stays true: once the leader has found it in its state (`late`), it serves the request that repeats it,
+//! ends a pause, or is remembered until the branch is asked again. Without it an RM with more to do than it has time for
+//! would get the same work again and again, and none of it would ever count.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ const IDS_FROM: u32 = 0x4000_0000;
 const COUNTER_BITS: u32 = 24;
 const COUNTER_MASK: u32 = (1 << COUNTER_BITS) - 1;
 const NODE_MASK: u64 = 63;
-/// Requests that were given up and may be answered yet; beyond that the oldest are forgotten, which costs a request.
+/// Late answers that are remembered; beyond that the oldest are forgotten, which costs a request.
 const LATE_MAX: usize = 10_000;
 
 /// The table.
@@ -45,21 +46,15 @@ struct Table {
 struct Waiting {
     branch: BranchId,
     way: Way,
-    channel: ChannelId,
+    channel: Option<ChannelId>,
     answer: oneshot::Sender<BranchStatus>,
 }
 
-/// Branches whose last request was given up.
+/// Branches that are done, as was heard when nobody waited for it.
 #[derive(Default)]
 struct Late {
-    given_up: BTreeMap<BranchId, GivenUp>,
+    done: BTreeMap<BranchId, Way>,
     order: VecDeque<BranchId>,
-}
-
-struct GivenUp {
-    way: Way,
-    /// It was heard since that it is done.
-    is_done: bool,
 }
 
 /// A place in the table. Gives it back when dropped.
@@ -84,8 +79,6 @@ pub struct Rest<'a> {
 pub enum Answer {
     /// It was waited for here.
     Taken,
-    /// Its request was given up, and the branch is done.
-    Late,
     /// Nobody waits for it, or no longer.
     Unknown,
     /// The node with this id, modulo 64, asked.
@@ -105,8 +98,8 @@ impl Asked {
         self.id(counter)
     }
 
-    /// Enters a request for `branch` that goes out over `channel`.
-    pub fn enter(&self, branch: BranchId, way: Way, channel: ChannelId) -> Place<'_> {
+    /// Enters a request for `branch` that goes out over `channel`, or through another node.
+    pub fn enter(&self, branch: BranchId, way: Way, channel: Option<ChannelId>) -> Place<'_> {
         let (sender, answer) = oneshot::channel();
         let mut table = locked(&self.table);
         let counter = table.next();
@@ -118,9 +111,22 @@ impl Asked {
         Place { asked: self, counter, id: self.id(counter), answer }
     }
 
-    /// Whether it was heard, after its request was given up, that this branch is done.
+    /// A branch is done, says an answer that nobody waited for; the state does not contradict it.
+    pub fn late(&self, branch: BranchId, way: Way) {
+        let mut table = locked(&self.table);
+        let repeated = table.counters.get(&branch).copied().and_then(|counter| table.remove(counter));
+        if repeated.is_some_and(|waiting| waiting.way == way && waiting.answer.send(done(way)).is_ok()) {
+            return;
+        }
+        table.late.put(branch, way);
+        if let Some(heard) = table.resting.get(&branch) {
+            heard.notify_waiters();
+        }
+    }
+
+    /// Whether it was heard, when nobody waited for it, that this branch is done.
     pub fn heard_late(&self, branch: BranchId, way: Way) -> bool {
-        locked(&self.table).late.is_done(branch, way)
+        locked(&self.table).late.done.get(&branch) == Some(&way)
     }
 
     /// A pause of `branch` begins.
@@ -154,18 +160,15 @@ impl Asked {
                 Err(_) => Answer::Unknown,
             };
         }
-        match done(status) {
-            Some(way) if table.hear_late(branch, way, status) => Answer::Late,
-            Some(_) | None => Answer::Unknown,
-        }
+        Answer::Unknown
     }
 
     /// A connection is gone: whoever waits for an answer from it stops waiting.
     pub fn lost(&self, channel: ChannelId) {
         let mut table = locked(&self.table);
-        let lost = table.waiting.iter().filter(|(_, waiting)| waiting.channel == channel);
+        let lost = table.waiting.iter().filter(|(_, waiting)| waiting.channel == Some(channel));
         for counter in lost.map(|(counter, _)| *counter).collect::<Vec<_>>() {
-            table.give_up(counter);
+            table.remove(counter);
         }
     }
 }
@@ -188,63 +191,25 @@ impl Table {
         }
         Some(waiting)
     }
-
-    /// Nobody waits any more, but an answer may come.
-    fn give_up(&mut self, counter: u32) {
-        if let Some(waiting) = self.remove(counter)
-            && waiting.branch != BranchId::WHOLE
-        {
-            self.late.give_up(waiting.branch, waiting.way);
-        }
-    }
-
-    /// For the request that repeats it, or for the next one. False: none was given up.
-    fn hear_late(&mut self, branch: BranchId, way: Way, status: BranchStatus) -> bool {
-        if !self.late.hear(branch, way) {
-            return false;
-        }
-        let repeated = self.counters.get(&branch).copied().and_then(|counter| self.remove(counter));
-        if repeated.is_some_and(|waiting| waiting.way == way && waiting.answer.send(status).is_ok()) {
-            self.late.forget(branch);
-        } else if let Some(heard) = self.resting.get(&branch) {
-            heard.notify_waiters();
-        }
-        true
-    }
 }
 
 impl Late {
-    fn give_up(&mut self, branch: BranchId, way: Way) {
-        if self.given_up.insert(branch, GivenUp { way, is_done: false }).is_none() {
+    fn put(&mut self, branch: BranchId, way: Way) {
+        if self.done.insert(branch, way).is_none() {
             self.order.push_back(branch);
         }
-        while self.order.len() > LATE_MAX {
+        if self.order.len() > LATE_MAX {
             let oldest = self.order.pop_front();
-            oldest.map(|oldest| self.given_up.remove(&oldest));
+            oldest.map(|oldest| self.done.remove(&oldest));
         }
-    }
-
-    fn hear(&mut self, branch: BranchId, way: Way) -> bool {
-        let given_up = self.given_up.get_mut(&branch).filter(|given_up| given_up.way == way);
-        given_up.map(|given_up| given_up.is_done = true).is_some()
-    }
-
-    fn is_done(&self, branch: BranchId, way: Way) -> bool {
-        self.given_up.get(&branch).is_some_and(|given_up| given_up.way == way && given_up.is_done)
-    }
-
-    /// Its place in the order stays until it is the oldest.
-    fn forget(&mut self, branch: BranchId) {
-        self.given_up.remove(&branch);
     }
 }
 
-/// The way that is over with this answer.
-fn done(status: BranchStatus) -> Option<Way> {
-    match status {
-        BranchStatus::PhaseTwo_Committed => Some(Way::Commit),
-        BranchStatus::PhaseTwo_Rollbacked => Some(Way::Rollback),
-        _ => None,
+/// What an RM says when it has gone this way.
+pub fn done(way: Way) -> BranchStatus {
+    match way {
+        Way::Commit => BranchStatus::PhaseTwo_Committed,
+        Way::Rollback => BranchStatus::PhaseTwo_Rollbacked,
     }
 }
 
@@ -263,7 +228,7 @@ impl Drop for Rest<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        locked(&self.asked.table).give_up(self.counter);
+        locked(&self.asked.table).remove(self.counter);
     }
 }
 
@@ -274,7 +239,7 @@ mod tests {
     #[test]
     fn ids_name_the_node_and_are_found_by_themselves() {
         let asked = Asked::new(NodeId(65), u64::MAX);
-        let mut place = asked.enter(BranchId(7), Way::Commit, ChannelId(1));
+        let mut place = asked.enter(BranchId(7), Way::Commit, Some(ChannelId(1)));
         assert_eq!(place.id, 0x4100_0000, "node 65 is 1 modulo 64; the counter wraps");
         assert_eq!(asked.answered(place.id, BranchId(8), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
         assert_eq!(asked.answered(place.id, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Taken);
@@ -289,40 +254,34 @@ mod tests {
     #[test]
     fn places_are_given_back() {
         let asked = Asked::new(NodeId(1), 0);
-        let id = asked.enter(BranchId(7), Way::Commit, ChannelId(1)).id;
+        let id = asked.enter(BranchId(7), Way::Commit, Some(ChannelId(1))).id;
         assert_eq!(asked.answered(id, BranchId(8), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        let mut place = asked.enter(BranchId(7), Way::Commit, ChannelId(1));
+        let mut place = asked.enter(BranchId(7), Way::Commit, Some(ChannelId(1)));
         asked.lost(ChannelId(1));
         assert!(place.answer.try_recv().is_err());
     }
 
     #[test]
-    fn an_answer_to_what_was_given_up_counts() {
+    fn what_is_heard_late_counts() {
         let asked = Asked::new(NodeId(1), 0);
         let (branch, done) = (BranchId(7), BranchStatus::PhaseTwo_Committed);
-        let first = asked.enter(branch, Way::Commit, ChannelId(1)).id;
-        assert!(!asked.heard_late(branch, Way::Commit));
-        // The request that repeats it is served.
-        let mut again = asked.enter(branch, Way::Commit, ChannelId(2));
-        assert_eq!(asked.answered(first, branch, BranchStatus::PhaseTwo_CommitFailed_Retryable), Answer::Unknown);
-        assert_eq!(asked.answered(first, branch, done), Answer::Late);
+        drop(asked.enter(branch, Way::Commit, Some(ChannelId(1))));
+        // The request that repeats it is served, wherever it went.
+        let mut again = asked.enter(branch, Way::Commit, None);
+        asked.late(branch, Way::Commit);
         assert_eq!(again.answer.try_recv(), Ok(done));
-        drop(again);
+        assert!(!asked.heard_late(branch, Way::Commit), "there is no other one");
         // Nobody repeats it: whoever asks next hears it.
-        let third = asked.enter(branch, Way::Commit, ChannelId(1)).id;
-        assert_eq!(asked.answered(third, branch, BranchStatus::PhaseTwo_Rollbacked), Answer::Unknown, "the other way");
-        assert_eq!(asked.answered(third, branch, done), Answer::Late);
+        drop(again);
+        asked.late(branch, Way::Commit);
         assert!(asked.heard_late(branch, Way::Commit) && !asked.heard_late(branch, Way::Rollback));
-        assert_eq!(asked.answered(third, BranchId(9), done), Answer::Unknown, "never asked");
     }
 
     #[test]
     fn only_so_much_is_remembered() {
         let asked = Asked::new(NodeId(1), 0);
-        let ids: Vec<i32> = (1..=LATE_MAX as i64 + 1)
-            .map(|branch| asked.enter(BranchId(branch), Way::Commit, ChannelId(1)).id)
-            .collect();
-        assert_eq!(asked.answered(ids[0], BranchId(1), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        assert_eq!(asked.answered(ids[1], BranchId(2), BranchStatus::PhaseTwo_Committed), Answer::Late);
+        let branches = (1..=LATE_MAX as i64 + 1).map(BranchId);
+        branches.for_each(|branch| asked.late(branch, Way::Commit));
+        assert!(!asked.heard_late(BranchId(1), Way::Commit) && asked.heard_late(BranchId(2), Way::Commit));
     }
 }

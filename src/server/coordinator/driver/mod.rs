@@ -33,7 +33,7 @@ use super::events;
 use super::message::{Untold, Way};
 use super::tenure::{Lost, Tenure};
 
-pub use asked::{Answer, Asked};
+pub use asked::Asked;
 
 /// Whether a stopped branch may be asked again is looked at this often.
 const STOPPED: Duration = Duration::from_secs(30);

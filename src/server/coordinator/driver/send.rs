@@ -4,16 +4,19 @@
 
 use std::sync::Arc;
 
-use quorate_core::model::{BranchId, BranchStatus, GroupId};
+use quorate_core::model::{BranchId, BranchStatus, GroupId, NodeId, TransactionId, Xid};
+use quorate_world::select::{Either2, select2};
 use quorate_world::time::{Duration, timeout};
 
 use super::super::channel::Channel;
 use super::super::channels::Place;
-use super::super::context::Coordinator;
+use super::super::context::{Coordinator, Leader};
 use super::super::events;
-use super::super::message::{PassOnV1, Query, RelayV1, Response, Untold, Way};
+use super::super::message::{DoneV1, PassOnV1, Query, RelayV1, Response, Untold, Way};
 use super::super::nodes;
-use super::asked::Answer;
+use super::super::tenure::Tenure;
+use super::asked::{Answer, done};
+use super::view;
 use crate::peer::CallError;
 
 /// An RM answers within this time, or it counts as silent (protocol, section 5.5). What it says later counts all the same.
@@ -28,24 +31,34 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 impl Coordinator {
     /// Asks the RM that is best for this branch, wherever it is connected. `attempts`: how often it was asked before.
     pub(in super::super) async fn reach_rm(&self, request: &RelayV1, attempts: u32) -> Result<BranchStatus, Untold> {
-        let any_application = request.any_application();
-        match self.channels.best(&request.resource, &request.client, any_application) {
+        if self.asked.heard_late(request.branch, request.way) {
+            return Ok(done(request.way));
+        }
+        match self.channels.best(&request.resource, &request.client, request.any_application()) {
             Some(Place::Here(channel)) => self.ask_rm(&channel, request, attempts).await,
             Some(Place::There(node)) => {
                 self.counters.phase_two_relayed.one();
-                let query = Query::Relay(request.clone());
-                match nodes::ask(&*self.nodes, node, GroupId::META, &query, RELAY_PATIENCE).await {
-                    Ok(Response::Told(status)) => Ok(status),
-                    Ok(Response::Untold(untold)) => Err(untold),
-                    Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => Err(Untold::Silent),
-                    Err(CallError::Unreachable | CallError::Broken) => {
-                        // Its RMs are of no use until it announces them again; another way may be open.
-                        self.channels.forget(node);
-                        Err(Untold::Silent)
-                    }
+                let mut late = self.asked.enter(request.branch, request.way, None);
+                match select2(&mut late.answer, self.relay(node, request)).await {
+                    Either2::First(status) => status.map_err(|_| Untold::Silent),
+                    Either2::Second(told) => told,
                 }
             }
             None => Err(Untold::NoChannel),
+        }
+    }
+
+    async fn relay(&self, node: NodeId, request: &RelayV1) -> Result<BranchStatus, Untold> {
+        let query = Query::Relay(request.clone());
+        match nodes::ask(&*self.nodes, node, GroupId::META, &query, RELAY_PATIENCE).await {
+            Ok(Response::Told(status)) => Ok(status),
+            Ok(Response::Untold(untold)) => Err(untold),
+            Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => Err(Untold::Silent),
+            Err(CallError::Unreachable | CallError::Broken) => {
+                // Its RMs are of no use until it announces them again; another way may be open.
+                self.channels.forget(node);
+                Err(Untold::Silent)
+            }
         }
     }
 
@@ -59,10 +72,7 @@ impl Coordinator {
         let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
             return Err(Untold::Silent);
         };
-        if self.asked.heard_late(request.branch, request.way) {
-            return Ok(done(request.way));
-        }
-        let mut place = self.asked.enter(request.branch, request.way, channel.id);
+        let mut place = self.asked.enter(request.branch, request.way, Some(channel.id));
         quorate_world::tap!(events::PhaseTwoSent {
             node: self.node,
             transaction: request.transaction,
@@ -87,11 +97,13 @@ impl Coordinator {
     }
 
     /// An RM's answer has come in over any connection.
-    pub(in super::super) fn phase_two_answer(&self, id: i32, branch: BranchId, status: BranchStatus) {
+    pub(in super::super) fn phase_two_answer(&self, id: i32, xid: &str, branch: BranchId, status: BranchStatus) {
         match self.asked.answered(id, branch, status) {
             Answer::Taken => {}
-            Answer::Late => self.counters.answers_late.one(),
-            Answer::Unknown => self.counters.answers_unknown.one(),
+            Answer::Unknown => match Xid::parse(xid) {
+                Ok(xid) => self.late(xid.transaction, branch, status),
+                Err(_) => self.counters.answers_unknown.one(),
+            },
             Answer::Of(residue) => {
                 let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue);
                 match asker {
@@ -102,18 +114,49 @@ impl Coordinator {
                     }
                     None => self.counters.answers_unknown.one(),
                 }
+                // The asker may have been started anew since.
+                if let Ok(xid) = Xid::parse(xid) {
+                    self.late(xid.transaction, branch, status);
+                }
             }
+        }
+    }
+
+    /// An answer to what another node had asked for: that one may lead no longer.
+    pub(in super::super) fn pass_by(&self, asker: NodeId, request: &RelayV1, status: BranchStatus) {
+        let RelayV1 { transaction, branch, .. } = *request;
+        match self.leader_of(transaction.slot()) {
+            Leader::There(leader, _) if leader == asker => {}
+            Leader::Here(_) | Leader::There(..) | Leader::Nobody => self.late(transaction, branch, status),
+        }
+    }
+
+    /// Nobody here waits for this answer: if it says that the branch is done, it is news for whoever leads.
+    fn late(&self, transaction: TransactionId, branch: BranchId, status: BranchStatus) {
+        let way = [Way::Commit, Way::Rollback].into_iter().find(|way| done(*way) == status);
+        let Some(way) = way else { return self.counters.answers_unknown.one() };
+        let done = DoneV1 { transaction, branch, way };
+        match self.leader_of(transaction.slot()) {
+            Leader::Here(tenure) => self.hear_done(&tenure, done),
+            Leader::There(node, group) => nodes::tell(&*self.nodes, node, group, &Query::Done(done)),
+            Leader::Nobody => self.counters.answers_unknown.one(),
+        }
+    }
+
+    /// A branch is done, says its RM. That counts if it was decided so; what is not there any more has ended.
+    pub(in super::super) fn hear_done(&self, tenure: &Tenure, done: DoneV1) {
+        let DoneV1 { transaction, branch, way } = done;
+        let is_decided_so = tenure.replica.read(|state| {
+            let session = state.session(transaction)?;
+            Some(view::way(session) == Some(way) && session.branches.contains_key(&branch))
+        });
+        if is_decided_so == Some(true) {
+            self.counters.answers_late.one();
+            self.asked.late(branch, way);
         }
     }
 }
 
 fn answer_patience(attempts: u32) -> Duration {
     ANSWER_PATIENCE.saturating_mul(2u32.saturating_pow(attempts)).min(ANSWER_PATIENCE_MAX)
-}
-
-fn done(way: Way) -> BranchStatus {
-    match way {
-        Way::Commit => BranchStatus::PhaseTwo_Committed,
-        Way::Rollback => BranchStatus::PhaseTwo_Rollbacked,
-    }
 }

@@ -1,12 +1,40 @@
 //! A leader goes away: parked requests are served by the next one, and what was decided goes on.
 
-use quorate_core::model::{BranchStatus, GlobalStatus, GroupId, NodeId};
+use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, GroupId, NodeId};
 use quorate_world::runtime::run_test;
 use quorate_world::task;
 
 use super::THREE;
 use super::client::Answer;
 use super::cluster::Cluster;
+
+/// What the leader before has asked for counts for the next one: an RM that is slow is not asked in vain.
+#[test]
+fn the_next_leader_hears_what_the_last_one_asked() {
+    run_test(async {
+        let mut cluster = Cluster::founded("hears", &THREE, 1).await;
+        let first = cluster.serving(GroupId(1)).await;
+        let others: Vec<NodeId> = THREE.into_iter().filter(|node| *node != first).collect();
+        let (tm, rm) = (cluster.tm(others[0]).await, cluster.rm(others[1], "pay").await);
+        cluster.announced("pay").await;
+        let x = tm.begin(60_000).await;
+        rm.branch(&x, BranchType::TCC, "pay", "", "").await.expect("a branch");
+        rm.will_answer(&[Answer::Hold, Answer::Hold]);
+        let committing = task::spawn({
+            let (tm, x) = (tm.clone(), x.clone());
+            async move { tm.commit(&x).await }
+        });
+        rm.await_told(1).await;
+        cluster.net.isolate(first);
+        rm.await_told(2).await;
+        rm.reply(BranchStatus::PhaseTwo_Committed); // to what the first one asked
+        assert_eq!(committing.await, Ok(GlobalStatus::Committed));
+        assert_eq!(rm.told().len(), 2);
+        cluster.net.heal();
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
 
 #[test]
 fn the_next_leader_goes_on() {

@@ -15,8 +15,8 @@ use quorate_core::txn::{Conflict, ReleaseScope};
 use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
 use super::super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
 use super::super::message::{
-    Announced, Announcement, AnnouncementPartV1, AuditV1, ForwardV1, PassOnV1, ProcessV1, Query, RefusedV1, RelayV1,
-    Response, Untold, Way,
+    Announced, Announcement, AnnouncementPartV1, AuditV1, DoneV1, ForwardV1, PassOnV1, ProcessV1, Query, RefusedV1,
+    RelayV1, Response, Untold, Way,
 };
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/coordinator.txt");
@@ -114,6 +114,7 @@ fn queries() -> Vec<(&'static str, Query)> {
             "has_process",
             Query::HasProcess(ProcessV1 { application: "shop".into(), ip: "10.0.0.2".parse().expect("an address") }),
         ),
+        ("done", Query::Done(DoneV1 { transaction: TRANSACTION, branch: BRANCH, way: Way::Rollback })),
         ("announce_version", Query::Announce(Announcement { start: 5, version: 6, channels: None })),
         ("announce_part", Query::AnnouncePart(part)),
     ]
