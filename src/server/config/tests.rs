@@ -222,6 +222,11 @@ fn what_is_shown_reads_back_as_the_same() {
     }
     let secret = file("admin.token = 'sesame'").expect("right");
     assert!(!secret.to_toml().contains("sesame"));
+    let keys = file("auth.access_keys = 'shop=sesame, bank=a=b'").expect("right");
+    assert_eq!(keys.access_keys.get("bank").map(String::as_str), Some("a=b"));
+    assert!(!keys.to_toml().contains("sesame"));
+    let refused = refusal(file("auth.access_keys = 'sesame'"));
+    assert_eq!(refused, "`auth.access_keys` in q.toml = `..`: not ACCESS_KEY=SECRET_KEY,..");
 }
 
 /// `docs/OPERATING.md` has one row `` | `key` | default | meaning | `` per key.
