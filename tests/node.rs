@@ -136,6 +136,13 @@ fn get(address: &str, path: &str) -> String {
     answer
 }
 
+/// What `quorate ctl` ends with, and what it says.
+fn ctl(words: &[&str]) -> (Option<i32>, String) {
+    let ended = Command::new(env!("CARGO_BIN_EXE_quorate")).arg("ctl").args(words).output().expect("the binary starts");
+    let said = [ended.stdout, ended.stderr].concat();
+    (ended.status.code(), String::from_utf8_lossy(&said).into_owned())
+}
+
 #[test]
 fn one_node_is_ready_stops_in_order_and_comes_back() {
     let folder = Folder::new();
@@ -147,6 +154,14 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
     assert!(get(value(&fields, "admin"), "/health").ends_with("ok"));
     assert!(get(value(&fields, "seata"), "/health").starts_with("HTTP/1.1 200"));
     assert!(get(value(&fields, "admin"), "/metrics").contains("quorate_group_health{group=\"8\"} 0"));
+
+    let admin = value(&fields, "admin");
+    let (code, said) = ctl(&["transaction", "list", "--admin", admin]);
+    assert!(code == Some(0) && said.ends_with("0 in all, page 1 of 0\n"), "{code:?} {said}");
+    let (code, said) = ctl(&["transaction", "stop", "127.0.0.1:8091:4097", "--admin", admin]);
+    assert!(code == Some(69) && said.contains("409: no such transaction"), "{code:?} {said}");
+    let (code, said) = ctl(&["transaction", "show", "127.0.0.1:8091:4097", "--admin", admin]);
+    assert!(code == Some(69) && said.contains("no transaction 127.0.0.1:8091:4097: it has ended"), "{code:?} {said}");
 
     // A second process on the same folder.
     let mut second = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);

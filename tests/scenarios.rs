@@ -123,6 +123,19 @@ impl Story {
                 let after_ms = words.duration_ms(words.get("after").expect("after=")).unsigned_abs();
                 self.propose(Command::GiveUp(GiveUpV1 { transaction: self.transaction(&words), after_ms }))
             }
+            // operate xid= stop|start|reopen|delete|force-delete
+            "operate" => {
+                let operations = [
+                    ("stop", Operation::Stop),
+                    ("start", Operation::Start),
+                    ("reopen", Operation::Reopen),
+                    ("delete", Operation::Delete),
+                    ("force-delete", Operation::ForceDelete),
+                ];
+                let named = operations.into_iter().find(|(name, _)| words.has(name));
+                let (_, operation) = named.expect("an operation");
+                self.propose(Command::Operate(OperateV1 { transaction: self.transaction(&words), operation }))
+            }
             // patience [commit=5s] [rollback=5s]: of phase two, from here on
             "patience" => {
                 let ms = |key| words.get(key).map(|text| words.duration_ms(text).unsigned_abs());

@@ -1,4 +1,6 @@
-//! `quorate ctl`: asks a running node over its HTTP port.
+//! `quorate ctl`: asks a running node over its HTTP port. Transactions are in `transaction`.
+
+mod transaction;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use quorate_server::exit::{ExitCode, Failure};
@@ -21,6 +23,7 @@ pub fn command() -> Command {
         .arg(Arg::new("admin").long("admin").default_value("127.0.0.1:7091").global(true).help("HOST:PORT of the node"))
         .arg(Arg::new("token").long("token").global(true).help("admin.token of the node, when it is asked from afar"))
         .subcommand(Command::new("status").about("Nodes, groups, leaders, health"))
+        .subcommand(transaction::command())
         .subcommand(
             Command::new("move-leader")
                 .about("Ask a group's leader, if it is this node, to hand over")
@@ -34,14 +37,31 @@ pub fn command() -> Command {
 pub struct Question {
     admin: String,
     token: Option<String>,
+    method: &'static str,
     path: String,
-    /// Nothing: it only reads.
     form: Option<String>,
+    view: View,
+}
+
+/// How the answer is shown.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum View {
+    /// As it came.
+    Text,
+    /// Nodes and groups.
+    Status,
+    /// A page of transactions.
+    Transactions,
+    /// The transaction of this XID.
+    Transaction(String),
+    /// What was done with one.
+    Done,
 }
 
 /// Reads the flags.
 pub fn question(matches: &ArgMatches) -> Question {
     let (path, form, matches) = match matches.subcommand() {
+        Some(("transaction", inner)) => return transaction::question(inner),
         Some(("move-leader", inner)) => {
             let number = |name: &str| inner.get_one::<u64>(name).copied().unwrap_or_default();
             let path = format!("/quorate/v1/groups/{}/leader", number("group"));
@@ -52,7 +72,8 @@ pub fn question(matches: &ArgMatches) -> Question {
         None => ("/quorate/v1/status".to_owned(), None, matches),
     };
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    Question { admin: text("admin").unwrap_or_default(), token: text("token"), path, form }
+    let (method, view) = if form.is_some() { ("POST", View::Text) } else { ("GET", View::Status) };
+    Question { admin: text("admin").unwrap_or_default(), token: text("token"), method, path, form, view }
 }
 
 /// Asks, and prints the answer.
@@ -62,11 +83,28 @@ pub async fn run(question: Question) -> Result<(), Failure> {
     let answer = answer.map_err(|_| unavailable(format!("no answer within {} s", PATIENCE.as_secs())))?;
     let (status, body) = answer.map_err(|error| unavailable(error.to_string()))?;
     if status != 200 {
-        return Err(unavailable(format!("{status}: {}", body.trim_end())));
+        return Err(unavailable(format!("{status}: {}", reason(&body))));
     }
-    let shown = if question.form.is_none() { table(&body).map_err(unavailable)? } else { body };
-    process::say(shown.trim_end());
+    process::say(shown(&question.view, body).map_err(unavailable)?.trim_end());
     Ok(())
+}
+
+/// Why something was refused: the message of Seata's envelope, or the text that came.
+fn reason(body: &str) -> String {
+    let envelope: Option<Value> = serde_json::from_str(body).ok();
+    let message = envelope.as_ref().and_then(|envelope| envelope["message"].as_str());
+    message.unwrap_or(body.trim_end()).to_owned()
+}
+
+fn shown(view: &View, body: String) -> Result<String, String> {
+    let page = || serde_json::from_str(&body).map_err(|error| format!("this is no page of transactions: {error}"));
+    match view {
+        View::Text => Ok(body),
+        View::Status => table(&body),
+        View::Transactions => Ok(transaction::table(&page()?)),
+        View::Transaction(xid) => transaction::details(&page()?, xid),
+        View::Done => Ok(reason(&body)),
+    }
 }
 
 async fn ask(question: &Question) -> Result<(u16, String), std::io::Error> {
@@ -84,8 +122,7 @@ async fn ask(question: &Question) -> Result<(u16, String), std::io::Error> {
 }
 
 fn request(question: &Question) -> String {
-    let Question { admin, token, path, form } = question;
-    let method = if form.is_some() { "POST" } else { "GET" };
+    let Question { admin, token, method, path, form, .. } = question;
     let body = form.as_deref().unwrap_or_default();
     let token = token.as_ref().map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
     let length = body.len();

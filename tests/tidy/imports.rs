@@ -111,6 +111,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
     ("src/server/cli.rs", &["crate::bench", "crate::ctl", "quorate_client", "quorate_server", "clap"]),
     ("src/server/bench.rs", &["quorate_client", "quorate_server", "quorate_world", "clap"]),
+    ("src/server/ctl", &["clap", "serde_json"]),
     ("src/server/ctl.rs", &["quorate_server", "quorate_world", "clap", "serde_json"]),
     ("src/server/logging.rs", &["quorate_server", "tracing_subscriber"]),
     // Puts the parts together, so it may name all of them.

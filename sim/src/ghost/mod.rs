@@ -10,7 +10,8 @@ pub mod transaction;
 
 use crate::seen::Seen;
 use locks::Locks;
-use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::txn::command::{OperateV1, Operation};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
 use std::collections::BTreeMap;
@@ -171,6 +172,7 @@ impl Ghost {
                 }
             }
             (Command::GiveUp(give_up), Outcome::Now(now)) => self.set_status(give_up.transaction, *now),
+            (Command::Operate(operate), Outcome::Now(now)) => self.operated(group, clock_ms, operate, *now),
             (Command::Retry(which) | Command::Detach(which), Outcome::Now(now)) => {
                 self.set_status(which.transaction, *now);
             }
@@ -179,7 +181,19 @@ impl Ghost {
         }
     }
 
-    fn set_status(&mut self, transaction: TransactionId, now: quorate_core::model::GlobalStatus) {
+    fn operated(&mut self, group: GroupId, clock_ms: u64, operate: &OperateV1, now: GlobalStatus) {
+        match operate.operation {
+            Operation::Stop | Operation::Start | Operation::Reopen => self.set_status(operate.transaction, now),
+            Operation::Delete | Operation::ForceDelete => {
+                self.locks.release_own(group, operate.transaction);
+                if let Some(found) = self.transactions.get_mut(&operate.transaction) {
+                    found.end(now, clock_ms);
+                }
+            }
+        }
+    }
+
+    fn set_status(&mut self, transaction: TransactionId, now: GlobalStatus) {
         if let Some(found) = self.transactions.get_mut(&transaction) {
             found.become_status(now);
         }

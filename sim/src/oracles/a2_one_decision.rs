@@ -39,6 +39,7 @@ impl Oracle for OneDecision {
         let transaction = match step.command {
             Command::Decide(decide) => decide.transaction,
             Command::Fail(fail) => fail.transaction,
+            Command::Operate(operate) => operate.transaction,
             Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which) => {
                 which.transaction
             }

@@ -8,6 +8,7 @@ use crate::ghost::Ghost;
 use crate::ghost::transaction::Transaction;
 use crate::seen::Step;
 use quorate_core::model::{GlobalStatus, TransactionId};
+use quorate_core::txn::command::{OperateV1, Operation};
 use quorate_core::txn::{Command, Outcome};
 use std::collections::BTreeMap;
 
@@ -46,12 +47,44 @@ fn leads_on(from: GlobalStatus, to: GlobalStatus) -> bool {
     from == to || (old < new && old < 4 && (old_way == new_way || from == GlobalStatus::Begin || given_up))
 }
 
+impl Forward {
+    /// An operator stops and starts, tries again what failed, and ends what he will: each keeps the direction, and what
+    /// he ends has failed.
+    fn operated(&mut self, operate: &OperateV1, to: GlobalStatus) -> Judgement {
+        let OperateV1 { transaction, operation } = *operate;
+        let from = self.standing.insert(transaction, to).unwrap_or(GlobalStatus::Begin);
+        let is_stopped = |status: GlobalStatus| status.name().starts_with("Stop");
+        let is_retrying = to.name().ends_with("Retrying");
+        let has_failed =
+            |status: GlobalStatus| status.name().ends_with("Failed") || status.name().ends_with("RetryTimeout");
+        let may_be = match operation {
+            Operation::Stop => is_stopped(to) && !has_failed(from),
+            Operation::Start => is_retrying && is_stopped(from),
+            Operation::Reopen => is_retrying && has_failed(from),
+            Operation::Delete => from == to && has_failed(from),
+            Operation::ForceDelete => has_failed(to),
+        };
+        let has_turned = from.name().contains("ommit") != to.name().contains("ommit") && from != GlobalStatus::Begin;
+        if may_be && !has_turned {
+            return Ok(());
+        }
+        Err(Finding::about(transaction, format!("an operator's {operation:?} made {to} of {from}")))
+    }
+}
+
 impl Oracle for Forward {
     fn name(&self) -> &'static str {
         "A5"
     }
 
     fn step(&mut self, ghost: &Ghost, step: &Step<'_>) -> Judgement {
+        if let (Command::Operate(operate), Outcome::Now(status)) = (step.command, step.outcome) {
+            // A Saga may have gone anywhere before.
+            return match ghost.transaction(operate.transaction).is_some_and(Transaction::is_saga) {
+                true => Ok(()),
+                false => self.operated(operate, *status).map_err(|found| found.in_group(step.group)),
+            };
+        }
         let (transaction, status) = match (step.command, step.outcome) {
             (_, Outcome::Begun(transaction)) => (*transaction, GlobalStatus::Begin),
             (Command::Decide(decide), Outcome::Decided(status) | Outcome::Standing(status)) => {

@@ -9,6 +9,7 @@
 
 mod listing;
 mod locks;
+mod operation;
 mod page;
 mod sessions;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub use listing::Listing;
 pub use locks::{LockFilter, LockKey, LockRow};
+pub use operation::{Unfulfilled, Wish};
 pub use page::{Page, PageError};
 pub use sessions::{BranchRow, LastAnswer, SessionFilter, SessionKey, SessionRow, Stuck, Trouble};
 

@@ -5,7 +5,7 @@
 //! whether they are refused or not: its stamp moves the clock on, and tombstones that have stood long enough go.
 //!
 //! Here: founding, leading, beginning, deciding, ending. `apply_branch` has branches and row locks, `apply_saga` what
-//! Saga engines say.
+//! Saga engines say, `apply_operate` what an operator does.
 
 use super::command::{Batch, BeginV1, Command, DecideV1, Decision, FailV1, FoundV1, LeadV1, Stamp, TransactionV1};
 use super::outcome::{IdBlock, Outcome, Refusal};
@@ -51,6 +51,7 @@ impl Transactions {
             Command::Forget(forget) => self.forget(forget),
             Command::Report(report) => self.report(report),
             Command::GiveUp(give_up) => self.give_up(give_up),
+            Command::Operate(operate) => self.operate(operate),
         });
         outcome.unwrap_or_else(Outcome::Refused)
     }

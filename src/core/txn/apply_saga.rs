@@ -30,6 +30,8 @@ impl Transactions {
         }
         match saga::heard(standing, report.status, report.asked.is_some()) {
             Word::Nothing => Ok(Outcome::Standing(standing)),
+            // Which way it goes on is for whoever starts it; that it has ended is heard.
+            Word::Turns(_) if status::is_stopped(standing) => Ok(Outcome::Standing(standing)),
             Word::Ends(status) if may_turn => {
                 self.bury(report.transaction, status);
                 Ok(Outcome::Now(status))
@@ -85,7 +87,7 @@ impl Transactions {
     }
 
     /// For moves that `may_become` does not know.
-    fn set_status(&mut self, transaction: TransactionId, to: GlobalStatus) {
+    pub(super) fn set_status(&mut self, transaction: TransactionId, to: GlobalStatus) {
         self.change(transaction.slot(), |state| state.change(transaction, |session| session.status = to));
     }
 }

@@ -65,6 +65,8 @@ pub enum Command {
     Report(ReportV1),
     /// Phase two was tried for long enough: the session is kept until an operator acts.
     GiveUp(GiveUpV1),
+    /// An operator has a hand in phase two, or ends what nobody else will.
+    Operate(OperateV1),
 }
 
 /// See [`Command::Found`]. Refused if the group was founded before.
@@ -203,6 +205,31 @@ pub struct GiveUpV1 {
     pub transaction: TransactionId,
     /// So long after its begin, ms of the group clock; refused in apply while it is younger.
     pub after_ms: u64,
+}
+
+/// See [`Command::Operate`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OperateV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// What is done with it.
+    pub operation: Operation,
+}
+
+/// What an operator does with a transaction (semantics, section 7.5).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub enum Operation {
+    /// Phase two stands still. Not an AT commit: its TM was told Committed.
+    Stop,
+    /// What was stopped goes on.
+    Start,
+    /// What has failed for good is tried again.
+    Reopen,
+    /// What has failed for good goes, if no row is kept from others for its sake. A tombstone stays.
+    Delete,
+    /// It goes, whatever was done and whoever was not told, with its row locks. A tombstone stays: failed, in the direction
+    /// of the decision; of what was not decided, a failed rollback.
+    ForceDelete,
 }
 
 /// See [`Command::AcquireLocks`].

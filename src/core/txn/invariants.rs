@@ -32,6 +32,7 @@ impl Transactions {
             ensure(state.tombstone(transaction).is_none(), || format!("{transaction} lives and has ended"))?;
             let is_known = session.status == GlobalStatus::Begin
                 || status::is_running(session.status)
+                || status::is_stopped(session.status)
                 || status::is_failed(session.status);
             ensure(is_known, || format!("{transaction} is {}", session.status))?;
             for branch in session.branches.keys() {

@@ -13,6 +13,7 @@ pub mod tables;
 
 mod apply;
 mod apply_branch;
+mod apply_operate;
 mod apply_saga;
 mod invariants;
 mod locks;

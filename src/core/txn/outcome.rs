@@ -22,7 +22,7 @@ pub enum Outcome {
     Decided(GlobalStatus),
     /// Somebody has decided before: nothing changed; the status as it stands, from the session or its tombstone.
     Standing(GlobalStatus),
-    /// Retry, Fail, Detach, End, Forget, Report or GiveUp took effect, or had before; the status now.
+    /// Retry, Fail, Detach, End, Forget, Report, GiveUp or Operate took effect, or had before; the status now.
     Now(GlobalStatus),
     /// The rows are held for this branch.
     Acquired,
@@ -113,6 +113,9 @@ pub enum Refusal {
     /// No sequence numbers are left for an id.
     #[error("the id counter is exhausted")]
     Exhausted,
+    /// Deleted it would let rows go that were not undone.
+    #[error("its row locks stay until it is undone; a force-delete lets them go")]
+    HoldsLocks,
 }
 
 /// Who is in the way.

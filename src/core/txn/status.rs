@@ -41,20 +41,74 @@ pub const fn may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
         | CommitRetryTimeout
         | RollbackRetryTimeout
         | Finished => false,
-        // No session has these yet.
-        UnKnown | Deleting | StopCommitOrCommitRetry | StopRollbackOrRollbackRetry => false,
+        // Only an operator starts it again.
+        StopCommitOrCommitRetry | StopRollbackOrRollbackRetry => false,
+        // No session has these.
+        UnKnown | Deleting => false,
     }
 }
 
 /// As [`may_become`], for a Saga: where its engine says so it turns, out of every status that is not the end, a failed
 /// one too; or it ends at once (`saga`).
 pub const fn saga_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
-    let is_open = matches!(from, Begin) || is_running(from) || is_failed(from);
+    let is_open = matches!(from, Begin) || is_running(from) || is_failed(from) || is_stopped(from);
     let is_said = matches!(
         to,
         Committed | Rollbacked | TimeoutRollbacked | CommitRetrying | RollbackRetrying | TimeoutRollbackRetrying
     );
     may_become(from, to) || (is_open && is_said)
+}
+
+/// As [`may_become`], for an operator: phase two is stopped and started, what failed is tried again, and anything may be
+/// ended as failed. It never turns.
+pub fn operator_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
+    let moves = [stopped(from), started(from), reopened(from), force_deleted(from)];
+    may_become(from, to) || moves.contains(&Some(to))
+}
+
+/// What a running status becomes when an operator stops it. Not an AT commit: its TM was told Committed.
+pub const fn stopped(status: GlobalStatus) -> Option<GlobalStatus> {
+    match done(status) {
+        Some(_) if matches!(status, AsyncCommitting) => None,
+        Some(Committed) => Some(StopCommitOrCommitRetry),
+        Some(_) => Some(StopRollbackOrRollbackRetry),
+        None => None,
+    }
+}
+
+/// What a stopped status becomes when an operator starts it.
+pub const fn started(status: GlobalStatus) -> Option<GlobalStatus> {
+    if !is_stopped(status) {
+        return None;
+    }
+    match direction(status) {
+        Some(Direction::Commit) => Some(CommitRetrying),
+        Some(Direction::Rollback) => Some(RollbackRetrying),
+        None => None,
+    }
+}
+
+/// What a failed status becomes when an operator has it tried again.
+pub const fn reopened(status: GlobalStatus) -> Option<GlobalStatus> {
+    match direction(status) {
+        Some(Direction::Rollback) if matches!(status, TimeoutRollbackFailed) => Some(TimeoutRollbackRetrying),
+        Some(Direction::Commit) if is_failed(status) => Some(CommitRetrying),
+        Some(Direction::Rollback) if is_failed(status) => Some(RollbackRetrying),
+        Some(_) | None => None,
+    }
+}
+
+/// With which tombstone a transaction goes that an operator ends by force: nobody knows what was done, so it has failed,
+/// in the direction of its decision. One that was not decided can only have failed to roll back.
+pub const fn force_deleted(status: GlobalStatus) -> Option<GlobalStatus> {
+    if is_failed(status) {
+        return Some(status);
+    }
+    match status {
+        Begin | StopRollbackOrRollbackRetry => Some(RollbackFailed),
+        StopCommitOrCommitRetry => Some(CommitFailed),
+        running => failed(running),
+    }
 }
 
 /// The decision that a status stands for; none before it.
@@ -204,6 +258,21 @@ mod tests {
     fn a_decision_never_turns() {
         for &from in GlobalStatus::ALL.iter().filter(|from| direction(**from).is_some()) {
             assert!(followers(from).all(|to| direction(to) == direction(from)), "{from}");
+        }
+    }
+
+    #[test]
+    fn an_operator_never_turns_a_decision() {
+        for &from in GlobalStatus::ALL {
+            for &to in GlobalStatus::ALL.iter().filter(|to| operator_may_become(from, **to)) {
+                assert!(direction(from).is_none() || direction(to) == direction(from), "{from} to {to}");
+            }
+            let can_stop = is_running(from) && from != AsyncCommitting;
+            assert_eq!(stopped(from).is_some_and(is_stopped), can_stop, "{from}");
+            assert_eq!(started(from).is_some_and(is_running), is_stopped(from), "{from}");
+            assert_eq!(reopened(from).is_some_and(is_running), is_failed(from), "{from}");
+            let has_session = from == Begin || is_running(from) || is_failed(from) || is_stopped(from);
+            assert_eq!(force_deleted(from).is_some_and(is_failed), has_session, "{from}");
         }
     }
 

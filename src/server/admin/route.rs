@@ -2,7 +2,6 @@
 
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
-use super::form::Form;
 use super::{AdminContext, BODY_BYTES_MAX, console, status};
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -43,7 +42,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Ok(body) => login(&body),
             Err(refused) => refused,
         },
-        path if console::exists(path) && reads => console::query(context, path, &Form::parse(&query)).await,
+        path if console::exists(path) => console::answer(context, peer, &head).await,
         path => match leader_path(path) {
             Some(_) if posts && !may_change(context, peer, &head.headers) => {
                 text(StatusCode::FORBIDDEN, "changes are served to loopback, and to others only with admin.token\n")
@@ -52,7 +51,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
                 Ok(form) => move_leader(context, group, &form).await,
                 Err(refused) => refused,
             },
-            None if !known(path) && !console::exists(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
+            None if !known(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
             Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
         },
     }

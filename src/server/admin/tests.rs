@@ -91,7 +91,7 @@ pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Con
 }
 
 /// Status line and body of the answer, its headers in between.
-async fn ask(address: SocketAddr, request: &str) -> (String, String, String) {
+pub(super) async fn ask(address: SocketAddr, request: &str) -> (String, String, String) {
     let mut stream = net::connect(address).await.expect("somebody listens");
     stream.write_all(request.as_bytes()).await.expect("it reads");
     let mut answer = Vec::new();

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use quorate_core::console::Trouble;
 use quorate_core::model::{BranchId, TransactionId};
-use quorate_world::sync::oneshot;
+use quorate_world::sync::{Notify, oneshot};
+use std::sync::Arc;
 
 /// A request that waits; dropped: the state says how the transaction stands.
 pub type Waiter = oneshot::Sender<()>;
@@ -23,6 +24,8 @@ struct Drive<T> {
     answered: bool,
     /// Branches that were asked in vain and are not done.
     troubles: BTreeMap<BranchId, Trouble>,
+    /// Rings when an operator wants it to look again; made when it first rests.
+    nudge: Option<Arc<Notify>>,
 }
 
 impl<T> Default for Drives<T> {
@@ -41,7 +44,8 @@ impl<T> Drives<T> {
             return false;
         }
         let troubles = BTreeMap::new();
-        let drive = Drive { task: start(), waiters: waiter.into_iter().collect(), answered: false, troubles };
+        let drive =
+            Drive { task: start(), waiters: waiter.into_iter().collect(), answered: false, troubles, nudge: None };
         self.0.insert(transaction, drive);
         true
     }
@@ -69,6 +73,12 @@ impl<T> Drives<T> {
     pub fn troubles(&self, transaction: TransactionId) -> Vec<(BranchId, Trouble)> {
         let drive = self.0.get(&transaction);
         drive.into_iter().flat_map(|drive| &drive.troubles).map(|(branch, trouble)| (*branch, *trouble)).collect()
+    }
+
+    /// What rings when an operator wants the driver to look again.
+    pub fn nudge(&mut self, transaction: TransactionId) -> Arc<Notify> {
+        let drive = self.0.get_mut(&transaction);
+        drive.map_or_else(Arc::default, |drive| drive.nudge.get_or_insert_default().clone())
     }
 
     /// A driver has ended. Who still waits for it is told by the drop.

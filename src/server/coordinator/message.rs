@@ -8,7 +8,7 @@ use quorate_world::net::IpAddr;
 
 use bytes::Bytes;
 use quorate_core::codec::{self, CodecError, Persisted};
-use quorate_core::model::{BranchId, BranchStatus, BranchType, Fence, NodeId, TransactionId, Xid};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, NodeId, TransactionId, Xid};
 use quorate_core::phase_two::channel::may_be_other;
 use quorate_core::txn::Conflict;
 use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
@@ -16,7 +16,7 @@ use quorate_core::wire::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Reply};
-use super::console::{ConsoleAnswer, ConsoleAsk};
+use super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
 
 /// What one node asks another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -41,6 +41,8 @@ pub enum Query {
     Console(ConsoleAsk),
     /// A part of what RMs this node holds, when it is too long for one message.
     AnnouncePart(AnnouncementPartV1),
+    /// An operator wants something done.
+    Operate(OperateAskV1),
 }
 
 /// What it answers.
@@ -68,6 +70,10 @@ pub enum Response {
     Heard(bool),
     /// What an operator is shown.
     Console(ConsoleAnswer),
+    /// What an operator wanted is done: the status now.
+    Operated(GlobalStatus),
+    /// What an operator wanted is not done, and why.
+    Objected(String),
 }
 
 /// See [`Query::Forward`].

@@ -41,6 +41,7 @@ impl Coordinator {
             Query::Announce(announcement) => Response::Heard(self.channels.learn(from, announcement)),
             Query::Console(ask) => self.serve_console(group, ask).await,
             Query::AnnouncePart(part) => Response::Heard(self.channels.learn_part(from, part)),
+            Query::Operate(ask) => self.serve_operate(group, ask).await,
         }
     }
 

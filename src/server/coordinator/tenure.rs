@@ -338,6 +338,11 @@ impl Tenure {
         locked(&self.memory).drives.troubles(transaction)
     }
 
+    /// Rings when an operator wants the driver of a transaction to look again, however long it meant to rest.
+    pub fn nudge(&self, transaction: TransactionId) -> Arc<Notify> {
+        locked(&self.memory).drives.nudge(transaction)
+    }
+
     /// How many drivers are at work.
     pub fn drives(&self) -> usize {
         locked(&self.memory).drives.count()

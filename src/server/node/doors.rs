@@ -85,7 +85,7 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
 }
 
 fn console(coordinator: &Arc<Coordinator>) -> Console {
-    let (of_sessions, of_locks) = (coordinator.clone(), coordinator.clone());
+    let (of_sessions, of_locks, of_wishes) = (coordinator.clone(), coordinator.clone(), coordinator.clone());
     Console {
         sessions: Box::new(move |filter, page| {
             let coordinator = of_sessions.clone();
@@ -94,6 +94,10 @@ fn console(coordinator: &Arc<Coordinator>) -> Console {
         locks: Box::new(move |filter, page| {
             let coordinator = of_locks.clone();
             Box::pin(async move { coordinator.list_locks(filter, page).await })
+        }),
+        operate: Box::new(move |transaction, wish, by| {
+            let coordinator = of_wishes.clone();
+            Box::pin(async move { coordinator.operate(transaction, wish, by).await })
         }),
     }
 }

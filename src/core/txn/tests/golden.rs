@@ -68,8 +68,19 @@ fn after(command: &Command) -> Option<Command> {
             asked: Some(GlobalStatus::Committing),
         }),
         Command::Report(_) => Command::GiveUp(GiveUpV1 { transaction: TRANSACTION, after_ms: 86_400_000 }),
-        Command::GiveUp(_) => return None,
+        Command::GiveUp(_) => operate(Operation::Stop),
+        Command::Operate(OperateV1 { operation, .. }) => operate(match operation {
+            Operation::Stop => Operation::Start,
+            Operation::Start => Operation::Reopen,
+            Operation::Reopen => Operation::Delete,
+            Operation::Delete => Operation::ForceDelete,
+            Operation::ForceDelete => return None,
+        }),
     })
+}
+
+fn operate(operation: Operation) -> Command {
+    Command::Operate(OperateV1 { transaction: TRANSACTION, operation })
 }
 
 /// As [`after`], for outcomes.
@@ -106,7 +117,8 @@ fn worse(refusal: &Refusal) -> Option<Refusal> {
         Refusal::BadBranchId => Refusal::Unsupported { kind: BranchType::XA },
         Refusal::Unsupported { .. } => Refusal::BadFounding,
         Refusal::BadFounding => Refusal::Exhausted,
-        Refusal::Exhausted => return None,
+        Refusal::Exhausted => Refusal::HoldsLocks,
+        Refusal::HoldsLocks => return None,
     })
 }
 

@@ -25,7 +25,7 @@ struct Move {
 
 fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     let passes_ms = prop_oneof![30 => 0u64..3, 6 => 0u64..2_000, 1 => Just(180_000u64)];
-    let one = (0u8..44, any::<Index>(), any::<Index>(), any::<Index>(), 0u8..16, any::<u8>(), passes_ms, any::<u8>());
+    let one = (0u8..46, any::<Index>(), any::<Index>(), any::<Index>(), 0u8..16, any::<u8>(), passes_ms, any::<u8>());
     let one = one.prop_map(|(kind, transaction, branch, resource, rows, number, passes_ms, stale)| Move {
         kind,
         transaction,
@@ -38,6 +38,9 @@ fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     });
     proptest::collection::vec(one, 1..count_max)
 }
+
+const OPERATIONS: [Operation; 5] =
+    [Operation::Stop, Operation::Start, Operation::Reopen, Operation::Delete, Operation::ForceDelete];
 
 /// What the test knows beside the state.
 #[derive(Default)]
@@ -130,6 +133,13 @@ impl Ghost {
                 let asked = state.standing(transaction).filter(|_| wish.rows.is_multiple_of(2));
                 Command::Report(ReportV1 { transaction, status, asked })
             }
+            44 | 45 => {
+                let has_failed = state.standing(transaction).is_some_and(status::is_failed);
+                // Most of what fails is looked after; force is rare.
+                let picks = if has_failed { [2, 3, 3, 3, 2, 3, 3, 3, 4] } else { [0, 1, 2, 3, 4, 0, 1, 0, 1] };
+                let operation = OPERATIONS[picks[usize::from(wish.number) % 9]];
+                Command::Operate(OperateV1 { transaction, operation })
+            }
             43 => Command::GiveUp(GiveUpV1 { transaction, after_ms: u64::from(wish.number) * 20 }),
             _ => Command::Tick,
         }
@@ -181,9 +191,15 @@ impl Ghost {
             // Of a Saga its engine may say otherwise, and nobody else.
             let is_told = matches!(command, Command::Report(report) if report.transaction == transaction)
                 && before.session(transaction).is_some_and(Session::is_saga);
-            let may_become = if is_told { status::saga_may_become(from, to) } else { status::may_become(from, to) };
+            let is_operated = matches!(command, Command::Operate(operate) if operate.transaction == transaction);
+            let may_become = match (is_told, is_operated) {
+                (true, _) => status::saga_may_become(from, to),
+                (false, true) => status::operator_may_become(from, to),
+                (false, false) => status::may_become(from, to),
+            };
             assert!(from == to || may_become, "A5: {from} became {to}");
-            assert!(!ended || forgotten || is_told || status::done(from) == Some(to), "A5: {from} ended as {to}");
+            let is_over = status::done(from) == Some(to) || (is_operated && status::force_deleted(from) == Some(to));
+            assert!(!ended || forgotten || is_told || is_over, "A5: {from} ended as {to}");
             if let Some(direction) = status::direction(to) {
                 let decided = self.decided.entry(transaction).or_insert(direction);
                 let may_turn = is_told && before.session(transaction).is_some_and(Session::is_pure_saga);
@@ -329,6 +345,7 @@ fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
         Command::Forget(name),
         Command::Report(ReportV1 { transaction, status: GlobalStatus::ALL[bytes[4] as usize % 21], asked: None }),
         Command::GiveUp(GiveUpV1 { transaction, after_ms: bytes[5] }),
+        Command::Operate(OperateV1 { transaction, operation: OPERATIONS[bytes[3] as usize % 5] }),
         Command::Tick,
     ]
 }
@@ -374,6 +391,8 @@ fn the_decisions_of_the_moves_meet_every_status() {
         TimeoutRollbackRetrying,
         CommitRetryTimeout,
         RollbackRetryTimeout,
+        StopCommitOrCommitRetry,
+        StopRollbackOrRollbackRetry,
     ];
     for status in all {
         assert!(seen.contains(&status), "{status} was never reached");

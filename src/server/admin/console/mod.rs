@@ -1,18 +1,25 @@
-//! Seata's console: queries of transactions and row locks (semantics, section 7.5), in its shapes.
+//! Seata's console: queries of transactions and row locks, and control of transactions (semantics, section 7.5), in its
+//! shapes.
 //!
 //! Where Seata's server only reads its own store, the answer here is about all groups of the cluster. The time filters
 //! are the right way round (W26). What Seata does not know stands in fields of our own behind its own.
 //!
 //! Not here: who is asked (`coordinator`), and what fits (`core::console`).
 
+mod control;
 mod rows;
 #[cfg(test)]
 mod tests;
 
 use super::form::Form;
-use super::route::{Answer, json_of};
+use super::route::{Answer, json_of, may_change};
 use super::{AdminContext, Work};
-use hyper::StatusCode;
+use control::Operate;
+use core::net::SocketAddr;
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+#[cfg(test)]
+use quorate_core::console::Unfulfilled;
 use quorate_core::console::{Gathered, LockFilter, LockRow, Page, SessionFilter, SessionRow};
 use quorate_core::model::{BranchId, GlobalStatus, GroupId, TransactionId, Xid};
 use serde::Serialize;
@@ -29,6 +36,8 @@ pub struct Console {
     pub sessions: ListSessions,
     /// Row locks of all groups.
     pub locks: ListLocks,
+    /// What is done with a transaction.
+    pub operate: Operate,
 }
 
 #[cfg(test)]
@@ -36,6 +45,9 @@ impl Console {
     /// Of a cluster in which there is nothing.
     pub fn of_nothing() -> Console {
         Console {
+            operate: Box::new(|_, _, _| {
+                Box::pin(async { Err(Unfulfilled::Refused("no such transaction".to_owned())) })
+            }),
             sessions: Box::new(|_, _| {
                 Box::pin(async { Gathered { rows: Vec::new(), total: 0, unanswered: Vec::new() } })
             }),
@@ -54,11 +66,28 @@ const PAGE_SIZE: u64 = 20;
 
 /// Whether there is such a page.
 pub fn exists(path: &str) -> bool {
-    path.strip_prefix(PREFIX).is_some_and(|page| [SESSIONS, LOCKS].contains(&page))
+    control::call(path).is_some() || path.strip_prefix(PREFIX).is_some_and(|page| [SESSIONS, LOCKS].contains(&page))
 }
 
-/// Answers a query.
-pub async fn query(context: &AdminContext, path: &str, form: &Form) -> Answer {
+/// Answers whatever is asked of such a page.
+pub async fn answer(context: &AdminContext, peer: SocketAddr, head: &Parts) -> Answer {
+    let path = head.uri.path();
+    let form = Form::parse(head.uri.query().unwrap_or_default());
+    match control::call(path) {
+        Some((method, _)) if head.method != method => {
+            failed(StatusCode::METHOD_NOT_ALLOWED, &format!("this call is made with {method}"))
+        }
+        Some(_) if !may_change(context, peer, &head.headers) => {
+            let message = "changes are served to loopback, and to others only with admin.token";
+            failed(StatusCode::FORBIDDEN, message)
+        }
+        Some((_, wish)) => control::operate(context, wish, &form, peer.to_string()).await,
+        None if head.method == Method::GET || head.method == Method::HEAD => query(context, path, &form).await,
+        None => failed(StatusCode::METHOD_NOT_ALLOWED, "this page is only read"),
+    }
+}
+
+async fn query(context: &AdminContext, path: &str, form: &Form) -> Answer {
     let is_locks = path.strip_prefix(PREFIX) == Some(LOCKS);
     let answer = if is_locks { locks(context, form).await } else { sessions(context, form).await };
     answer.unwrap_or_else(|reason| failed(StatusCode::BAD_REQUEST, &reason))

@@ -1,9 +1,10 @@
 //! The console's pages as a tool sees them.
 
-use super::super::tests::{founded, get, post, serve_console};
+use super::super::tests::{ask, founded, get, post, serve_console};
 use super::*;
-use quorate_core::console::{BranchRow, LastAnswer, Trouble};
+use quorate_core::console::{BranchRow, LastAnswer, Trouble, Unfulfilled, Wish};
 use quorate_core::model::{BranchStatus, BranchType, RowKey};
+use quorate_core::txn::command::Operation;
 use quorate_world::runtime::run_test;
 use std::sync::{Arc, Mutex};
 
@@ -57,6 +58,7 @@ fn console(unanswered: &[GroupId]) -> (Console, AskedSessions, AskedLocks) {
     let (of_sessions, of_locks) = (sessions.clone(), locks.clone());
     let (silent, still) = (unanswered.to_vec(), unanswered.to_vec());
     let console = Console {
+        operate: Console::of_nothing().operate,
         sessions: Box::new(move |filter, page| {
             of_sessions.lock().expect("nobody panicked").push((filter, page));
             let unanswered = silent.clone();
@@ -71,6 +73,75 @@ fn console(unanswered: &[GroupId]) -> (Console, AskedSessions, AskedLocks) {
         }),
     };
     (console, sessions, locks)
+}
+
+/// What was wished for.
+type Wished = Arc<Mutex<Vec<(TransactionId, Wish)>>>;
+
+/// One that grants everything but to transaction 9.
+fn operated() -> (Console, Wished) {
+    let wished = Wished::default();
+    let seen = wished.clone();
+    let console = Console {
+        operate: Box::new(move |transaction, wish, by| {
+            assert!(by.starts_with("127.0.0.1:"), "{by}");
+            seen.lock().expect("nobody panicked").push((transaction, wish));
+            Box::pin(async move {
+                match transaction.0 {
+                    8 => Err(Unfulfilled::NoLeader(GroupId(2))),
+                    9 => Err(Unfulfilled::Refused("the transaction is Begin: no".to_owned())),
+                    _ => Ok(GlobalStatus::CommitRetrying),
+                }
+            })
+        }),
+        ..Console::of_nothing()
+    };
+    (console, wished)
+}
+
+#[test]
+fn control_calls() {
+    run_test(async {
+        let (console, wished) = operated();
+        let served = serve_console(&founded(), None, console).await;
+        let call = async |method: &str, name: &str, query: &str, headers: &str| {
+            let path = format!("/api/v1/console/globalSession/{name}?{query}");
+            ask(served.address, &format!("{method} {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n{headers}\r\n"))
+                .await
+        };
+        let calls = [
+            ("PUT", "stopGlobalSession", Wish::Change(Operation::Stop)),
+            ("PUT", "startGlobalSession", Wish::Change(Operation::Start)),
+            ("PUT", "sendCommitOrRollback", Wish::RetryNow),
+            ("PUT", "changeGlobalStatus", Wish::Change(Operation::Reopen)),
+            ("DELETE", "deleteGlobalSession", Wish::Change(Operation::Delete)),
+            ("DELETE", "forceDeleteGlobalSession", Wish::Change(Operation::ForceDelete)),
+        ];
+        for (method, name, wish) in calls {
+            let (status, _, body) = call(method, name, "xid=10.0.0.1%3A8091%3A77", "").await;
+            assert_eq!(status, "HTTP/1.1 200 OK", "{name}");
+            let message = format!("{}: 10.0.0.1:8091:77 is CommitRetrying", wish.name());
+            let expected =
+                serde_json::json!({"code": "200", "message": message, "success": true, "data": "CommitRetrying"});
+            assert_eq!(json(&body), expected, "{name}");
+            assert_eq!(wished.lock().expect("nobody panicked").pop(), Some((TransactionId(77), wish)));
+            assert_eq!(call("GET", name, "xid=a:77", "").await.0, "HTTP/1.1 405 Method Not Allowed");
+        }
+        let (status, _, body) = call("PUT", "stopGlobalSession", "xid=a:9", "").await;
+        let refused = serde_json::json!({"code": "409", "message": "the transaction is Begin: no", "success": false, "data": null});
+        assert_eq!((status.as_str(), json(&body)), ("HTTP/1.1 409 Conflict", refused));
+        assert_eq!(call("PUT", "stopGlobalSession", "xid=a:8", "").await.0, "HTTP/1.1 503 Service Unavailable");
+        wished.lock().expect("nobody panicked").clear();
+        let (status, _, body) = call("PUT", "stopGlobalSession", "", "").await;
+        assert_eq!(
+            (status.as_str(), &json(&body)["message"]),
+            ("HTTP/1.1 400 Bad Request", &"xid: the xid is empty".into())
+        );
+        // A page in a browser is never the operator.
+        let (status, _, body) = call("PUT", "stopGlobalSession", "xid=a:77", "origin: http://evil.example\r\n").await;
+        assert_eq!((status.as_str(), &json(&body)["code"]), ("HTTP/1.1 403 Forbidden", &"403".into()));
+        assert!(wished.lock().expect("nobody panicked").is_empty());
+    });
 }
 
 fn json(body: &str) -> serde_json::Value {

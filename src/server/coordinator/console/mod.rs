@@ -3,14 +3,15 @@
 //! The node that was asked gathers from the leaders of all groups, over the peer port where they are elsewhere
 //! ([`Coordinator::list_sessions`], [`Coordinator::list_locks`]); a leader answers of its group only (`here`). Bounded
 //! everywhere: so many groups at a time, so long for each, so many rows and bytes in an answer. A group that does not
-//! answer in time is named beside the page.
+//! answer in time is named beside the page. What an operator asks for is done in `operate`.
 
 mod here;
+mod operate;
 
 use std::sync::Arc;
 
 use quorate_core::console::{
-    Gathered, Listing, LockFilter, LockKey, LockRow, Page, SessionFilter, SessionKey, SessionRow,
+    Gathered, Listing, LockFilter, LockKey, LockRow, Page, SessionFilter, SessionKey, SessionRow, Wish,
 };
 use quorate_core::model::{GroupId, Slot, TransactionId};
 use quorate_world::task;
@@ -43,6 +44,17 @@ pub enum ConsoleAsk {
     Locks(LockFilter, u32),
     /// Show these row locks.
     ShowLocks(Vec<LockKey>),
+}
+
+/// What an operator wants done with a transaction. See [`Query::Operate`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OperateAskV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// What is to be done.
+    pub wish: Wish,
+    /// Who wants it, for the log.
+    pub by: String,
 }
 
 /// What it answers. See [`Response::Console`].

@@ -22,7 +22,7 @@ use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::Direction;
-use quorate_world::select::select2;
+use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, sleep};
@@ -169,7 +169,8 @@ impl Drive {
     /// would ask for it again.
     async fn stand_still(&self) {
         self.answer();
-        _ = select2(self.tenure.ended(), sleep(STOPPED)).await;
+        let nudge = self.tenure.nudge(self.transaction);
+        _ = select3(self.tenure.ended(), nudge.notified(), sleep(STOPPED)).await;
     }
 
     /// Asks branches. The usual single one is asked right here, without a task.

@@ -1,10 +1,10 @@
-//! The pause after a failed attempt: longer each time, cut short when an RM for the resource appears. Where no RM is there
+//! The pause after a failed attempt: longer each time, cut short when an RM for the resource appears, or an operator wants it. Where no RM is there
 //! at all, the branch is parked until one comes.
 
 use quorate_core::model::BranchId;
 use quorate_core::phase_two::back_off::back_off_ms;
 use quorate_world::random;
-use quorate_world::select::select2;
+use quorate_world::select::select3;
 use quorate_world::time::{Duration, sleep};
 
 use super::{Drive, view};
@@ -28,8 +28,10 @@ impl Drive {
             (_, _) => Duration::MAX,
         };
         let (pause, parked_pause) = (pause.min(left), PARKED.min(left));
+        let nudge = self.tenure.nudge(self.transaction);
         async move {
             let Some(request) = request else { return };
+            let nudged = nudge.notified();
             let appearance = coordinator.channels.appearance(&request.resource);
             let appeared = appearance.notified();
             let any_application = request.any_application();
@@ -37,9 +39,9 @@ impl Drive {
             // One that is there all the same has come meanwhile, or cannot be told: then a pause like any other.
             if parked && nobody() {
                 coordinator.counters.phase_two_parked.one();
-                _ = select2(appeared, sleep(parked_pause)).await;
+                _ = select3(appeared, nudged, sleep(parked_pause)).await;
             } else {
-                _ = select2(appeared, sleep(pause)).await;
+                _ = select3(appeared, nudged, sleep(pause)).await;
             }
         }
     }

@@ -3,17 +3,17 @@
 
 use quorate_core::codec::{self, Persisted};
 use quorate_core::console::{
-    BranchRow, LastAnswer, Listing, LockFilter, LockKey, LockRow, SessionFilter, SessionKey, SessionRow, Trouble,
+    BranchRow, LastAnswer, Listing, LockFilter, LockKey, LockRow, SessionFilter, SessionKey, SessionRow, Trouble, Wish,
 };
 use quorate_core::model::{
     BranchId, BranchStatus, BranchType, Epoch, ExceptionCode, Fence, GlobalStatus, GroupId, NodeId, RowKey, Slot, Term,
     TransactionId, Xid,
 };
-use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
+use quorate_core::txn::command::{AcquireLocksV1, Operation, ReleaseLocksV1};
 use quorate_core::txn::{Conflict, ReleaseScope};
 
 use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
-use super::super::console::{ConsoleAnswer, ConsoleAsk};
+use super::super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
 use super::super::message::{
     Announced, Announcement, AnnouncementPartV1, AuditV1, ForwardV1, PassOnV1, Query, RefusedV1, RelayV1, Response,
     Untold, Way,
@@ -140,7 +140,13 @@ fn console_asks() -> Vec<(&'static str, Query)> {
         ("console.locks", ConsoleAsk::Locks(locks, 20)),
         ("console.show_locks", ConsoleAsk::ShowLocks(vec![LOCK])),
     ];
-    asks.into_iter().map(|(name, ask)| (name, Query::Console(ask))).collect()
+    let operate =
+        |wish| Query::Operate(OperateAskV1 { transaction: TRANSACTION, wish, by: "10.0.0.9:5 at node 1".into() });
+    let wishes = [
+        ("operate.force_delete", operate(Wish::Change(Operation::ForceDelete))),
+        ("operate.retry", operate(Wish::RetryNow)),
+    ];
+    asks.into_iter().map(|(name, ask)| (name, Query::Console(ask))).chain(wishes).collect()
 }
 
 fn console_answers() -> Vec<(&'static str, Response)> {
@@ -191,7 +197,11 @@ fn console_answers() -> Vec<(&'static str, Response)> {
         ("console.locks", ConsoleAnswer::Locks(locks)),
         ("console.lock_rows", ConsoleAnswer::LockRows(vec![lock])),
     ];
-    answers.into_iter().map(|(name, answer)| (name, Response::Console(answer))).collect()
+    let done = [
+        ("operated", Response::Operated(GlobalStatus::CommitRetrying)),
+        ("objected", Response::Objected("it is not stopped".into())),
+    ];
+    answers.into_iter().map(|(name, answer)| (name, Response::Console(answer))).chain(done).collect()
 }
 
 fn responses() -> Vec<(&'static str, Response)> {

@@ -9,6 +9,7 @@ mod console;
 mod failover;
 mod flood;
 mod golden;
+mod operate;
 mod saga;
 mod stress;
 mod tcc;

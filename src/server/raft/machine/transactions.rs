@@ -51,6 +51,7 @@ impl Machine for Transactions {
             | Command::Forget(_)
             | Command::Report(_)
             | Command::GiveUp(_)
+            | Command::Operate(_)
             | Command::Tick => 0,
         };
         COMMAND_FIXED_BYTES + texts

@@ -1,0 +1,75 @@
+//! What an operator may ask for, and why it is refused.
+
+use alloc::format;
+use alloc::string::String;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{GlobalStatus, GroupId};
+use crate::txn::command::Operation;
+use crate::txn::status;
+
+/// What an operator wants done with a transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Wish {
+    /// A change of its state.
+    Change(Operation),
+    /// Phase two asks again what it would ask after a pause.
+    RetryNow,
+}
+
+/// Why an operator's wish was not fulfilled.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unfulfilled {
+    /// Nothing has changed.
+    #[error("{0}")]
+    Refused(String),
+    /// Nobody could be asked: nothing has changed.
+    #[error("group {0} has no leader that could be asked; nothing has changed")]
+    NoLeader(GroupId),
+    /// Asked, and not heard.
+    #[error("the leader of group {0} was asked and did not answer: it may be done; look at the transaction")]
+    Unknown(GroupId),
+}
+
+impl Wish {
+    /// Its name in logs and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Wish::Change(Operation::Stop) => "stop",
+            Wish::Change(Operation::Start) => "start",
+            Wish::Change(Operation::Reopen) => "reopen",
+            Wish::Change(Operation::Delete) => "delete",
+            Wish::Change(Operation::ForceDelete) => "force-delete",
+            Wish::RetryNow => "retry",
+        }
+    }
+
+    /// Why it cannot be done with a transaction that stands so.
+    pub fn objection(self, status: GlobalStatus) -> String {
+        let reason = match self {
+            _ if !is_there(status) => "it has ended",
+            Wish::Change(Operation::Reopen) => "only what has failed for good can be reopened",
+            Wish::Change(Operation::Delete) => {
+                "only what has failed for good can be deleted; a force-delete ends it whatever was done"
+            }
+            Wish::Change(Operation::Start) => "it is not stopped",
+            _ if status == GlobalStatus::Begin => {
+                "it is not decided: its TM or its time-out does that, and there is no phase two yet"
+            }
+            _ if status::is_failed(status) => "it has failed for good; reopen it to try again (changeGlobalStatus)",
+            _ if status::is_stopped(status) => "an operator has stopped it; start it first",
+            Wish::Change(Operation::Stop) => {
+                "its TM was told Committed; what is left is asked until it is done and cannot be stopped"
+            }
+            Wish::Change(Operation::ForceDelete) | Wish::RetryNow => "its status does not allow it",
+        };
+        format!("the transaction is {status}: {reason}")
+    }
+}
+
+/// It has a session.
+const fn is_there(status: GlobalStatus) -> bool {
+    let is_open = matches!(status, GlobalStatus::Begin) || status::is_running(status);
+    is_open || status::is_failed(status) || status::is_stopped(status)
+}
