@@ -75,6 +75,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quorate_raft",
             "bytes",
             "serde",
+            "sha2",
             "thiserror",
             "tracing",
             "serde_json",

@@ -65,6 +65,10 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Who may use the console; nothing: everybody.
     pub console: Option<ConsoleConfig>,
+    /// Secret keys by access key; none: every client may register.
+    pub access_keys: BTreeMap<String, String>,
+    /// How far a client's clock may be from this node's.
+    pub access_window_s: u64,
     /// Raft.
     pub raft: RaftConfig,
     /// At the budget begins are refused.
@@ -188,6 +192,8 @@ impl Config {
             cluster_name: settings.require("cluster.name", non_empty)?,
             admin_token: settings.read("admin.token", non_empty)?,
             console: read_console(settings)?,
+            access_keys: settings.read("auth.access_keys", values::access_keys)?.unwrap_or_default(),
+            access_window_s: settings.require("auth.window_s", |text| values::number(text, 1..=86_400))?,
             raft: read_raft(settings)?,
             memory_budget_bytes: settings
                 .require("memory.budget_bytes", |text| values::size(text, 16 * MIB..=1024 * GIB))?,

@@ -231,6 +231,11 @@ fn what_is_shown_reads_back_as_the_same() {
     assert_eq!(error, "`console.user` in q.toml is there without console.password; set both, or neither");
     assert!(refusal(file("console.password = 'x'")).contains("without console.user"));
     assert!(refusal(file("console.secret = 'short'")).contains("16 characters or more"));
+    let keys = file("auth.access_keys = 'shop=sesame, bank=a=b'").expect("right");
+    assert_eq!(keys.access_keys.get("bank").map(String::as_str), Some("a=b"));
+    assert!(!keys.to_toml().contains("sesame"));
+    let refused = refusal(file("auth.access_keys = 'sesame'"));
+    assert_eq!(refused, "`auth.access_keys` in q.toml = `..`: not ACCESS_KEY=SECRET_KEY,..");
 }
 
 /// `docs/OPERATING.md` has one row `` | `key` | default | meaning | `` per key.

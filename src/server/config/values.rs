@@ -112,6 +112,24 @@ pub fn founders(text: &str) -> Parsed<BTreeMap<NodeId, String>> {
     Ok(founders)
 }
 
+/// `KEY=SECRET,..`. What is refused is never repeated: it may be a secret.
+pub fn access_keys(text: &str) -> Parsed<BTreeMap<String, String>> {
+    let mut keys = BTreeMap::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let Some((key, secret)) = part.split_once('=').filter(|(key, secret)| !key.is_empty() && !secret.is_empty())
+        else {
+            return Err("not ACCESS_KEY=SECRET_KEY,..".to_owned());
+        };
+        if keys.insert(key.to_owned(), secret.to_owned()).is_some() {
+            return Err(format!("the access key {key} stands there twice"));
+        }
+    }
+    if keys.is_empty() {
+        return Err("empty; leave the key out to let every client register".to_owned());
+    }
+    Ok(keys)
+}
+
 /// `0-1023=1,1024-4095=2`: every slot exactly once.
 pub fn slot_table(text: &str) -> Parsed<Vec<GroupId>> {
     let mut owners: Vec<Option<GroupId>> = vec![None; usize::from(SLOTS)];

@@ -9,6 +9,7 @@ use quorate_world::random;
 use quorate_world::sync::Notify;
 use quorate_world::watch;
 
+use super::access::Access;
 use super::channels::Channels;
 use super::counters::{Counters, Counts};
 use super::driver::Asked;
@@ -35,6 +36,8 @@ pub struct CoordinatorContext {
     pub memory_budget_bytes: u64,
     /// All requests in hand together; without room connections are not read.
     pub requests_bytes_max: u64,
+    /// Who may register.
+    pub access: Access,
     /// How long phase two waits for what may never come.
     pub patience: Patience,
 }
@@ -49,6 +52,7 @@ pub struct Coordinator {
     pub(super) memory: Memory,
     /// For the requests of all connections.
     pub(super) room: Room,
+    pub(super) access: Access,
     pub(super) patience: Patience,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
@@ -73,6 +77,7 @@ impl Coordinator {
             nodes,
             memory_budget_bytes,
             requests_bytes_max,
+            access,
             patience,
         } = context;
         let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX);
@@ -84,6 +89,7 @@ impl Coordinator {
             nodes,
             memory: Memory::new(memory_budget_bytes),
             room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
+            access,
             patience,
             channels: Channels::new(),
             counters: Counters::default(),

@@ -27,6 +27,7 @@ pub mod message;
 pub mod nodes;
 pub mod outbox;
 
+mod access;
 mod announce;
 mod audit;
 mod begin;
@@ -55,6 +56,7 @@ mod timers;
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
 pub use channel::Channel;
 pub use context::{Coordinator, CoordinatorContext};
 pub use counters::Counts;

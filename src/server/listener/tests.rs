@@ -367,6 +367,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         nodes: Arc::new(Alone),
         memory_budget_bytes: 1 << 30,
         requests_bytes_max: 256 << 20,
+        access: Default::default(),
         patience: Default::default(),
     });
     let traffic = Arc::new(Traffic::default());

@@ -10,6 +10,7 @@ use quorate_core::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
 use quorate_core::phase_two::Patience;
 use quorate_core::txn::command::FoundV1;
 use quorate_core::txn::{Command, Stamp, Transactions};
+use quorate_core::wire::{Message, Registration};
 use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Transport, TransportError};
 use quorate_storage::{Identity, Storage, StorageOptions};
 use quorate_world::disk::{Disk, NodeDisk};
@@ -17,7 +18,7 @@ use quorate_world::time::{Duration, sleep, timeout};
 use quorate_world::watch;
 
 use super::super::guard::locked;
-use super::super::{Coordinator, CoordinatorContext, Nodes};
+use super::super::{Access, Coordinator, CoordinatorContext, Nodes};
 use super::client::Client;
 use crate::peer::CallError;
 
@@ -120,26 +121,38 @@ pub struct Cluster {
     pub net: Arc<Net>,
     pub running: BTreeMap<NodeId, Running>,
     routing: watch::Sender<Routing>,
-    patience: Patience,
-    memory_budget_bytes: u64,
+    given: Given,
     next_port: u16,
+}
+
+/// How the nodes are configured.
+#[derive(Clone)]
+pub struct Given {
+    pub patience: Patience,
+    pub memory_budget_bytes: u64,
+    pub access: Access,
+}
+
+impl Default for Given {
+    fn default() -> Given {
+        Given { patience: Patience::DEFAULT, memory_budget_bytes: 1 << 30, access: Access::default() }
+    }
 }
 
 impl Cluster {
     pub async fn founded(name: &str, nodes: &[NodeId], groups: u32) -> Cluster {
-        Cluster::patient(name, nodes, groups, Patience::DEFAULT).await
+        Cluster::given(name, nodes, groups, Given::default()).await
     }
 
     pub async fn patient(name: &str, nodes: &[NodeId], groups: u32, patience: Patience) -> Cluster {
-        Cluster::with(name, nodes, groups, patience, 1 << 30).await
+        Cluster::given(name, nodes, groups, Given { patience, ..Given::default() }).await
     }
 
-    pub async fn with(name: &str, nodes: &[NodeId], groups: u32, patience: Patience, budget: u64) -> Cluster {
+    pub async fn given(name: &str, nodes: &[NodeId], groups: u32, given: Given) -> Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let routing = watch::channel(routing(nodes, groups)).0;
-        let (net, running) = (Arc::default(), BTreeMap::new());
-        let mut cluster = Cluster { net, running, routing, patience, memory_budget_bytes: budget, next_port: 1 };
+        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, given, next_port: 1 };
         for node in nodes {
             let running = cluster.run(name, *node, groups).await;
             cluster.running.insert(*node, running);
@@ -176,9 +189,10 @@ impl Cluster {
             version: "2.5.0".into(),
             routing: self.routing.subscribe(),
             nodes: way(),
-            memory_budget_bytes: self.memory_budget_bytes,
+            memory_budget_bytes: self.given.memory_budget_bytes,
             requests_bytes_max: 256 << 20,
-            patience: self.patience,
+            access: self.given.access.clone(),
+            patience: self.given.patience,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();
@@ -228,6 +242,14 @@ impl Cluster {
     pub async fn tm(&mut self, node: NodeId) -> Client {
         let client = self.connect(node);
         client.register_tm("shop").await;
+        client
+    }
+
+    /// A TM that registers so.
+    pub async fn tm_with(&mut self, node: NodeId, registration: Registration) -> Client {
+        let client = self.connect(node);
+        let answer = client.ask(Message::RegisterTm(registration)).await;
+        assert!(matches!(&answer, Some(Message::RegisterTmResult(result)) if result.identified), "{answer:?}");
         client
     }
 
