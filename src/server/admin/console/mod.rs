@@ -75,7 +75,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, head: &Parts) -> A
     let form = Form::parse(head.uri.query().unwrap_or_default());
     let user = match user(context, head, &form) {
         Ok(user) => user,
-        Err(refused) => return refused,
+        Err(reason) => return failed(StatusCode::UNAUTHORIZED, reason),
     };
     match control::call(path) {
         Some((method, _)) if head.method != method => {
@@ -97,7 +97,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, head: &Parts) -> A
 }
 
 /// Who asks, if the console has a user; nothing: it has none, and is open.
-fn user(context: &AdminContext, head: &Parts, form: &Form) -> Result<Option<String>, Answer> {
+fn user(context: &AdminContext, head: &Parts, form: &Form) -> Result<Option<String>, &'static str> {
     let Some(login) = &context.login else { return Ok(None) };
     let parameter = form.text("access_token");
     let shown = bearer(&head.headers).or(parameter.as_deref());
@@ -106,11 +106,9 @@ fn user(context: &AdminContext, head: &Parts, form: &Form) -> Result<Option<Stri
         Some(shown) if is_admin(shown) => Ok(Some("the holder of admin.token".to_owned())),
         Some(shown) => match login.user_of(shown) {
             Some(user) => Ok(Some(user)),
-            None => {
-                Err(failed(StatusCode::UNAUTHORIZED, "the token is wrong or too old; log in at /api/v1/auth/login"))
-            }
+            None => Err("the token is wrong or too old; log in at /api/v1/auth/login"),
         },
-        None => Err(failed(StatusCode::UNAUTHORIZED, "a token is wanted; log in at /api/v1/auth/login")),
+        None => Err("a token is wanted; log in at /api/v1/auth/login"),
     }
 }
 
