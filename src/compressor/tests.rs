@@ -184,3 +184,25 @@ fn what_is_not_spoken_stays_shut() {
     let error = MessageError::Packed("no gzip stream, or a broken one");
     assert_eq!(open(broken), Decoded::Undecodable(head(1), error));
 }
+
+/// A frame of so many blocks, `content` each.
+fn zstd_blocks(count: usize, content: &[u8]) -> Vec<u8> {
+    let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];
+    packed.extend_from_slice(&((count * content.len()) as u32).to_le_bytes());
+    for block in 1..=count {
+        let header = (content.len() as u32) << 3 | u32::from(block == count);
+        packed.extend_from_slice(&header.to_le_bytes()[..3]);
+        packed.extend_from_slice(content);
+    }
+    packed
+}
+
+/// Every block costs time, also one with nothing in it, so their number is bounded and not only what comes out of them.
+#[test]
+fn a_zstd_frame_has_so_many_blocks() {
+    let unpack = |packed: &[u8]| unpack(Compressor::Zstd, &mut head(7), packed);
+    assert_eq!(unpack(&zstd_blocks(4_000, b"ab")).map(|plain| plain.len()), Ok(8_000));
+    let too_many = Err(MessageError::Packed("a zstd frame of too many blocks"));
+    assert_eq!(unpack(&zstd_blocks(1_000_000, b"x")), too_many);
+    assert_eq!(unpack(&zstd_blocks(1_000_000, b"")), too_many);
+}

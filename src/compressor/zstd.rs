@@ -3,6 +3,7 @@
 //! What we write is stored, not compressed, in frames that any reader takes, as Seata's own are for bodies of this size:
 //! answers are a few dozen bytes, and the library's compressor gives up with a panic where ours must not.
 
+use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
 use quorate_core::wire::MessageError;
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use xxhash_rust::xxh64::xxh64;
@@ -17,10 +18,13 @@ const LENGTH_IN_4: u8 = 0xa0;
 const BLOCK_BYTES: usize = 128 << 10;
 /// What the decoder may keep to refer back to; the format's own advice for a decoder's least.
 const WINDOW_BYTES_MAX: u64 = 8 << 20;
-/// Unpacked between two looks at how much it has become.
-const STEP_BYTES: usize = 256 << 10;
+/// A block costs tables and copies whatever is in it. Writers put 128 KiB into one; this many are enough for 2 KiB each.
+const BLOCKS_MAX: usize = UNPACKED_BODY_BYTES_MAX / (2 << 10);
+/// Unpacked between two looks at how much it has become: at most 128 KiB each.
+const STEP_BLOCKS: usize = 2;
 
 const BROKEN: MessageError = MessageError::Packed("no zstd frame, or a broken one");
+const TOO_MANY: MessageError = MessageError::Packed("a zstd frame of too many blocks");
 
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
     let mut rest = packed;
@@ -29,7 +33,10 @@ pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
     decoder.init(&mut rest).map_err(|_| BROKEN)?;
     let mut room = Room::default();
     while !decoder.is_finished() {
-        decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBytes(STEP_BYTES)).map_err(|_| BROKEN)?;
+        if decoder.blocks_decoded() >= BLOCKS_MAX {
+            return Err(TOO_MANY);
+        }
+        decoder.decode_blocks(&mut rest, BlockDecodingStrategy::UptoBlocks(STEP_BLOCKS)).map_err(|_| BROKEN)?;
         room.put(&decoder.collect().unwrap_or_default())?;
     }
     match decoder.get_checksum_from_data() {

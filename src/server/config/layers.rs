@@ -79,7 +79,10 @@ impl Settings {
         };
         match parse(&value) {
             Ok(parsed) => Ok(Some(parsed)),
-            Err(reason) => Err(ConfigError::BadValue { named, value, reason }),
+            Err(reason) => {
+                let value = if keys::is_secret(key) { "..".to_owned() } else { value };
+                Err(ConfigError::BadValue { named, value, reason })
+            }
         }
     }
 

@@ -63,6 +63,12 @@ pub struct Config {
     pub cluster_name: String,
     /// Who may change something over HTTP from beyond loopback.
     pub admin_token: Option<String>,
+    /// Who may use the console; nothing: everybody.
+    pub console: Option<ConsoleConfig>,
+    /// Secret keys by access key; none: every client may register.
+    pub access_keys: BTreeMap<String, String>,
+    /// How far a client's clock may be from this node's.
+    pub access_window_s: u64,
     /// Raft.
     pub raft: RaftConfig,
     /// At the budget begins are refused.
@@ -106,6 +112,19 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// The keys under `console.`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsoleConfig {
+    /// The one user.
+    pub user: String,
+    /// His password.
+    pub password: String,
+    /// What tokens are signed with; nothing: each start draws its own.
+    pub secret: Option<String>,
+    /// How long they are good for.
+    pub token_validity_ms: u64,
 }
 
 /// The keys under `raft.`.
@@ -176,6 +195,9 @@ impl Config {
             log_format: settings.require("log_format", |text| values::choice(text, &LOG_FORMATS))?,
             cluster_name: settings.require("cluster.name", non_empty)?,
             admin_token: settings.read("admin.token", non_empty)?,
+            console: read_console(settings)?,
+            access_keys: settings.read("auth.access_keys", values::access_keys)?.unwrap_or_default(),
+            access_window_s: settings.require("auth.window_s", |text| values::number(text, 1..=86_400))?,
             raft: read_raft(settings)?,
             memory_budget_bytes: settings
                 .require("memory.budget_bytes", |text| values::size(text, 16 * MIB..=1024 * GIB))?,
@@ -231,6 +253,25 @@ fn read_undo_logs(settings: &Settings) -> Result<UndoLogDeletion, ConfigError> {
     let period_ms = settings.require("undo_log.delete_period_ms", |text| values::number(text, 0..=31_536_000_000))?;
     let save_days = settings.require("undo_log.save_days", |text| values::number(text, 0..=i16::MAX as u64))?;
     Ok(UndoLogDeletion { period_ms, save_days: save_days as i16 })
+}
+
+fn read_console(settings: &Settings) -> Result<Option<ConsoleConfig>, ConfigError> {
+    let user = settings.read("console.user", non_empty)?;
+    let password = settings.read("console.password", non_empty)?;
+    let secret = settings.read("console.secret", values::secret)?;
+    let token_validity_ms =
+        settings.require("console.token_validity_ms", |text| values::number(text, 1_000..=31_536_000_000))?;
+    let alone = |given: &str, missing: &str| {
+        let given = settings.named(given);
+        Err(ConfigError::Together(format!("{given} is there without {missing}; set both, or neither")))
+    };
+    match (user, password, secret) {
+        (Some(user), Some(password), secret) => Ok(Some(ConsoleConfig { user, password, secret, token_validity_ms })),
+        (Some(_), None, _) => alone("console.user", "console.password"),
+        (None, Some(_), _) => alone("console.password", "console.user"),
+        (None, None, Some(_)) => alone("console.secret", "console.user"),
+        (None, None, None) => Ok(None),
+    }
 }
 
 const YES_NO: [(&str, bool); 2] = [("true", true), ("false", false)];

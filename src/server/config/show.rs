@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 impl Config {
-    /// TOML, one key a line. The admin token is left out.
+    /// TOML, one key a line. The admin token, the access keys and the console's user are left out.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         for (key, value) in self.values() {
@@ -44,6 +44,7 @@ impl Config {
         put("raft.batches_in_flight_max", Shown::Number(self.raft.batches_in_flight_max.into()));
         put("memory.budget_bytes", text(show_size(self.memory_budget_bytes)));
         put("memory.requests_bytes", text(show_size(self.requests_bytes_max)));
+        put("auth.window_s", Shown::Number(self.access_window_s));
         put("storage.segment_bytes", text(show_size(self.storage.segment_bytes)));
         put("storage.wal_bytes_target", text(show_size(self.storage.wal_bytes_target)));
         put("phase_two.xaer_nota_ms", Shown::Number(self.patience.xaer_nota_ms));

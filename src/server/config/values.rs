@@ -72,6 +72,14 @@ pub fn host_and_port(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
+/// A key that is hard to guess.
+pub fn secret(text: &str) -> Parsed<String> {
+    match text.chars().count() {
+        0..16 => Err("too short; write 16 characters or more".to_owned()),
+        16.. => Ok(text.to_owned()),
+    }
+}
+
 /// One of a few words.
 pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
@@ -102,6 +110,24 @@ pub fn founders(text: &str) -> Parsed<BTreeMap<NodeId, String>> {
         }
     }
     Ok(founders)
+}
+
+/// `KEY=SECRET,..`. What is refused is never repeated: it may be a secret.
+pub fn access_keys(text: &str) -> Parsed<BTreeMap<String, String>> {
+    let mut keys = BTreeMap::new();
+    for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        let Some((key, secret)) = part.split_once('=').filter(|(key, secret)| !key.is_empty() && !secret.is_empty())
+        else {
+            return Err("not ACCESS_KEY=SECRET_KEY,..".to_owned());
+        };
+        if keys.insert(key.to_owned(), secret.to_owned()).is_some() {
+            return Err(format!("the access key {key} stands there twice"));
+        }
+    }
+    if keys.is_empty() {
+        return Err("empty; leave the key out to let every client register".to_owned());
+    }
+    Ok(keys)
 }
 
 /// `0-1023=1,1024-4095=2`: every slot exactly once.

@@ -66,6 +66,8 @@ struct Index {
     resources: BTreeMap<Arc<str>, Applications>,
     /// RM connections by process: those of one application on one ip are taken to hold the same resources.
     processes: BTreeMap<(Arc<str>, IpAddr), BTreeMap<u16, ChannelId>>,
+    /// TM connections by process.
+    managers: BTreeSet<(Arc<str>, IpAddr, ChannelId)>,
     remote: BTreeMap<NodeId, Remote>,
     /// Announcements whose last part has not come.
     gathering: BTreeMap<NodeId, Gathering>,
@@ -89,6 +91,8 @@ struct Holders {
 
 struct Held {
     channel: Arc<Channel>,
+    /// The application it registered as TM of.
+    manager: Option<Arc<str>>,
     /// All applications it registered as RM of.
     applications: BTreeSet<Arc<str>>,
     /// Resource -> the application it was registered under.
@@ -123,7 +127,8 @@ impl Channels {
         index.last += 1;
         let id = ChannelId(index.last);
         let channel = Arc::new(make(id));
-        let held = Held { channel: channel.clone(), applications: BTreeSet::new(), resources: BTreeMap::new() };
+        let (applications, resources) = (BTreeSet::new(), BTreeMap::new());
+        let held = Held { channel: channel.clone(), manager: None, applications, resources };
         index.channels.insert(id, held);
         channel
     }
@@ -134,6 +139,23 @@ impl Channels {
         if changed {
             self.changed();
         }
+    }
+
+    /// `application` registered on a channel as TM; the last registration counts.
+    pub fn register_manager(&self, channel: &Channel, application: &Arc<str>) {
+        let mut index = locked(&self.index);
+        let Some(held) = index.channels.get_mut(&channel.id) else { return };
+        let before = held.manager.replace(application.clone());
+        if let Some(before) = before {
+            index.managers.remove(&(before, channel.peer.ip(), channel.id));
+        }
+        index.managers.insert((application.clone(), channel.peer.ip(), channel.id));
+    }
+
+    /// Whether a TM of `application` is registered from this address.
+    pub fn has_manager(&self, application: &Arc<str>, ip: IpAddr) -> bool {
+        let of = |id| (application.clone(), ip, ChannelId(id));
+        locked(&self.index).managers.range(of(0)..=of(u64::MAX)).next().is_some()
     }
 
     /// Whether these resources may be registered on a channel; asked before the registration counts for anything.
@@ -246,6 +268,9 @@ impl Index {
     fn close(&mut self, channel: &Channel) -> bool {
         let Some(held) = self.channels.remove(&channel.id) else { return false };
         let end = end_of(channel.peer);
+        if let Some(application) = held.manager {
+            self.managers.remove(&(application, end.0, channel.id));
+        }
         for (resource, application) in &held.resources {
             self.bytes -= cost(resource);
             self.take_out(resource, application, end, None);

@@ -10,6 +10,7 @@ use quorate_world::sync::Notify;
 use quorate_world::time::Duration;
 use quorate_world::watch;
 
+use super::access::Access;
 use super::channels::Channels;
 use super::counters::{Counters, Counts};
 use super::driver::Asked;
@@ -36,6 +37,8 @@ pub struct CoordinatorContext {
     pub memory_budget_bytes: u64,
     /// All requests in hand together; without room connections are not read.
     pub requests_bytes_max: u64,
+    /// Who may register.
+    pub access: Access,
     /// How long phase two waits for what may never come.
     pub patience: Patience,
     /// When RMs are asked to delete old undo logs.
@@ -54,6 +57,7 @@ pub struct Coordinator {
     pub(super) memory: Memory,
     /// For the requests of all connections.
     pub(super) room: Room,
+    pub(super) access: Access,
     pub(super) patience: Patience,
     pub(super) undo_logs: UndoLogDeletion,
     pub(super) lost_tm_after: Option<Duration>,
@@ -80,6 +84,7 @@ impl Coordinator {
             nodes,
             memory_budget_bytes,
             requests_bytes_max,
+            access,
             patience,
             undo_logs,
             lost_tm_after,
@@ -93,6 +98,7 @@ impl Coordinator {
             nodes,
             memory: Memory::new(memory_budget_bytes),
             room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
+            access,
             patience,
             undo_logs,
             lost_tm_after,

@@ -28,6 +28,7 @@ pub mod message;
 pub mod nodes;
 pub mod outbox;
 
+mod access;
 mod announce;
 mod audit;
 mod begin;
@@ -58,6 +59,7 @@ mod undo_log;
 #[cfg(test)]
 mod tests;
 
+pub use access::Access;
 pub use channel::Channel;
 pub use context::{Coordinator, CoordinatorContext};
 pub use counters::Counts;

@@ -8,10 +8,11 @@ use quorate_world::net::SocketAddr;
 use std::sync::Arc;
 
 use quorate_core::model::{TransactionId, limits};
-use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResult};
+use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResult, Version};
 use quorate_world::task::{self, JoinHandle};
-use quorate_world::time::{Duration, Instant};
+use quorate_world::time::{Duration, Instant, wall_ms};
 
+use super::access::AccessError;
 use super::ask::{Ask, Failure, Reply};
 use super::channel::{Channel, Identity, Roles};
 use super::channels::RESOURCES_OF_CHANNEL_MAX;
@@ -75,9 +76,10 @@ impl Coordinator {
                 _ = channel.answer(&head, &Message::UnregisterRmResult(result));
             }
             Message::BranchCommitResult { xid, branch_id, status, .. }
-            | Message::BranchRollbackResult { xid, branch_id, status, .. } => {
-                self.phase_two_answer(head.request_id, &xid, branch_id, status);
-            }
+            | Message::BranchRollbackResult { xid, branch_id, status, .. } => match channel.roles() {
+                Roles::None => self.counters.rejected.one(),
+                Roles::Tm | Roles::Rm | Roles::Both => self.phase_two_answer(head.request_id, &xid, branch_id, status),
+            },
             request => {
                 let bytes = in_hand::weight_bytes(&request);
                 match InHand::take(&channel.room, &self.room, bytes).await {
@@ -133,12 +135,17 @@ impl Coordinator {
     }
 
     fn register_tm(&self, channel: &Channel, head: &Head, registration: Registration) {
-        let result = match self.identity(channel, &registration) {
+        let admitted = self.identity(channel, &registration).and_then(|identity| {
+            self.admit_tm(&registration).map_err(|error| error.to_string())?;
+            Ok(identity)
+        });
+        let result = match admitted {
             Ok(identity) => {
+                self.channels.register_manager(channel, &identity.application);
                 channel.register_tm(head, identity);
                 RegistrationResult::accepted(self.version.clone())
             }
-            Err(why) => RegistrationResult::refused(self.version.clone(), why),
+            Err(why) => self.refuse_registration(channel, head, why),
         };
         _ = channel.answer(head, &Message::RegisterTmResult(result));
     }
@@ -151,14 +158,36 @@ impl Coordinator {
                 self.channels.register(channel, &application, &resources);
                 RegistrationResult::accepted(self.version.clone())
             }
-            Err(why) => {
-                if channel.is_first_complaint() {
-                    tracing::warn!(peer = %channel.peer, why, "a resource manager was refused");
-                }
-                RegistrationResult::refused(self.version.clone(), why)
-            }
+            Err(why) => self.refuse_registration(channel, head, why),
         };
         _ = channel.answer(head, &Message::RegisterRmResult(result));
+    }
+
+    /// Version 1 has no field for a reason, so it stands where a client shows the server's version.
+    fn refuse_registration(&self, channel: &Channel, head: &Head, why: String) -> RegistrationResult {
+        if channel.is_first_complaint() {
+            tracing::warn!(peer = %channel.peer, why, "a registration was refused");
+        }
+        let version = if head.version == Version::V2 { self.version.clone() } else { why.clone() };
+        RegistrationResult::refused(version, why)
+    }
+
+    fn admit_tm(&self, registration: &Registration) -> Result<(), AccessError> {
+        if self.access.is_asked_for() { self.access.check(registration, wall_ms()) } else { Ok(()) }
+    }
+
+    /// As a TM, or on the word of one.
+    fn may_be_rm(
+        &self,
+        channel: &Channel,
+        registration: &Registration,
+        identity: &Identity,
+    ) -> Result<(), AccessError> {
+        match self.admit_tm(registration) {
+            Err(AccessError::Missing) if self.channels.has_manager(&identity.application, channel.peer.ip()) => Ok(()),
+            Err(AccessError::Missing) => Err(AccessError::NoManager),
+            checked => checked,
+        }
     }
 
     fn admit_rm(
@@ -168,6 +197,7 @@ impl Coordinator {
         resource_ids: &str,
     ) -> Result<(Identity, Vec<Arc<str>>), String> {
         let identity = self.identity(channel, registration)?;
+        self.may_be_rm(channel, registration, &identity).map_err(|error| error.to_string())?;
         let resources = resources(resource_ids);
         if resources.iter().any(|resource| resource.len() > limits::NAME_BYTES_MAX) {
             return Err(format!("a resource id may have at most {} bytes", limits::NAME_BYTES_MAX));

@@ -367,6 +367,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         nodes: Arc::new(Alone),
         memory_budget_bytes: 1 << 30,
         requests_bytes_max: 256 << 20,
+        access: Default::default(),
         patience: Default::default(),
         undo_logs: quorate_core::phase_two::UndoLogDeletion::DEFAULT,
         lost_tm_after: None,
@@ -376,6 +377,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
     let admin = Admin::new(AdminContext {
         presenter: Presenter { seata: "a:1".to_owned(), admin: "a:2".to_owned(), group: "default".to_owned() },
         token: None,
+        login: None,
         routing,
         ready: watch::channel(true).1,
         groups: Box::new(Vec::new),

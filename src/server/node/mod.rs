@@ -40,7 +40,7 @@ use quorate_world::time::{Duration, Instant};
 use quorate_world::{process, random, task, watch};
 
 use crate::config::Config;
-use crate::coordinator::{Coordinator, CoordinatorContext};
+use crate::coordinator::{Access, Coordinator, CoordinatorContext};
 use crate::exit::{ExitCode, Failure};
 use crate::peer::{Own, PeerOptions, Peers};
 use desk::Desk;
@@ -122,6 +122,7 @@ impl Node {
             nodes: peers.clone(),
             memory_budget_bytes: config.memory_budget_bytes,
             requests_bytes_max: config.requests_bytes_max,
+            access: Access { secrets: config.access_keys.clone(), window_ms: config.access_window_s * 1_000 },
             patience: config.patience,
             undo_logs: config.undo_logs,
             lost_tm_after: config.lost_tm_rollback_ms.map(Duration::from_millis),

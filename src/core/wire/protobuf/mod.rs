@@ -21,7 +21,7 @@ use super::frame::EncodeError;
 use super::message::Message;
 use super::seata::reader::Reader;
 use crate::model::ExceptionCode;
-use reader::Fields;
+use reader::{FIELDS_MAX, FIELDS_OF_MERGED_MAX, Fields};
 use writer::Writer;
 
 /// Its number in a head.
@@ -110,7 +110,11 @@ pub fn decode_body(body: &[u8]) -> Result<(Package, Message), MessageError> {
     let mut reader = Reader::new(body);
     let name_bytes = usize::try_from(reader.i32()?).map_err(|_| MessageError::UnknownName)?;
     let (package, type_code) = read_name(reader.take(name_bytes)?)?;
-    let fields = Fields::new(reader.take(reader.left())?)?;
+    let fields_max = match type_code {
+        59 | 60 | 121 => FIELDS_OF_MERGED_MAX,
+        _ => FIELDS_MAX,
+    };
+    let fields = Fields::new(reader.take(reader.left())?, fields_max)?;
     Ok((package, read::message(type_code, fields)?))
 }
 

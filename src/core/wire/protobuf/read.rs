@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::reader::Fields;
+use super::reader::{FIELDS_MAX, Fields};
 use super::{EXCEPTIONS, read_name};
 use crate::model::limits::MERGED_REQUESTS_MAX;
 use crate::model::{BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, ResultCode};
@@ -168,7 +168,7 @@ fn children(fields: Fields<'_>) -> Result<Vec<Message>, MessageError> {
         if messages.len() == MERGED_REQUESTS_MAX {
             return Err(MessageError::TooManyChildren(i16::MAX));
         }
-        let any = Fields::new(any)?;
+        let any = Fields::new(any, FIELDS_MAX)?;
         let address = any.bytes(1).last().unwrap_or_default();
         // `type.googleapis.com/` or whatever stands in front of the name.
         let name = address.rsplit(|byte| *byte == b'/').next().unwrap_or_default();

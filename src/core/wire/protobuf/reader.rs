@@ -1,11 +1,19 @@
 //! The fields of one protobuf message over borrowed bytes.
 //!
-//! Nothing is collected: asking for a field walks over the message, so that millions of tiny fields cost time but no memory.
+//! Nothing is collected: asking for a field walks over the message. So that this costs little, a message may have only so
+//! many fields, known or not.
 
 use alloc::string::String;
 
+use crate::model::limits::MERGED_REQUESTS_MAX;
 use crate::wire::MessageError;
 
+/// Fields of a message; Seata's have seven at most, and later ones may have more.
+pub const FIELDS_MAX: usize = 64;
+/// Fields of a message of messages: children, and an id for each.
+pub const FIELDS_OF_MERGED_MAX: usize = 2 * MERGED_REQUESTS_MAX + FIELDS_MAX;
+
+const TOO_MANY: MessageError = MessageError::Protobuf("a message of too many fields");
 const SHORT: MessageError = MessageError::Protobuf("a field ends behind its message");
 
 /// One field's value.
@@ -24,11 +32,15 @@ enum Value<'a> {
 pub struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// Looks at every field.
-    pub fn new(bytes: &'a [u8]) -> Result<Fields<'a>, MessageError> {
+    /// Looks at every field, of at most `fields_max`.
+    pub fn new(bytes: &'a [u8], fields_max: usize) -> Result<Fields<'a>, MessageError> {
         let mut walk = Walk(bytes);
-        while walk.field()?.is_some() {}
-        Ok(Fields(bytes))
+        for _ in 0..fields_max {
+            if walk.field()?.is_none() {
+                return Ok(Fields(bytes));
+            }
+        }
+        if walk.0.is_empty() { Ok(Fields(bytes)) } else { Err(TOO_MANY) }
     }
 
     /// A number; 0 if it is absent.
@@ -61,7 +73,7 @@ impl<'a> Fields<'a> {
 
     /// A message; without fields if it is absent.
     pub fn message(self, field: u64) -> Result<Fields<'a>, MessageError> {
-        Fields::new(self.bytes(field).last().unwrap_or_default())
+        Fields::new(self.bytes(field).last().unwrap_or_default(), FIELDS_MAX)
     }
 
     /// All values of a repeated message, text or `bytes`.

@@ -9,6 +9,7 @@ use proptest::collection::vec as list;
 use proptest::prelude::*;
 
 use super::*;
+use crate::model::limits::MERGED_REQUESTS_MAX;
 use crate::model::{BranchId, BranchStatus, BranchType, GlobalStatus, ResultCode};
 use crate::wire::ResultPart;
 use crate::wire::samples::{as_in_protobuf, message, package};
@@ -170,4 +171,27 @@ fn what_protobuf_cannot_say() {
     assert_eq!(told, Ok(answer(ExceptionCode::LockKeyConflict, GlobalStatus::CommitRetrying)));
     let told = read(&answer(ExceptionCode::NotRaftLeader, GlobalStatus::RollbackRetryTimeout));
     assert_eq!(told, Ok(answer(ExceptionCode::Unknown, GlobalStatus::RollbackFailed)));
+}
+
+/// Unknown fields are passed over, but not millions of them.
+#[test]
+fn a_message_has_so_many_fields() {
+    let too_many = Err(MessageError::Protobuf("a message of too many fields"));
+    let begin = |unknown: usize| decode_body(&body("GlobalBeginRequestProto", &b"\x78\x01".repeat(unknown)));
+    assert!(begin(FIELDS_MAX).is_ok());
+    assert_eq!(begin(FIELDS_MAX + 1), too_many);
+    assert_eq!(begin(4_000_000), too_many);
+    // One deep inside.
+    let inner = b"\x78\x01".repeat(60_000);
+    let commit = [&b"\x0a\xc0\xa9\x07"[..], &inner].concat();
+    assert_eq!(decode_body(&body("GlobalCommitRequestProto", &commit)), too_many);
+    // A merged one has a field for each child and each id.
+    let merged = |count: usize| {
+        let child = child("/org.apache.seata.protocol.protobuf.GlobalBeginRequestProto");
+        let ids = b"\x18\x01".repeat(count);
+        decode_body(&body("MergedWarpMessageProto", &[child.repeat(count), ids].concat()))
+    };
+    assert!(merged(MERGED_REQUESTS_MAX).is_ok());
+    let unknown = body("MergedWarpMessageProto", &b"\x78\x01".repeat(FIELDS_OF_MERGED_MAX + 1));
+    assert_eq!(decode_body(&unknown), too_many);
 }

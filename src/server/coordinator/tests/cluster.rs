@@ -11,6 +11,7 @@ use quorate_core::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
 use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use quorate_core::txn::command::FoundV1;
 use quorate_core::txn::{Command, Stamp, Transactions};
+use quorate_core::wire::{Message, Registration};
 use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Transport, TransportError};
 use quorate_storage::{Identity, Storage, StorageOptions};
 use quorate_world::disk::{Disk, NodeDisk};
@@ -18,7 +19,7 @@ use quorate_world::time::{Duration, sleep, timeout};
 use quorate_world::watch;
 
 use super::super::guard::locked;
-use super::super::{Coordinator, CoordinatorContext, Nodes};
+use super::super::{Access, Coordinator, CoordinatorContext, Nodes};
 use super::client::Client;
 use crate::peer::CallError;
 
@@ -140,39 +141,46 @@ pub struct Cluster {
     pub net: Arc<Net>,
     pub running: BTreeMap<NodeId, Running>,
     routing: watch::Sender<Routing>,
-    knobs: Knobs,
+    given: Given,
     next_port: u16,
 }
 
-/// What a test may set.
-#[derive(Clone, Copy)]
-pub struct Knobs {
+/// How the nodes are configured.
+#[derive(Clone)]
+pub struct Given {
     pub patience: Patience,
+    pub memory_budget_bytes: u64,
+    pub access: Access,
     pub heartbeat_ms: u64,
     pub lost_tm_after: Option<Duration>,
-    pub memory_budget_bytes: u64,
 }
 
-impl Default for Knobs {
-    fn default() -> Knobs {
-        Knobs { patience: Patience::DEFAULT, heartbeat_ms: 40, lost_tm_after: None, memory_budget_bytes: 1 << 30 }
+impl Default for Given {
+    fn default() -> Given {
+        Given {
+            patience: Patience::DEFAULT,
+            memory_budget_bytes: 1 << 30,
+            access: Access::default(),
+            heartbeat_ms: 40,
+            lost_tm_after: None,
+        }
     }
 }
 
 impl Cluster {
     pub async fn founded(name: &str, nodes: &[NodeId], groups: u32) -> Cluster {
-        Cluster::set(name, nodes, groups, Knobs::default()).await
+        Cluster::given(name, nodes, groups, Given::default()).await
     }
 
     pub async fn patient(name: &str, nodes: &[NodeId], groups: u32, patience: Patience) -> Cluster {
-        Cluster::set(name, nodes, groups, Knobs { patience, ..Knobs::default() }).await
+        Cluster::given(name, nodes, groups, Given { patience, ..Given::default() }).await
     }
 
-    pub async fn set(name: &str, nodes: &[NodeId], groups: u32, knobs: Knobs) -> Cluster {
+    pub async fn given(name: &str, nodes: &[NodeId], groups: u32, given: Given) -> Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let routing = watch::channel(routing(nodes, groups)).0;
-        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, knobs, next_port: 1 };
+        let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, given, next_port: 1 };
         for node in nodes {
             let running = cluster.run(name, *node, groups).await;
             cluster.running.insert(*node, running);
@@ -201,7 +209,7 @@ impl Cluster {
         let identity = Identity { cluster: [7; 16], node, disk: [node.0 as u8; 16] };
         storage.found(identity).await.expect("founded");
         let way = || Arc::new(Way { from: node, net: self.net.clone() });
-        let heartbeat_ms = self.knobs.heartbeat_ms;
+        let heartbeat_ms = self.given.heartbeat_ms;
         let raft = RaftOptions { heartbeat_ms, election_timeout_ms: 4 * heartbeat_ms, ..RaftOptions::default() };
         let replicas = Replicas::start(node, raft, storage.clone(), way());
         let coordinator = Coordinator::new(CoordinatorContext {
@@ -210,11 +218,12 @@ impl Cluster {
             version: "2.5.0".into(),
             routing: self.routing.subscribe(),
             nodes: way(),
-            memory_budget_bytes: self.knobs.memory_budget_bytes,
+            memory_budget_bytes: self.given.memory_budget_bytes,
             requests_bytes_max: 256 << 20,
-            patience: self.knobs.patience,
+            access: self.given.access.clone(),
+            patience: self.given.patience,
             undo_logs: UndoLogDeletion::DEFAULT,
-            lost_tm_after: self.knobs.lost_tm_after,
+            lost_tm_after: self.given.lost_tm_after,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();
@@ -274,6 +283,14 @@ impl Cluster {
     pub async fn tm(&mut self, node: NodeId) -> Client {
         let client = self.connect(node);
         client.register_tm("shop").await;
+        client
+    }
+
+    /// A TM that registers so.
+    pub async fn tm_with(&mut self, node: NodeId, registration: Registration) -> Client {
+        let client = self.connect(node);
+        let answer = client.ask(Message::RegisterTm(registration)).await;
+        assert!(matches!(&answer, Some(Message::RegisterTmResult(result)) if result.identified), "{answer:?}");
         client
     }
 

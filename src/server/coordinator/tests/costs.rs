@@ -14,7 +14,7 @@ use quorate_world::time::{Duration, sleep};
 
 use super::THREE;
 use super::client::Client;
-use super::cluster::{Cluster, Knobs, owner};
+use super::cluster::{Cluster, Given, owner};
 
 const REPEATS: usize = 6;
 const GROUPS: u32 = 3;
@@ -66,7 +66,7 @@ fn resource_of(group: GroupId) -> String {
 
 /// A cluster in which each node leads one group, and who leads which.
 async fn spread(name: &str) -> (Cluster, Vec<(GroupId, NodeId)>) {
-    let cluster = Cluster::set(name, &THREE, GROUPS, Knobs { heartbeat_ms: 1_000, ..Knobs::default() }).await;
+    let cluster = Cluster::given(name, &THREE, GROUPS, Given { heartbeat_ms: 1_000, ..Given::default() }).await;
     let homes: Vec<(GroupId, NodeId)> = (1..=GROUPS).map(GroupId).zip(THREE).collect();
     for (group, node) in &homes {
         loop {

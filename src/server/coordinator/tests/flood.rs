@@ -11,7 +11,7 @@ use quorate_world::time::{Duration, timeout};
 use super::super::in_hand::{CONNECTION_BYTES_MAX, InHand, REQUEST_BYTES, STRANGER_BYTES_MAX};
 use super::super::reply::Question;
 use super::ONE;
-use super::cluster::{Cluster, Knobs};
+use super::cluster::{Cluster, Given};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -160,8 +160,8 @@ fn what_is_answered_gives_its_room_back() {
 fn a_full_node_ends_what_it_has() {
     run_test(async {
         let budget = 64 << 10;
-        let mut cluster =
-            Cluster::set("full", &ONE, 1, Knobs { memory_budget_bytes: budget, ..Knobs::default() }).await;
+        let given = Given { memory_budget_bytes: budget, ..Given::default() };
+        let mut cluster = Cluster::given("full", &ONE, 1, given).await;
         let (tm, rm) = (cluster.tm(ONE[0]).await, cluster.rm(ONE[0], "db").await);
         let xid = tm.begin(60_000).await;
         rm.at(&xid, "db", "t:1").await.expect("a branch");

@@ -5,12 +5,12 @@ use quorate_world::runtime::run_test;
 use quorate_world::time::{Duration, sleep};
 
 use super::THREE;
-use super::cluster::{Cluster, Knobs};
+use super::cluster::{Cluster, Given};
 
 const AFTER: Duration = Duration::from_millis(300);
 
 async fn cluster(name: &str) -> Cluster {
-    Cluster::set(name, &THREE, 2, Knobs { lost_tm_after: Some(AFTER), ..Knobs::default() }).await
+    Cluster::given(name, &THREE, 2, Given { lost_tm_after: Some(AFTER), ..Given::default() }).await
 }
 
 #[test]

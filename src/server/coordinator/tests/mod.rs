@@ -1,6 +1,7 @@
 //! The coordinator over real replicas, in one process: hand-made channels in front, raft and a disk behind, and between
 //! nodes a network that can be cut. The same tests run in the real world and in the simulated one.
 
+mod access;
 mod at;
 mod client;
 mod cluster;
