@@ -20,6 +20,7 @@ pub use locks::{LockFilter, LockKey, LockRow};
 pub use operation::{Unfulfilled, Wish};
 pub use page::{Page, PageError};
 pub use sessions::{BranchRow, LastAnswer, SessionFilter, SessionKey, SessionRow, Stuck, Trouble};
+pub use sessions::{UNREPORTED_AGES_S, unreported};
 
 use alloc::vec::Vec;
 

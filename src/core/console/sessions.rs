@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{BranchId, BranchStatus, BranchType, GlobalStatus, GroupId, TransactionId, Xid};
-use crate::txn::{Branch, Session, status};
+use crate::txn::{Branch, Session, Transactions, status};
 
 /// Which transactions are wanted; what is not said fits all. Texts fit where they occur, as in Seata's file and raft mode.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
@@ -23,8 +23,8 @@ pub struct SessionFilter {
     pub begun_from_ms: Option<u64>,
     /// Begun at this wall time or before.
     pub begun_until_ms: Option<u64>,
-    /// Not decided, and at least so old, by the group's clock, with a branch of which its RM never said how phase one
-    /// went: its RM may be gone. The time-out of the transaction decides what becomes of it.
+    /// Not decided, with a branch that registered at least so long ago, by the group's clock, and of which its RM never
+    /// said how phase one went: its RM may be gone. The time-out of the transaction decides what becomes of it.
     pub unreported_for_ms: Option<u64>,
 }
 
@@ -137,9 +137,34 @@ impl SessionFilter {
 }
 
 fn is_unreported_for(session: &Session, clock_ms: u64, for_ms: u64) -> bool {
-    let is_old = |branch: &Branch| branch.status == BranchStatus::Registered && age_ms(session, clock_ms) >= for_ms;
+    let is_old = |branch: &Branch| branch.is_unreported() && branch_age_ms(session, branch, clock_ms) >= for_ms;
     session.status == GlobalStatus::Begin && session.branches.values().any(is_old)
 }
+
+/// That of its transaction where nobody knows.
+fn branch_age_ms(session: &Session, branch: &Branch, clock_ms: u64) -> u64 {
+    let registered_ms = branch.registered_clock_ms.unwrap_or(session.begun_clock_ms);
+    clock_ms.saturating_sub(registered_ms)
+}
+
+/// Branches of undecided transactions of which no RM has said anything yet, by age: the first number counts all, the
+/// others those that are older than [`UNREPORTED_AGES_S`].
+pub fn unreported(state: &Transactions) -> [u64; 1 + UNREPORTED_AGES_S.len()] {
+    let mut counts = [0; 1 + UNREPORTED_AGES_S.len()];
+    for session in state.sessions_in_begin() {
+        for branch in session.branches.values().filter(|branch| branch.is_unreported()) {
+            let age_ms = branch_age_ms(session, branch, state.clock_ms());
+            counts[0] += 1;
+            for (count, age_s) in counts[1..].iter_mut().zip(UNREPORTED_AGES_S) {
+                *count += u64::from(age_ms >= age_s * 1_000);
+            }
+        }
+    }
+    counts
+}
+
+/// Ages that [`unreported`] tells apart, seconds.
+pub const UNREPORTED_AGES_S: [u64; 3] = [10, 60, 600];
 
 fn age_ms(session: &Session, clock_ms: u64) -> u64 {
     clock_ms.saturating_sub(session.begun_clock_ms)
@@ -162,7 +187,7 @@ impl SessionRow {
                 Some(left) => *room = left,
                 None => break,
             }
-            branches.push(BranchRow::of(branch));
+            branches.push(BranchRow::of(branch, clock_ms));
         }
         let branches_left_out = session.branches.len().saturating_sub(branches.len()) as u32;
         SessionRow {
@@ -210,8 +235,8 @@ fn is_final_failure(status: BranchStatus) -> bool {
 }
 
 impl BranchRow {
-    /// A branch.
-    pub fn of(branch: &Branch) -> BranchRow {
+    /// A branch at this reading of its group's clock.
+    pub fn of(branch: &Branch, clock_ms: u64) -> BranchRow {
         BranchRow {
             branch: branch.branch,
             kind: branch.kind,
@@ -220,7 +245,7 @@ impl BranchRow {
             client: branch.client.as_ref().into(),
             application_data: branch.application_data.as_ref().into(),
             rows: branch.rows,
-            age_ms: None,
+            age_ms: branch.registered_clock_ms.map(|registered_ms| clock_ms.saturating_sub(registered_ms)),
         }
     }
 

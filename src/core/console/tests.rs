@@ -4,10 +4,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
+use crate::codec;
 use crate::model::hash::lock_slot;
 use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId};
-use crate::txn::command::{BeginV1, DecideV1, FoundV1, LeadV1, RegisterBranchV1};
-use crate::txn::{Batch, Command, Decision, Outcome, Stamp, Transactions};
+use crate::txn::command::{BeginV1, DecideV1, FoundV1, LeadV1, RegisterBranchV1, ReportBranchV1};
+use crate::txn::{Batch, Command, Decision, Outcome, Stamp, Transactions, tables};
 
 const GROUP: GroupId = GroupId(3);
 
@@ -110,6 +111,60 @@ fn filters_of_transactions() {
     assert_eq!(fitting(SessionFilter { xid: Some(alloc::format!("8091:{old}")), ..all() }), [old]);
     assert_eq!(fitting(SessionFilter { status: Some(GlobalStatus::Begin), ..all() }).len(), 2);
     assert!(fitting(SessionFilter { status: Some(GlobalStatus::Committing), ..all() }).is_empty());
+}
+
+#[test]
+fn branches_of_which_nobody_has_said_anything() {
+    let mut state = founded();
+    let (old, new) = (begin(&mut state, 0, "buy"), begin(&mut state, 0, "buy"));
+    let branch = register(&mut state, 100, old, 1_010, "t:1");
+    register(&mut state, 70_000, new, 1_011, "t:2");
+    let fitting = |state: &Transactions, for_ms: u64| -> Vec<TransactionId> {
+        let filter = SessionFilter { unreported_for_ms: Some(for_ms), ..SessionFilter::default() };
+        let sessions = state.sessions_in(lock_slot("stock"));
+        sessions.filter(|session| filter.fits(session, 75_000)).map(|session| session.transaction).collect()
+    };
+    assert_eq!(fitting(&state, 0), [old, new]);
+    assert_eq!(fitting(&state, 5_001), [old]);
+    assert!(fitting(&state, 74_901).is_empty(), "a branch is as old as its registration, not as its transaction");
+    apply(&mut state, 75_000, Command::Tick);
+    assert_eq!(unreported(&state), [2, 1, 1, 0]);
+    let age_ms = |state: &Transactions| {
+        let session = state.session(old).expect("it is there");
+        SessionRow::of(session, GROUP, 75_000, &mut 10_000).branches[0].age_ms
+    };
+    assert_eq!(age_ms(&state), Some(74_900));
+    // A snapshot keeps the age; one of before this version did not have it.
+    let restored = Transactions::load(state.tables()).expect("its own records");
+    assert!(restored == state);
+    assert_eq!(age_ms(&restored), Some(74_900));
+    let report =
+        ReportBranchV1 { transaction: old, branch, status: BranchStatus::PhaseOne_Done, application_data: "".into() };
+    apply(&mut state, 75_000, Command::ReportBranch(report));
+    apply(&mut state, 75_000, Command::Decide(DecideV1 { transaction: new, decision: Decision::Rollback }));
+    assert_eq!((fitting(&state, 0), unreported(&state)), (vec![], [0; 4]));
+}
+
+#[test]
+fn branches_of_an_older_snapshot_have_the_age_of_their_transaction() {
+    let mut state = founded();
+    let transaction = begin(&mut state, 0, "buy");
+    register(&mut state, 9_000, transaction, 1_010, "t:1");
+    let mut records: Vec<(u16, Vec<u8>)> = Vec::new();
+    for (table, bytes) in state.tables() {
+        if table == tables::BRANCH {
+            let newer: tables::BranchRecordV2 = codec::decode_canonical(&bytes).expect("its own record");
+            records.push((tables::BRANCH_V1, codec::encode(&newer.branch).expect("short")));
+        } else {
+            records.push((table, bytes));
+        }
+    }
+    records.sort_by_key(|(table, _)| *table);
+    let restored = Transactions::load(records).expect("records of before");
+    let session = restored.session(transaction).expect("it is there");
+    assert_eq!(SessionRow::of(session, GROUP, 10_000, &mut 10_000).branches[0].age_ms, None);
+    let filter = SessionFilter { unreported_for_ms: Some(10_000), ..SessionFilter::default() };
+    assert!(filter.fits(session, 10_000));
 }
 
 #[test]

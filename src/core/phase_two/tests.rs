@@ -25,6 +25,7 @@ fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> Session {
         client: "shop:10.0.0.2:5000".into(),
         fence: Fence::default(),
         status: Registered,
+        registered_clock_ms: None,
     });
     Session::for_tests(TransactionId(4096), status, branches)
 }

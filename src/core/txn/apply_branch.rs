@@ -31,7 +31,7 @@ impl Transactions {
             None => bounds::has_room(session, rows.len())?,
         }
         let is_new = present.is_none();
-        let branch = branch_of(register, rows.len());
+        let branch = branch_of(register, rows.len(), self.clock_ms);
         if register.with_locks {
             self.take(&Wanted {
                 transaction: register.transaction,
@@ -185,7 +185,7 @@ fn takes(branch: &Branch, acquire: &AcquireLocksV1) -> bool {
     branch.kind == BranchType::AT && *branch.resource == *acquire.resource && *branch.lock_keys == *acquire.lock_keys
 }
 
-fn branch_of(register: &RegisterBranchV1, rows: usize) -> Branch {
+fn branch_of(register: &RegisterBranchV1, rows: usize, clock_ms: u64) -> Branch {
     Branch {
         branch: register.branch,
         kind: register.kind,
@@ -196,5 +196,6 @@ fn branch_of(register: &RegisterBranchV1, rows: usize) -> Branch {
         client: register.client.as_str().into(),
         fence: register.fence,
         status: BranchStatus::Registered,
+        registered_clock_ms: Some(clock_ms),
     }
 }

@@ -85,6 +85,7 @@ mod tests {
             client: "".into(),
             fence: Fence { epoch: Epoch(1), tenure: Term(1) },
             status: BranchStatus::Registered,
+            registered_clock_ms: None,
         };
         Session::for_tests(TransactionId(4097), GlobalStatus::Begin, (1..=branches).map(branch))
     }

@@ -67,6 +67,8 @@ pub struct Branch {
     pub fence: Fence,
     /// As the RM last reported it before the decision, or its final failure.
     pub status: BranchStatus,
+    /// Group clock at its registration, to be shown; nothing: a snapshot of an older version did not say.
+    pub registered_clock_ms: Option<u64>,
 }
 
 impl Session {
@@ -165,6 +167,11 @@ impl Branch {
     /// Where its row locks live; nowhere if it has none.
     pub fn lock_slot(&self) -> Option<Slot> {
         (self.rows > 0).then(|| lock_slot(&self.resource))
+    }
+
+    /// Its RM has not said yet how phase one went.
+    pub fn is_unreported(&self) -> bool {
+        self.status == BranchStatus::Registered
     }
 
     /// Its phase one came to nothing: there is nothing to commit and nothing to undo, so nobody is told. Of a step of a

@@ -102,6 +102,10 @@ impl SlotState {
         self.tombstones.iter().map(|(transaction, tombstone)| (*transaction, *tombstone))
     }
 
+    pub(super) fn in_begin(&self) -> impl Iterator<Item = &Session> {
+        self.due.iter().filter_map(|(_, transaction)| self.session(*transaction))
+    }
+
     pub(super) fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
         self.unfinished.iter().copied()
     }

@@ -115,6 +115,11 @@ impl Transactions {
         self.slots.values().flat_map(|state| state.sessions())
     }
 
+    /// Sessions in Begin, slot by slot, then by deadline.
+    pub fn sessions_in_begin(&self) -> impl Iterator<Item = &Session> {
+        self.slots.values().flat_map(|state| state.in_begin())
+    }
+
     /// The sessions of one slot, by id.
     pub fn sessions_in(&self, slot: Slot) -> impl Iterator<Item = &Session> {
         self.slots.get(slot).into_iter().flat_map(|state| state.sessions())

@@ -1,6 +1,7 @@
 //! The state as records of a snapshot, and back.
 //!
-//! Six tables, written in the order of their numbers, each in the order of its keys: equal states give equal bytes.
+//! Six tables, written in the order of their numbers, each in the order of its keys: equal states give equal bytes. A
+//! seventh is only read: what a newer one replaced.
 //! Rows are not written: a hold names them by its lock keys, as the RM sent them. Locks are never recomputed from
 //! branches, which may have lost theirs already (semantics, W7). Nor are the orders beside the state written.
 
@@ -27,12 +28,14 @@ pub const HEAD: u16 = 1;
 pub const SLOT: u16 = 2;
 /// Table of [`SessionV1`].
 pub const SESSION: u16 = 3;
-/// Table of [`BranchRecordV1`].
-pub const BRANCH: u16 = 4;
+/// Table of [`BranchRecordV1`]; not written any more.
+pub const BRANCH_V1: u16 = 4;
 /// Table of [`TombstoneV1`].
 pub const TOMBSTONE: u16 = 5;
 /// Table of [`HoldV1`].
 pub const HOLD: u16 = 6;
+/// Table of [`BranchRecordV2`].
+pub const BRANCH: u16 = 7;
 
 /// What the group has one of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -73,6 +76,14 @@ pub struct SessionV1 {
     pub begun_clock_ms: u64,
     pub begun_wall_ms: u64,
     pub status: GlobalStatus,
+}
+
+/// A branch of a session, and when it came.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // the fields of `Branch`
+pub struct BranchRecordV2 {
+    pub branch: BranchRecordV1,
+    pub registered_clock_ms: Option<u64>,
 }
 
 /// A branch of a session.
@@ -151,9 +162,9 @@ impl Transactions {
         core::iter::once(record(HEAD, &head))
             .chain(self.slots.iter().map(|(slot, state)| record(SLOT, &slot_record(slot, state))))
             .chain(sessions().map(|session| record(SESSION, &session_record(session))))
-            .chain(branches)
             .chain(tombstones.map(|(transaction, tombstone)| record(TOMBSTONE, &tomb_record(transaction, tombstone))))
             .chain(holds.map(|(transaction, branch, hold)| record(HOLD, &hold_record(transaction, branch, hold))))
+            .chain(branches)
     }
 
     /// The state of records that [`Transactions::tables`] gave.
@@ -185,6 +196,7 @@ impl Loader {
             HEAD => self.head(read(table, bytes)?),
             SLOT => self.slot(read(table, bytes)?),
             SESSION => self.session(read(table, bytes)?),
+            BRANCH_V1 => self.branch(BranchRecordV2 { branch: read(table, bytes)?, registered_clock_ms: None }),
             BRANCH => self.branch(read(table, bytes)?),
             TOMBSTONE => self.tombstone(read(table, bytes)?),
             HOLD => self.hold(read(table, bytes)?),
@@ -230,7 +242,8 @@ impl Loader {
         }
     }
 
-    fn branch(&mut self, record: BranchRecordV1) -> Result<(), LoadError> {
+    fn branch(&mut self, record: BranchRecordV2) -> Result<(), LoadError> {
+        let BranchRecordV2 { branch: record, registered_clock_ms } = record;
         let missing = LoadError::Inconsistent { table: BRANCH, what: "a branch without session, or given twice" };
         let session = self.sessions.get_mut(&record.transaction).ok_or(missing.clone())?;
         if session.branches.contains_key(&record.branch) {
@@ -250,6 +263,7 @@ impl Loader {
             client: record.client.into(),
             fence: record.fence,
             status: record.status,
+            registered_clock_ms,
         });
         Ok(())
     }
@@ -337,8 +351,9 @@ fn session_record(session: &Session) -> SessionV1 {
     }
 }
 
-fn branch_record(transaction: TransactionId, branch: &Branch) -> BranchRecordV1 {
-    BranchRecordV1 {
+fn branch_record(transaction: TransactionId, branch: &Branch) -> BranchRecordV2 {
+    let registered_clock_ms = branch.registered_clock_ms;
+    let branch = BranchRecordV1 {
         transaction,
         branch: branch.branch,
         kind: branch.kind,
@@ -348,7 +363,8 @@ fn branch_record(transaction: TransactionId, branch: &Branch) -> BranchRecordV1 
         client: (*branch.client).into(),
         fence: branch.fence,
         status: branch.status,
-    }
+    };
+    BranchRecordV2 { branch, registered_clock_ms }
 }
 
 fn tomb_record(transaction: TransactionId, tombstone: Tombstone) -> TombstoneV1 {

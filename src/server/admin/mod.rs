@@ -1,8 +1,9 @@
 //! HTTP, on the admin port and on the Seata port alike: discovery for Seata clients, health, metrics, status.
 //!
 //! Seata's paths keep Seata's shapes; our own are under `/quorate/v1/`. Read in this order: `route` (which path does
-//! what), `discovery`, `console`, `status`, `exposition`, `adapter` (hyper on streams of the world). Reading is open to everybody.
-//! What changes something is served to loopback, and to others only with the configured token.
+//! what), `discovery`, `console`, `status`, `exposition`, `adapter` (hyper on streams of the world). Reading is open to everybody,
+//! but for the console's pages where there is a user (`token`). What changes something is served to loopback, and to others
+//! only with the configured token.
 //!
 //! Not here: accepting connections (`listener`), and knowing anything: what is shown is handed in by the context.
 
@@ -16,11 +17,13 @@ mod route;
 mod status;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use console::Console;
 pub use discovery::Presenter;
 pub use exposition::Exposition;
 pub use status::GroupStatus;
+pub use token::Login;
 
 use adapter::Adapter;
 use bytes::Bytes;
@@ -59,6 +62,8 @@ pub struct AdminContext {
     pub presenter: Presenter,
     /// Who may change something from beyond loopback.
     pub token: Option<String>,
+    /// Who may use the console; nothing: everybody.
+    pub login: Option<Login>,
     /// The picture.
     pub routing: watch::Receiver<Routing>,
     /// Whether a Begin would be served.

@@ -2,7 +2,7 @@
 
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
-use super::{AdminContext, BODY_BYTES_MAX, console, status};
+use super::{AdminContext, BODY_BYTES_MAX, console, status, token};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
@@ -39,7 +39,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Err(refused) => refused,
         },
         "/api/v1/auth/login" if posts => match read(body).await {
-            Ok(body) => login(&body),
+            Ok(body) => login(context, &body),
             Err(refused) => refused,
         },
         path if console::exists(path) => console::answer(context, peer, &head).await,
@@ -150,26 +150,38 @@ async fn watch(context: &AdminContext, form: &str) -> Answer {
 }
 
 #[derive(Deserialize)]
-struct Login {
-    #[allow(dead_code)] // asked for, so that what is no login is refused
+struct Credentials {
     username: String,
+    #[serde(default)]
+    password: String,
 }
 
 #[derive(Serialize)]
-struct LoggedIn {
+struct LoggedIn<'a> {
     code: &'static str,
     message: &'static str,
-    data: &'static str,
+    data: Option<&'a str>,
     success: bool,
 }
 
-/// Clients with a user in their configuration do not start without this page (protocol, section 6.3).
-fn login(body: &[u8]) -> Answer {
-    if let Err(error) = serde_json::from_slice::<Login>(body) {
-        return text(StatusCode::BAD_REQUEST, format!("{error}\n"));
+/// Clients with a user in their configuration do not start without this page (protocol, section 6.3). A wrong password is
+/// told in a page of status 200, as Seata's server does.
+fn login(context: &AdminContext, body: &[u8]) -> Answer {
+    let credentials: Credentials = match serde_json::from_slice(body) {
+        Ok(credentials) => credentials,
+        Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    };
+    let token = match &context.login {
+        Some(login) => login.token(&credentials.username, &credentials.password).map(|token| format!("Bearer {token}")),
+        None => Some(TOKEN.to_owned()),
+    };
+    let Some(token) = token else {
+        return json(&LoggedIn { code: "401", message: "Login failed", data: None, success: false });
+    };
+    let mut answer = json(&LoggedIn { code: "200", message: "success", data: Some(&token), success: true });
+    if let Ok(value) = HeaderValue::from_str(&token) {
+        answer.headers_mut().insert(AUTHORIZATION, value);
     }
-    let mut answer = json(&LoggedIn { code: "200", message: "success", data: TOKEN, success: true });
-    answer.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static(TOKEN));
     answer
 }
 
@@ -190,17 +202,15 @@ async fn move_leader(context: &AdminContext, group: GroupId, form: &str) -> Answ
     }
 }
 
-/// A page in a browser is never the operator, even on the operator's machine.
-pub(super) fn may_change(context: &AdminContext, peer: SocketAddr, headers: &HeaderMap) -> bool {
-    let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    match (&context.token, shown) {
-        (Some(token), Some(shown)) => same_secret(token, shown),
-        (Some(_) | None, _) => peer.ip().to_canonical().is_loopback() && !headers.contains_key(ORIGIN),
-    }
+/// The token that a request shows.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "))
 }
 
-/// Takes the same time wherever the first difference is.
-fn same_secret(one: &str, other: &str) -> bool {
-    let pairs = one.bytes().zip(other.bytes());
-    one.len() == other.len() && pairs.fold(0, |differs, (left, right)| differs | (left ^ right)) == 0
+/// A page in a browser is never the operator, even on the operator's machine.
+pub(super) fn may_change(context: &AdminContext, peer: SocketAddr, headers: &HeaderMap) -> bool {
+    match (&context.token, bearer(headers)) {
+        (Some(token), Some(shown)) => token::same(token, shown),
+        (Some(_) | None, _) => peer.ip().to_canonical().is_loopback() && !headers.contains_key(ORIGIN),
+    }
 }

@@ -55,6 +55,10 @@ async fn serve(meta: &Meta, token: Option<&str>) -> Served {
 }
 
 pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Console) -> Served {
+    serve_user(meta, token, None, console).await
+}
+
+pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<Login>, console: Console) -> Served {
     let (routing, routing_seen) = watch::channel(meta.routing().clone());
     let (ready, ready_seen) = watch::channel(false);
     let moved = Arc::new(Mutex::new(Vec::new()));
@@ -66,6 +70,7 @@ pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Con
             group: "default".to_owned(),
         },
         token: token.map(str::to_owned),
+        login,
         routing: routing_seen,
         ready: ready_seen,
         groups: Box::new(|| {
@@ -256,6 +261,7 @@ fn others_need_the_token() {
     let context = |token: Option<&str>| AdminContext {
         presenter: Presenter { seata: String::new(), admin: String::new(), group: String::new() },
         token: token.map(str::to_owned),
+        login: None,
         routing: watch::channel(Routing::empty()).1,
         ready: watch::channel(true).1,
         groups: Box::new(Vec::new),

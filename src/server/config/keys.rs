@@ -62,6 +62,10 @@ pub const KEYS: &[Key] = &[
     flag("log_format", Is("text"), "text or json"),
     key("cluster.name", Is("default"), "Name of the one group that discovery shows to Seata clients"),
     key("admin.token", Follows("none: changes only from loopback"), "Bearer token that allows changes over HTTP from elsewhere"),
+    key("console.user", Follows("none: the console is open"), "Who may use the console's pages; they ask for a token then"),
+    key("console.password", Follows("none; required with console.user"), "What he gets tokens for"),
+    key("console.secret", Follows("drawn at each start"), "What tokens are signed with, 16 characters or more; nodes with the same one take each other's"),
+    key("console.token_validity_ms", Is("1800000"), "How long a token of the console is good for"),
     key("auth.access_keys", Follows("none: every client may register"), "Who may register: ACCESS_KEY=SECRET_KEY,.. as set in the clients"),
     key("auth.window_s", Is("300"), "So far a client's clock may be from this node's when it registers"),
     key("raft.heartbeat_ms", Is("150"), "A leader's heartbeat"),
@@ -89,7 +93,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// Whether a value must not be shown.
 pub fn is_secret(name: &str) -> bool {
-    matches!(name, "admin.token" | "auth.access_keys")
+    matches!(name, "admin.token" | "auth.access_keys" | "console.password" | "console.secret")
 }
 
 /// `--node-id` of `node_id`.

@@ -63,6 +63,8 @@ pub struct Config {
     pub cluster_name: String,
     /// Who may change something over HTTP from beyond loopback.
     pub admin_token: Option<String>,
+    /// Who may use the console; nothing: everybody.
+    pub console: Option<ConsoleConfig>,
     /// Secret keys by access key; none: every client may register.
     pub access_keys: BTreeMap<String, String>,
     /// How far a client's clock may be from this node's.
@@ -106,6 +108,19 @@ pub enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// The keys under `console.`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConsoleConfig {
+    /// The one user.
+    pub user: String,
+    /// His password.
+    pub password: String,
+    /// What tokens are signed with; nothing: each start draws its own.
+    pub secret: Option<String>,
+    /// How long they are good for.
+    pub token_validity_ms: u64,
 }
 
 /// The keys under `raft.`.
@@ -176,6 +191,7 @@ impl Config {
             log_format: settings.require("log_format", |text| values::choice(text, &LOG_FORMATS))?,
             cluster_name: settings.require("cluster.name", non_empty)?,
             admin_token: settings.read("admin.token", non_empty)?,
+            console: read_console(settings)?,
             access_keys: settings.read("auth.access_keys", values::access_keys)?.unwrap_or_default(),
             access_window_s: settings.require("auth.window_s", |text| values::number(text, 1..=86_400))?,
             raft: read_raft(settings)?,
@@ -224,6 +240,25 @@ fn read_patience(settings: &Settings) -> Result<Patience, ConfigError> {
         rollback_retry_ms: settings.read("phase_two.rollback_retry_ms", ms)?,
         unlocks: settings.require("phase_two.rollback_unlock", |text| values::choice(text, &YES_NO))?,
     })
+}
+
+fn read_console(settings: &Settings) -> Result<Option<ConsoleConfig>, ConfigError> {
+    let user = settings.read("console.user", non_empty)?;
+    let password = settings.read("console.password", non_empty)?;
+    let secret = settings.read("console.secret", values::secret)?;
+    let token_validity_ms =
+        settings.require("console.token_validity_ms", |text| values::number(text, 1_000..=31_536_000_000))?;
+    let alone = |given: &str, missing: &str| {
+        let given = settings.named(given);
+        Err(ConfigError::Together(format!("{given} is there without {missing}; set both, or neither")))
+    };
+    match (user, password, secret) {
+        (Some(user), Some(password), secret) => Ok(Some(ConsoleConfig { user, password, secret, token_validity_ms })),
+        (Some(_), None, _) => alone("console.user", "console.password"),
+        (None, Some(_), _) => alone("console.password", "console.user"),
+        (None, None, Some(_)) => alone("console.secret", "console.user"),
+        (None, None, None) => Ok(None),
+    }
 }
 
 const YES_NO: [(&str, bool); 2] = [("true", true), ("false", false)];

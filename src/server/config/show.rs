@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 impl Config {
-    /// TOML, one key a line. The admin token and the access keys are left out.
+    /// TOML, one key a line. The admin token, the access keys and the console's user are left out.
     pub fn to_toml(&self) -> String {
         let mut text = String::new();
         for (key, value) in self.values() {

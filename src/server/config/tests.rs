@@ -222,6 +222,15 @@ fn what_is_shown_reads_back_as_the_same() {
     }
     let secret = file("admin.token = 'sesame'").expect("right");
     assert!(!secret.to_toml().contains("sesame"));
+    let user = "[console]\nuser = 'ops'\npassword = 'sesame'\nsecret = 'sesame-sesame-sesame'";
+    let secret = file(user).expect("right");
+    assert!(!secret.to_toml().contains("sesame"));
+    let console = secret.console.expect("a user");
+    assert_eq!((console.user.as_str(), console.token_validity_ms), ("ops", 1_800_000));
+    let error = refusal(file("console.user = 'ops'"));
+    assert_eq!(error, "`console.user` in q.toml is there without console.password; set both, or neither");
+    assert!(refusal(file("console.password = 'x'")).contains("without console.user"));
+    assert!(refusal(file("console.secret = 'short'")).contains("16 characters or more"));
     let keys = file("auth.access_keys = 'shop=sesame, bank=a=b'").expect("right");
     assert_eq!(keys.access_keys.get("bank").map(String::as_str), Some("a=b"));
     assert!(!keys.to_toml().contains("sesame"));

@@ -72,6 +72,14 @@ pub fn host_and_port(text: &str) -> Parsed<String> {
     Ok(text.to_owned())
 }
 
+/// A key that is hard to guess.
+pub fn secret(text: &str) -> Parsed<String> {
+    match text.chars().count() {
+        0..16 => Err("too short; write 16 characters or more".to_owned()),
+        16.. => Ok(text.to_owned()),
+    }
+}
+
 /// One of a few words.
 pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {

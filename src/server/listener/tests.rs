@@ -375,6 +375,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
     let admin = Admin::new(AdminContext {
         presenter: Presenter { seata: "a:1".to_owned(), admin: "a:2".to_owned(), group: "default".to_owned() },
         token: None,
+        login: None,
         routing,
         ready: watch::channel(true).1,
         groups: Box::new(Vec::new),

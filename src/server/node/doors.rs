@@ -4,15 +4,17 @@
 use std::sync::{Arc, OnceLock};
 
 use quorate_core::cluster::{Addresses, Routing};
+use quorate_core::console::UNREPORTED_AGES_S;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_storage::Storage;
 use quorate_world::net;
+use quorate_world::random;
 use quorate_world::task;
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Console, Exposition, Presenter, Work, metrics};
-use crate::config::Config;
+use crate::admin::{Admin, AdminContext, Console, Exposition, Login, Presenter, Work, metrics};
+use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
 
@@ -70,6 +72,7 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
             group: config.cluster_name.clone(),
         },
         token: config.admin_token.clone(),
+        login: config.console.as_ref().map(login),
         routing,
         ready: is_ready,
         groups: Box::new(move || shown.get().map(|parts| parts.shown.groups()).unwrap_or_default()),
@@ -81,6 +84,16 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
         ],
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
         console,
+    }
+}
+
+fn login(console: &ConsoleConfig) -> Login {
+    let drawn = || [random::bytes16(), random::bytes16()].concat();
+    Login {
+        user: console.user.clone(),
+        password: console.password.clone(),
+        key: console.secret.as_ref().map_or_else(drawn, |secret| secret.as_bytes().to_vec()),
+        validity_ms: console.token_validity_ms,
     }
 }
 
@@ -115,6 +128,12 @@ fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
     page.gauge("quorate_requests_in_hand_bytes", "What requests weigh that are not answered yet, roughly")
         .value(coordinator.requests_bytes() as u64);
     page.gauge("quorate_channels_rm_open", "Registered resource managers").value(resource_managers as u64);
+    let help = "Branches of undecided transactions led here of which no RM has said anything yet, by least age";
+    let mut family = page.gauge("quorate_branches_unreported", help);
+    let ages = [0].into_iter().chain(UNREPORTED_AGES_S).map(|age_s| age_s.to_string());
+    for (age_s, count) in ages.zip(coordinator.unreported()) {
+        family = family.sample(&[("older_than_s", &age_s)], count);
+    }
 }
 
 fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Result<(), String>> {

@@ -4,7 +4,7 @@
 use alloc::format;
 use core::fmt::Debug;
 
-use super::tables::{BranchRecordV1, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
+use super::tables::{BranchRecordV1, BranchRecordV2, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
 use super::*;
 use crate::codec::{self, Persisted};
 use crate::model::{BranchStatus, GlobalStatus, RowKey};
@@ -131,7 +131,7 @@ fn line<T: Persisted + Debug + PartialEq>(value: &T) -> String {
     // `Command.Begin`, `Refused.NotOwner`; a record has no variants.
     let name = match (type_name, words.as_slice()) {
         (_, ["Refused", refusal, ..]) => format!("Refused.{refusal}"),
-        (record, _) if record.ends_with("V1") => record.into(),
+        (record, _) if record.ends_with("V1") || record.ends_with("V2") => record.into(),
         (name, [variant, ..]) => format!("{name}.{variant}"),
         (name, []) => name.into(),
     };
@@ -164,6 +164,7 @@ fn records() -> String {
         fence: FENCE,
         status: BranchStatus::PhaseOne_Done,
     };
+    let newer = BranchRecordV2 { branch: branch.clone(), registered_clock_ms: Some(6) };
     let tombstone = TombstoneV1 { transaction: TRANSACTION, status: GlobalStatus::Committed, ended_clock_ms: 9 };
     let hold = HoldV1 {
         transaction: TRANSACTION,
@@ -180,7 +181,7 @@ fn records() -> String {
         Ownership::Frozen { epoch: Epoch(1), attempt: Epoch(2) },
     ];
     let slots: String = ownerships.into_iter().map(|ownership| line(&slot(ownership))).collect();
-    [line(&head), slots, line(&session), line(&branch), line(&tombstone), line(&hold)].concat()
+    [line(&head), slots, line(&session), line(&branch), line(&tombstone), line(&hold), line(&newer)].concat()
 }
 
 #[test]

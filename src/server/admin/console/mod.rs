@@ -12,8 +12,8 @@ mod rows;
 mod tests;
 
 use super::form::Form;
-use super::route::{Answer, json_of, may_change};
-use super::{AdminContext, Work};
+use super::route::{Answer, bearer, json_of, may_change};
+use super::{AdminContext, Work, token};
 use control::Operate;
 use core::net::SocketAddr;
 use hyper::http::request::Parts;
@@ -73,17 +73,42 @@ pub fn exists(path: &str) -> bool {
 pub async fn answer(context: &AdminContext, peer: SocketAddr, head: &Parts) -> Answer {
     let path = head.uri.path();
     let form = Form::parse(head.uri.query().unwrap_or_default());
+    let user = match user(context, head, &form) {
+        Ok(user) => user,
+        Err(reason) => return failed(StatusCode::UNAUTHORIZED, reason),
+    };
     match control::call(path) {
         Some((method, _)) if head.method != method => {
             failed(StatusCode::METHOD_NOT_ALLOWED, &format!("this call is made with {method}"))
         }
-        Some(_) if !may_change(context, peer, &head.headers) => {
-            let message = "changes are served to loopback, and to others only with admin.token";
-            failed(StatusCode::FORBIDDEN, message)
-        }
-        Some((_, wish)) => control::operate(context, wish, &form, peer.to_string()).await,
+        Some((_, wish)) => match &user {
+            Some(user) => control::operate(context, wish, &form, format!("{user} from {peer}")).await,
+            None if may_change(context, peer, &head.headers) => {
+                control::operate(context, wish, &form, peer.to_string()).await
+            }
+            None => {
+                let message = "changes are served to loopback, and to others only with admin.token";
+                failed(StatusCode::FORBIDDEN, message)
+            }
+        },
         None if head.method == Method::GET || head.method == Method::HEAD => query(context, path, &form).await,
         None => failed(StatusCode::METHOD_NOT_ALLOWED, "this page is only read"),
+    }
+}
+
+/// Who asks, if the console has a user; nothing: it has none, and is open.
+fn user(context: &AdminContext, head: &Parts, form: &Form) -> Result<Option<String>, &'static str> {
+    let Some(login) = &context.login else { return Ok(None) };
+    let parameter = form.text("access_token");
+    let shown = bearer(&head.headers).or(parameter.as_deref());
+    let is_admin = |shown: &str| context.token.as_ref().is_some_and(|token| token::same(token, shown));
+    match shown {
+        Some(shown) if is_admin(shown) => Ok(Some("the holder of admin.token".to_owned())),
+        Some(shown) => match login.user_of(shown) {
+            Some(user) => Ok(Some(user)),
+            None => Err("the token is wrong or too old; log in at /api/v1/auth/login"),
+        },
+        None => Err("a token is wanted; log in at /api/v1/auth/login"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The console's pages as a tool sees them.
 
-use super::super::tests::{ask, founded, get, post, serve_console};
+use super::super::Login;
+use super::super::tests::{ask, founded, get, post, serve_console, serve_user};
 use super::*;
 use quorate_core::console::{BranchRow, LastAnswer, Trouble, Unfulfilled, Wish};
 use quorate_core::model::{BranchStatus, BranchType, RowKey};
@@ -84,7 +85,7 @@ fn operated() -> (Console, Wished) {
     let seen = wished.clone();
     let console = Console {
         operate: Box::new(move |transaction, wish, by| {
-            assert!(by.starts_with("127.0.0.1:"), "{by}");
+            assert!(by.contains("127.0.0.1:"), "{by}");
             seen.lock().expect("nobody panicked").push((transaction, wish));
             Box::pin(async move {
                 match transaction.0 {
@@ -263,6 +264,46 @@ fn what_cannot_be_asked_is_refused_in_words() {
             "HTTP/1.1 405 Method Not Allowed"
         );
         assert_eq!(get(served.address, "/api/v1/console/globalSession").await.0, "HTTP/1.1 404 Not Found");
+    });
+}
+
+#[test]
+fn where_there_is_a_user_a_token_is_wanted() {
+    run_test(async {
+        let (console, wished) = operated();
+        let login =
+            Login { user: "ops".into(), password: "sesame".into(), key: b"a key".to_vec(), validity_ms: 60_000 };
+        let served = serve_user(&founded(), Some("the admin's"), Some(login), console).await;
+        let list = "/api/v1/console/globalSession/query";
+        let refused = |answer: (String, String, String)| {
+            assert_eq!((answer.0.as_str(), &json(&answer.2)["code"]), ("HTTP/1.1 401 Unauthorized", &"401".into()));
+        };
+        refused(get(served.address, list).await);
+        refused(get(served.address, &format!("{list}?access_token=guessed")).await);
+        for user in [r#"{"username":"ops","password":"simsim"}"#, r#"{"username":"ops"}"#] {
+            let (status, headers, body) = post(served.address, "/api/v1/auth/login", "", user).await;
+            assert_eq!((status.as_str(), headers.contains("authorization")), ("HTTP/1.1 200 OK", false));
+            assert_eq!(body, r#"{"code":"401","message":"Login failed","data":null,"success":false}"#);
+        }
+        let user = r#"{"username":"ops","password":"sesame"}"#;
+        let (_, headers, body) = post(served.address, "/api/v1/auth/login", "", user).await;
+        let (body, bearer) = (json(&body), json(&body)["data"].as_str().expect("a token").to_owned());
+        assert_eq!((&body["code"], &body["success"]), (&"200".into(), &true.into()));
+        assert!(headers.contains(&format!("authorization: {}", bearer.to_lowercase())), "{headers}");
+        let token = bearer.strip_prefix("Bearer ").expect("as Seata's");
+        assert_eq!(get(served.address, &format!("{list}?access_token={token}")).await.0, "HTTP/1.1 200 OK");
+        let stop = |headers: String| {
+            let path = "/api/v1/console/globalSession/stopGlobalSession?xid=a:77";
+            let request = format!("PUT {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n{headers}\r\n");
+            async move { ask(served.address, &request).await }
+        };
+        refused(stop(String::new()).await);
+        assert_eq!(stop(format!("authorization: {bearer}\r\n")).await.0, "HTTP/1.1 200 OK");
+        assert_eq!(stop("authorization: Bearer the admin's\r\n".to_owned()).await.0, "HTTP/1.1 200 OK");
+        assert_eq!(wished.lock().expect("nobody panicked").len(), 2);
+        // Discovery and health are for everybody.
+        assert_eq!(get(served.address, "/metadata/v1/cluster").await.0, "HTTP/1.1 200 OK");
+        assert_eq!(get(served.address, "/health").await.2, "not_ok");
     });
 }
 

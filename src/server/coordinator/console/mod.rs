@@ -120,6 +120,19 @@ impl Coordinator {
         Gathered { rows, total, unanswered: unanswered.into_iter().collect() }
     }
 
+    /// Branches of undecided transactions led here of which no RM has said anything yet, by age, as
+    /// [`quorate_core::console::unreported`] counts them.
+    pub fn unreported(&self) -> Vec<u64> {
+        let mut counts = Vec::new();
+        for tenure in self.led.tenures() {
+            let state = tenure.replica.read(quorate_core::txn::Transactions::clone);
+            let of_group = quorate_core::console::unreported(&state);
+            counts.resize(of_group.len(), 0);
+            counts.iter_mut().zip(of_group).for_each(|(count, more)| *count += more);
+        }
+        counts
+    }
+
     async fn show_sessions(
         self: &Arc<Self>,
         wanted: impl Iterator<Item = TransactionId>,

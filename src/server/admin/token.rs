@@ -1,0 +1,171 @@
+//! Who may use the console: the one user of the configuration, and the tokens he gets for his password.
+//!
+//! Tokens are JSON web tokens with HS256 (RFC 7519, 7515, 2104), as those of Seata's console; to clients they are opaque.
+//! A node keeps nothing of them: whoever knows the key can check them, so nodes with the same `console.secret` take each
+//! other's.
+
+use quorate_world::time::wall_ms;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// How the header of every token of ours reads; another algorithm is never looked at.
+const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+/// Of SHA-256, bytes.
+const BLOCK: usize = 64;
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/// The user of the console.
+pub struct Login {
+    /// His name.
+    pub user: String,
+    /// His password.
+    pub password: String,
+    /// What tokens are signed with.
+    pub key: Vec<u8>,
+    /// How long a token is good for.
+    pub validity_ms: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    /// Seconds since 1970.
+    iat: u64,
+    exp: u64,
+}
+
+impl Login {
+    /// A token for whoever knows name and password.
+    pub fn token(&self, user: &str, password: &str) -> Option<String> {
+        // Both are looked at, whichever is wrong.
+        let (is_user, is_password) = (same(user, &self.user), same(password, &self.password));
+        (is_user & is_password).then(|| self.signed(wall_ms()))
+    }
+
+    fn signed(&self, now_ms: u64) -> String {
+        let exp = now_ms.saturating_add(self.validity_ms).div_ceil(1_000);
+        let claims = Claims { sub: self.user.clone(), iat: now_ms / 1_000, exp };
+        let claims = serde_json::to_vec(&claims).unwrap_or_default();
+        let content = format!("{}.{}", encoded(HEADER.as_bytes()), encoded(&claims));
+        let signature = encoded(&hmac(&self.key, content.as_bytes()));
+        format!("{content}.{signature}")
+    }
+
+    /// Whose token it is; nothing: nobody's, or not any more.
+    pub fn user_of(&self, token: &str) -> Option<String> {
+        self.user_at(token, wall_ms())
+    }
+
+    fn user_at(&self, token: &str, now_ms: u64) -> Option<String> {
+        let (content, signature) = token.rsplit_once('.')?;
+        if !same(signature, &encoded(&hmac(&self.key, content.as_bytes()))) {
+            return None;
+        }
+        let claims = content.strip_prefix(&encoded(HEADER.as_bytes()))?.strip_prefix('.')?;
+        let claims: Claims = serde_json::from_slice(&decoded(claims)?).ok()?;
+        (claims.sub == self.user && now_ms / 1_000 < claims.exp).then_some(claims.sub)
+    }
+}
+
+/// Whether two texts are the same; takes the same time wherever the first difference is.
+pub fn same(one: &str, other: &str) -> bool {
+    let pairs = one.bytes().zip(other.bytes());
+    one.len() == other.len() && pairs.fold(0, |differs, (left, right)| differs | (left ^ right)) == 0
+}
+
+fn hmac(key: &[u8], text: &[u8]) -> [u8; 32] {
+    let mut block = [0; BLOCK];
+    if key.len() > BLOCK {
+        block[..32].copy_from_slice(&Sha256::digest(key));
+    } else {
+        block[..key.len()].copy_from_slice(key);
+    }
+    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
+    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
+}
+
+/// Base64 for addresses, without padding.
+fn encoded(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for some in bytes.chunks(3) {
+        let group = [some[0], some.get(1).copied().unwrap_or(0), some.get(2).copied().unwrap_or(0)];
+        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
+        let digits = (0..=some.len()).map(|place| DIGITS[(bits >> (18 - 6 * place)) as usize & 63]);
+        text.extend(digits.map(char::from));
+    }
+    text
+}
+
+fn decoded(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
+    for some in text.as_bytes().chunks(4) {
+        let mut bits = 0;
+        for place in 0..4 {
+            let digit = match some.get(place) {
+                Some(digit) => DIGITS.iter().position(|known| known == digit)?,
+                None => 0,
+            };
+            bits = bits << 6 | digit as u32;
+        }
+        // One digit alone is no byte.
+        bytes.extend_from_slice(bits.to_be_bytes().get(1..some.len()).filter(|_| some.len() > 1)?);
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn macs_of_the_standard() {
+        // RFC 4231, cases 1, 2 and 6.
+        let one = hmac(&[0x0b; 20], b"Hi There");
+        assert_eq!(hex(&one), "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
+        let two = hmac(b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&two), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        let six = hmac(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        assert_eq!(hex(&six), "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
+    }
+
+    #[test]
+    fn base64_there_and_back() {
+        // RFC 4648, section 10.
+        for (bytes, text) in
+            [("", ""), ("f", "Zg"), ("fo", "Zm8"), ("foo", "Zm9v"), ("foob", "Zm9vYg"), ("fooba", "Zm9vYmE")]
+        {
+            assert_eq!((encoded(bytes.as_bytes()).as_str(), decoded(text)), (text, Some(bytes.into())));
+        }
+        assert_eq!(encoded(&[0xfb, 0xff]), "-_8");
+        assert_eq!((decoded("Z"), decoded("Zm9vY"), decoded("Z+8")), (None, None, None));
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_user_its_key_and_its_time() {
+        let login = |user: &str, key: &str| Login {
+            user: user.into(),
+            password: "sesame".into(),
+            key: key.into(),
+            validity_ms: 60_000,
+        };
+        let ours = login("ops", "key");
+        let token = ours.signed(1_800_000_000_000);
+        assert!(token.starts_with("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9."), "{token}");
+        let later = |ms: u64| 1_800_000_000_000 + ms;
+        assert_eq!(ours.user_at(&token, later(59_999)).as_deref(), Some("ops"));
+        assert_eq!(ours.user_at(&token, later(60_000)), None, "its time is up");
+        assert_eq!(login("ops", "another key").user_at(&token, later(0)), None);
+        assert_eq!(login("other", "key").user_at(&token, later(0)), None);
+        let (content, signature) = token.rsplit_once('.').expect("three parts");
+        let unsigned = format!("{}.{}.", encoded(br#"{"alg":"none"}"#), content.split('.').nth(1).expect("claims"));
+        for wrong in [content, "", ".", "..", &format!("{content}."), &format!("{content}x.{signature}"), &unsigned] {
+            assert_eq!(ours.user_at(wrong, later(0)), None, "{wrong}");
+        }
+        assert!(ours.token("ops", "sesame").is_some_and(|token| ours.user_of(&token).as_deref() == Some("ops")));
+        assert!(ours.token("ops", "Sesame").is_none() && ours.token("op", "sesame").is_none());
+    }
+}
