@@ -1,10 +1,19 @@
 //! `quorate bench`: from flags to the load generator of `quorate-client`.
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use quorate_client::load::{self, Keys, LoadOptions, Shape, Zipf};
+use quorate_client::load::{self, IdleOptions, Keys, LoadOptions, Shape, Zipf};
 use quorate_server::exit::{ExitCode, Failure};
 use quorate_world::process;
 use quorate_world::time::Duration;
+
+/// What is to be made.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Bench {
+    /// Transactions.
+    Load(LoadOptions),
+    /// Connections that do nothing.
+    Idle(IdleOptions),
+}
 
 /// Its flags.
 pub fn command() -> Command {
@@ -28,11 +37,29 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(u32))
                 .help("Server processes whose CPU time and memory are read"),
         )
+        .arg(
+            Arg::new("idle").long("idle").value_parser(value_parser!(u32).range(1..)).help(
+                "No load: so many connections that stay for --measured-s; with --pids, what each costs the servers",
+            ),
+        )
         .arg(flag("connections", "1", "As TM and as RM, to each node").value_parser(value_parser!(u32).range(1..)))
 }
 
 /// Reads the flags.
-pub fn options(matches: &ArgMatches) -> Result<LoadOptions, String> {
+pub fn options(matches: &ArgMatches) -> Result<Bench, String> {
+    let load = load_options(matches)?;
+    Ok(match matches.get_one::<u32>("idle") {
+        Some(connections) => Bench::Idle(IdleOptions {
+            servers: load.servers,
+            connections: *connections as usize,
+            stay: load.measured,
+            pids: load.pids,
+        }),
+        None => Bench::Load(load),
+    })
+}
+
+fn load_options(matches: &ArgMatches) -> Result<LoadOptions, String> {
     let text = |name: &str| matches.get_one::<String>(name).cloned().unwrap_or_default();
     let count = |name: &str| matches.get_one::<u32>(name).map_or(1, |count| *count as usize);
     let seconds = |name: &str| Duration::from_secs(matches.get_one::<u64>(name).copied().unwrap_or_default());
@@ -73,11 +100,13 @@ fn keys(text: &str) -> Result<Keys, String> {
     }
 }
 
-/// Makes the load and prints what came of it.
-pub async fn run(options: LoadOptions) -> Result<(), Failure> {
-    let report = load::run(options).await;
-    let report = report.map_err(|error| Failure::new(ExitCode::Unavailable, error.to_string()))?;
-    process::say(&report.to_string());
+/// Makes it and prints what came of it.
+pub async fn run(bench: Bench) -> Result<(), Failure> {
+    let report = match bench {
+        Bench::Load(options) => load::run(options).await.map(|report| report.to_string()),
+        Bench::Idle(options) => load::run_idle(options).await.map(|report| report.to_string()),
+    };
+    process::say(&report.map_err(|error| Failure::new(ExitCode::Unavailable, error.to_string()))?);
     Ok(())
 }
 
@@ -85,9 +114,23 @@ pub async fn run(options: LoadOptions) -> Result<(), Failure> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<LoadOptions, String> {
+    fn bench(line: &str) -> Result<Bench, String> {
         let matches = command().try_get_matches_from(line.split(' ')).map_err(|error| error.to_string())?;
         options(&matches)
+    }
+
+    fn read(line: &str) -> Result<LoadOptions, String> {
+        match bench(line)? {
+            Bench::Load(options) => Ok(options),
+            Bench::Idle(options) => panic!("{options:?}"),
+        }
+    }
+
+    #[test]
+    fn idle_connections() {
+        let Ok(Bench::Idle(options)) = bench("bench --idle 10000 --measured-s 20 --pids 7") else { panic!("idle") };
+        assert_eq!((options.connections, options.pids, options.stay), (10_000, vec![7], Duration::from_secs(20)));
+        assert!(bench("bench --idle 0").is_err());
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! The flags are made from the table of keys, so a key is written down once. Values are not read here; the
 //! configuration does that for all sources alike.
 
+use crate::bench::{self, Bench};
+use crate::ctl;
 use crate::ctl::Question;
-use crate::{bench, ctl};
 use clap::{Arg, ArgMatches, Command};
-use quorate_client::load::LoadOptions;
 use quorate_server::config::{FILE_VARIABLE, Sources, keys};
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub enum Asked {
     /// Read the configuration and show it.
     CheckConfig(Given),
     /// Make load.
-    Bench(LoadOptions),
+    Bench(Bench),
     /// Ask a running node.
     Ctl(Question),
     /// Say who we are.

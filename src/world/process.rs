@@ -34,7 +34,9 @@ pub fn say(line: &str) {
 pub struct Usage {
     /// User and system time of all its threads.
     pub cpu: crate::time::Duration,
-    /// Most memory it has had resident, bytes.
+    /// Memory that it has resident, bytes.
+    pub resident_bytes: u64,
+    /// The most it has had, bytes.
     pub resident_bytes_peak: u64,
 }
 

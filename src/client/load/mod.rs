@@ -6,11 +6,13 @@
 //! was meant to start, so that a stalled server cannot hide the ones it held up.
 
 mod drive;
+mod idle;
 mod keys;
 mod ledger;
 mod report;
 
 pub use drive::run;
+pub use idle::{IdleOptions, IdleReport, run as run_idle};
 pub use keys::{Keys, Zipf};
 pub use report::Report;
 

@@ -50,9 +50,13 @@ pub(crate) fn usage_of(pid: u32) -> std::io::Result<Usage> {
     let ticks: Vec<u32> = fields.split_whitespace().skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
     let [user, system] = ticks[..] else { return Err(odd("times")) };
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or_else(|| odd("VmHWM"))?;
-    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().map_err(|_| odd("VmHWM"))?;
-    Ok(Usage { cpu: TICK * user + TICK * system, resident_bytes_peak: kib * 1024 })
+    let bytes = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        let kib = value.and_then(|value| value.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| odd(name))
+    };
+    let cpu = TICK * user + TICK * system;
+    Ok(Usage { cpu, resident_bytes: bytes("VmRSS")?, resident_bytes_peak: bytes("VmHWM")? })
 }
 
 #[cfg(test)]
@@ -62,7 +66,7 @@ mod tests {
     #[test]
     fn a_process_can_look_at_itself() {
         let usage = usage_of(std::process::id()).expect("this process runs");
-        assert!(usage.resident_bytes_peak > 100_000, "{usage:?}");
+        assert!(usage.resident_bytes > 100_000 && usage.resident_bytes_peak > 100_000, "{usage:?}");
         assert!(usage_of(u32::MAX).is_err());
     }
 }
