@@ -1,5 +1,6 @@
 //! Which channel is found for a resource, and in which order of preference.
 
+use super::super::message::Announced;
 use super::super::outbox::Outbox;
 use super::*;
 

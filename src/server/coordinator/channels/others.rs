@@ -1,0 +1,97 @@
+//! What nodes tell each other about their channels: what this one announces, and what the others hold, learnt from their
+//! announcements and forgotten with them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_core::model::NodeId;
+use quorate_world::net::IpAddr;
+
+use super::super::message::{Announced, Announcement, AnnouncementPartV1};
+use super::{Index, end_of};
+
+/// Resource, application, and the client's end.
+type RemoteEnd = (Arc<str>, Arc<str>, (IpAddr, u16));
+
+pub(super) struct Remote {
+    start: u64,
+    version: u64,
+    ends: Vec<RemoteEnd>,
+}
+
+pub(super) struct Gathering {
+    start: u64,
+    version: u64,
+    parts: u32,
+    channels: Vec<Announced>,
+}
+
+impl Index {
+    pub(super) fn announced(&self) -> Vec<Announced> {
+        let mut all = Vec::new();
+        for held in self.channels.values() {
+            let (ip, port) = end_of(held.channel.peer);
+            let mut by_application: BTreeMap<&Arc<str>, Vec<String>> = BTreeMap::new();
+            for (resource, application) in &held.resources {
+                by_application.entry(application).or_default().push(resource.to_string());
+            }
+            for (application, resources) in by_application {
+                all.push(Announced { application: application.to_string(), ip, port, resources });
+            }
+        }
+        all
+    }
+
+    pub(super) fn learn(&mut self, node: NodeId, announcement: Announcement) -> bool {
+        let Announcement { start, version, channels } = announcement;
+        let known = self.remote.get(&node).map(|remote| (remote.start, remote.version));
+        let Some(channels) = channels else { return known == Some((start, version)) };
+        // Announcements of one start are sent one after the other, but may arrive late.
+        if known.is_some_and(|(of, seen)| of == start && seen > version) {
+            return true;
+        }
+        self.forget(node);
+        let mut ends = Vec::new();
+        for Announced { application, ip, port, resources } in channels {
+            let application: Arc<str> = application.into();
+            for resource in resources {
+                let resource: Arc<str> = resource.into();
+                let applications = self.resources.entry(resource.clone()).or_default();
+                let holders = applications.entry(application.clone()).or_default().entry((ip, port)).or_default();
+                holders.there.insert(node);
+                if let Some(waiting) = self.waiting.remove(&resource) {
+                    waiting.notify_waiters();
+                }
+                ends.push((resource, application.clone(), (ip, port)));
+            }
+        }
+        self.remote.insert(node, Remote { start, version, ends });
+        true
+    }
+
+    pub(super) fn learn_part(&mut self, node: NodeId, said: AnnouncementPartV1) -> bool {
+        let AnnouncementPartV1 { start, version, part, is_last, channels } = said;
+        let mut gathering = match self.gathering.remove(&node) {
+            Some(before) if part > 0 => before,
+            Some(_) | None => Gathering { start, version, parts: 0, channels: Vec::new() },
+        };
+        if (gathering.start, gathering.version, gathering.parts) != (start, version, part) {
+            return false;
+        }
+        gathering.parts += 1;
+        gathering.channels.extend(channels);
+        if is_last {
+            return self.learn(node, Announcement { start, version, channels: Some(gathering.channels) });
+        }
+        self.gathering.insert(node, gathering);
+        true
+    }
+
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.gathering.remove(&node);
+        let Some(remote) = self.remote.remove(&node) else { return };
+        for (resource, application, end) in remote.ends {
+            self.take_out(&resource, &application, end, Some(node));
+        }
+    }
+}
