@@ -13,6 +13,9 @@
 //! language; `announce` tells them which RMs this node holds; `undo_log` asks those for what Seata asks them daily; `console`
 //! is what an operator is shown, of all groups; `lost_tm` is the early rollback that he may ask for.
 //!
+//! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources.
+//! `access` says who may register.
+//!
 //! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
 //! Deliberately not here: sockets and frames (`listener`), connections between nodes (`peer`), HTTP (`admin`).
 
