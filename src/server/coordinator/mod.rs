@@ -12,6 +12,9 @@
 //! locks, whose home may be another group on another node; `serve` is the door for other nodes, `message` their
 //! language; `announce` tells them which RMs this node holds. `console` is what an operator is shown, of all groups.
 //!
+//! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources.
+//! `access` says who may register.
+//!
 //! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
 //! Deliberately not here: sockets and frames (`listener`), connections between nodes (`peer`), HTTP (`admin`).
 
