@@ -2,7 +2,7 @@
 //!
 //! A node that ends by itself, whatever its code, ends the run: nothing that the simulation does to it is a reason to.
 
-use crate::actors::node_ip;
+use crate::actors::{node_ip, operator};
 use crate::plan::{NODES, Plan, ms};
 use crate::scene::Scene;
 use crate::verdict::{Failure, Kind};
@@ -30,11 +30,12 @@ pub struct Cluster {
 fn configuration(plan: &Plan, number: u32) -> String {
     let peers: Vec<String> = (1..=NODES).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
     format!(
-        "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\n\
+        "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         peers.join(","),
         node_ip(number),
         plan.options.groups,
+        operator::TOKEN,
         plan.options.heartbeat_ms,
         plan.options.heartbeat_ms * 10 / 3,
         plan.options.snapshot_interval_s,

@@ -1,6 +1,6 @@
 //! One run of a world: build it, let the plan happen, heal, wait for rest, judge, stop.
 
-use crate::actors::{rm, rm_ip, tm, tm_ip};
+use crate::actors::{operator, rm, rm_ip, tm, tm_ip};
 use crate::cluster::Cluster;
 use crate::nemesis::{Nemesis, disturb_founding};
 use crate::oracles::Finding;
@@ -90,6 +90,10 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     sim::note("the plan begins");
     for (number, client) in (1..).zip(&clients) {
         keep_running(scene.clone(), *client, number);
+    }
+    if operator::is_there(scene.plan.seed) {
+        let shared = scene.clone();
+        sim::add_machine("operator", operator::ip(), move || operator::run(shared.clone())).start();
     }
     let nemesis = Nemesis::new(scene.clone(), cluster.clone(), clients);
     let faults = nemesis.begin();

@@ -1,0 +1,93 @@
+//! An operator who has a hand in phase two, over HTTP and through any node: he looks at what there is, stops transactions
+//! that are on their way, starts them again, and wakes those that rest. When the faults are over he starts whatever
+//! stands still, so that everything can end. He never deletes: what becomes of the money then is nobody's promise.
+//!
+//! A third of the seeds have one. What he may do is refused more often than not, and that must do no harm either.
+
+use super::node_ip;
+use crate::plan::{NODES, ms};
+use crate::scene::Scene;
+use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
+use quorate_world::net::{self, IpAddr, Ipv4Addr, SocketAddr};
+use quorate_world::select::select2;
+use quorate_world::sim::{self, Dice};
+use quorate_world::time::{Duration, sleep, timeout};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What lets him change something from his own machine; in the configuration of the nodes.
+pub const TOKEN: &str = "of the operator";
+/// For an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// His machine's address.
+pub fn ip() -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 3, 1))
+}
+
+/// Whether a seed has one.
+pub fn is_there(seed: u64) -> bool {
+    Dice::new(seed, "is there an operator").below(3) == 0
+}
+
+/// His process.
+pub async fn run(scene: Arc<Scene>) -> i32 {
+    let dice = Dice::new(scene.plan.seed, "what the operator does");
+    _ = select2(scene.until(scene.plan.size.safety_ms), meddle(dice)).await;
+    sim::note("the operator starts what he stopped");
+    let mut node = 0;
+    loop {
+        node = node % NODES + 1;
+        for (xid, status) in transactions(node).await {
+            if status.starts_with("Stop") {
+                call(node, "PUT", &format!("startGlobalSession?xid={xid}")).await;
+            }
+        }
+        sleep(ms(1_000)).await;
+    }
+}
+
+async fn meddle(mut dice: Dice) {
+    loop {
+        sleep(ms(dice.between(100, 3_000))).await;
+        let node = 1 + dice.below(u64::from(NODES)) as u32;
+        let there = transactions(node).await;
+        let Some((xid, status)) = there.get(dice.below(there.len().max(1) as u64) as usize) else { continue };
+        let wish = match (status.starts_with("Stop"), dice.below(4)) {
+            (true, 0) => "sendCommitOrRollback",
+            (true, _) => "startGlobalSession",
+            (false, 0 | 1) => "stopGlobalSession",
+            (false, 2) => "sendCommitOrRollback",
+            (false, _) => "startGlobalSession",
+        };
+        call(1 + dice.below(u64::from(NODES)) as u32, "PUT", &format!("{wish}?xid={xid}")).await;
+    }
+}
+
+/// XIDs and names of statuses.
+async fn transactions(node: u32) -> Vec<(String, String)> {
+    let Some(page) = call(node, "GET", "query?withBranch=false&pageSize=100").await else { return Vec::new() };
+    let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let rows = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    rows.iter().map(|row| (text(row, "xid"), text(row, "statusName"))).collect()
+}
+
+async fn call(node: u32, method: &str, what: &str) -> Option<Value> {
+    let answer = timeout(PATIENCE, exchange(node, method, what)).await.ok()?.ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    let answer: Value = serde_json::from_str(body).ok()?;
+    if method != "GET" {
+        sim::note(&format!("the operator asked n{node} to {what}: {}", answer["message"].as_str().unwrap_or_default()));
+    }
+    Some(answer)
+}
+
+async fn exchange(node: u32, method: &str, what: &str) -> io::Result<String> {
+    let mut stream = net::connect(SocketAddr::new(node_ip(node), 7091)).await?;
+    let path = format!("/api/v1/console/globalSession/{what}");
+    let request = format!("{method} {path} HTTP/1.0\r\nhost: n{node}\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
