@@ -206,7 +206,7 @@ impl Config {
             patience: read_patience(settings)?,
             undo_logs: read_undo_logs(settings)?,
             lost_tm_rollback_ms: settings
-                .read("tm.lost_rollback_ms", |text| values::number(text, 0..=31_536_000_000))?,
+                .read("tm.lost_rollback_ms", |text| values::number(text, LOST_ROLLBACK_MS_MIN..=31_536_000_000))?,
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings
@@ -273,6 +273,9 @@ fn read_console(settings: &Settings) -> Result<Option<ConsoleConfig>, ConfigErro
         (None, None, None) => Ok(None),
     }
 }
+
+/// Longer than a stop takes: a node that goes closes its connections first.
+const LOST_ROLLBACK_MS_MIN: u64 = 10_000;
 
 const YES_NO: [(&str, bool); 2] = [("true", true), ("false", false)];
 

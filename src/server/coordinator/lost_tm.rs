@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use quorate_core::model::GlobalStatus::{RollbackRetrying, Rollbacked, Rollbacking};
 use quorate_core::model::{GroupId, TransactionId};
 use quorate_world::net::IpAddr;
 use quorate_world::time::{Duration, Instant, sleep};
@@ -67,8 +68,10 @@ impl Coordinator {
         for transaction in begun {
             let until = Instant::now() + ROLLBACK_PATIENCE;
             let standing = self.answer(&Ask::Rollback(transaction), until).await;
-            self.counters.lost_tm_rollbacks.one();
-            tracing::info!(transaction = transaction.0, client = %identity.client, ?standing, "its TM is gone: rolled back early");
+            if let Some(Reply::Standing(Rollbacking | Rollbacked | RollbackRetrying)) = standing {
+                self.counters.lost_tm_rollbacks.one();
+                tracing::info!(transaction = transaction.0, client = %identity.client, "its TM is gone: rolled back early");
+            }
         }
     }
 

@@ -43,7 +43,7 @@ impl Coordinator {
             let changed = self.changed.notified();
             let left = until.saturating_duration_since(Instant::now());
             let answer = match self.leader_of_group(group) {
-                Leader::Here(_) => Ok(Box::pin(self.serve_query(self.node, group, query.clone())).await),
+                Leader::Here(_) => self.operate_here(group, query.clone(), left).await,
                 Leader::There(node, _) => nodes::ask(&*self.nodes, node, group, &query, left).await,
                 Leader::Nobody => Err(CallError::Unreachable),
             };
@@ -61,6 +61,22 @@ impl Coordinator {
                 return Err(Unfulfilled::NoLeader(group));
             }
             _ = timeout(left.min(pause.next()), changed).await;
+        }
+    }
+
+    /// In a task of its own: what was begun is brought to its end, also when nobody waits any more.
+    async fn operate_here(
+        self: &Arc<Self>,
+        group: GroupId,
+        query: Query,
+        patience: Duration,
+    ) -> Result<Response, CallError> {
+        let coordinator = self.clone();
+        let serving = task::spawn(async move { coordinator.serve_query(coordinator.node, group, query).await });
+        match timeout(patience, serving).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(CallError::Broken),
+            Err(_) => Err(CallError::TimedOut),
         }
     }
 

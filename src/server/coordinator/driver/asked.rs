@@ -222,7 +222,11 @@ impl Rest<'_> {
 
 impl Drop for Rest<'_> {
     fn drop(&mut self) {
-        locked(&self.asked.table).resting.remove(&self.branch);
+        let mut table = locked(&self.asked.table);
+        // This one and the table's: there is no other pause of the branch, of an earlier leadership.
+        if Arc::strong_count(&self.heard) <= 2 {
+            table.resting.remove(&self.branch);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::Direction;
+use quorate_core::txn::status::is_running;
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
@@ -102,10 +103,20 @@ impl Coordinator {
 
 impl Drive {
     async fn run(mut self) {
-        if self.carry_out().await == Err(Lost) {
-            tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone");
-        }
+        let over = self.carry_out().await;
         self.tenure.driven(self.transaction);
+        match over {
+            // An operator may have started it again between the last look and the end of this driver.
+            Ok(()) if self.is_running() => self.coordinator.drive(&self.tenure, self.transaction, None),
+            Ok(()) => {}
+            Err(Lost) => tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone"),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.tenure
+            .replica
+            .read(|state| state.session(self.transaction).is_some_and(|session| is_running(session.status)))
     }
 
     async fn carry_out(&mut self) -> Result<(), Lost> {

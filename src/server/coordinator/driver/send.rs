@@ -106,27 +106,28 @@ impl Coordinator {
             },
             Answer::Of(residue) => {
                 let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue);
-                match asker {
-                    Some(node) => {
-                        self.counters.answers_passed_on.one();
-                        let answer = Query::PassOn(PassOnV1 { id, branch, status });
-                        nodes::tell(&*self.nodes, node, GroupId::META, &answer);
-                    }
-                    None => self.counters.answers_unknown.one(),
+                if let Some(node) = asker {
+                    self.counters.answers_passed_on.one();
+                    let answer = Query::PassOn(PassOnV1 { id, branch, status });
+                    nodes::tell(&*self.nodes, node, GroupId::META, &answer);
                 }
-                // The asker may have been started anew since.
                 if let Ok(xid) = Xid::parse(xid) {
-                    self.late(xid.transaction, branch, status);
+                    self.pass_by(asker, xid.transaction, branch, status);
                 }
             }
         }
     }
 
     /// An answer to what another node had asked for: that one may lead no longer.
-    pub(in super::super) fn pass_by(&self, asker: NodeId, request: &RelayV1, status: BranchStatus) {
-        let RelayV1 { transaction, branch, .. } = *request;
+    pub(in super::super) fn pass_by(
+        &self,
+        asker: Option<NodeId>,
+        transaction: TransactionId,
+        branch: BranchId,
+        status: BranchStatus,
+    ) {
         match self.leader_of(transaction.slot()) {
-            Leader::There(leader, _) if leader == asker => {}
+            Leader::There(leader, _) if Some(leader) == asker => {}
             Leader::Here(_) | Leader::There(..) | Leader::Nobody => self.late(transaction, branch, status),
         }
     }
