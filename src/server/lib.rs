@@ -8,6 +8,7 @@ pub mod config;
 pub mod coordinator;
 pub mod exit;
 pub mod listener;
+mod mac;
 mod node;
 pub mod peer;
 

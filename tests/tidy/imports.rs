@@ -51,6 +51,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("src/server/config", &["quorate_core", "strsim", "toml", "thiserror"]),
     ("src/server/exit.rs", &[]),
+    ("src/server/mac.rs", &["sha2"]),
     (
         "src/server/peer",
         &[
@@ -68,6 +69,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "src/server/coordinator",
         &[
+            "crate::mac",
             "crate::peer",
             "quorate_compressor",
             "quorate_core",
@@ -75,7 +77,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "quorate_raft",
             "bytes",
             "serde",
-            "sha2",
             "thiserror",
             "tracing",
             "serde_json",
@@ -84,6 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "src/server/admin",
         &[
+            "crate::mac",
             "quorate_core",
             "quorate_storage",
             "quorate_world",
@@ -92,7 +94,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "http_body_util",
             "serde",
             "serde_json",
-            "sha2",
             "thiserror",
             "tracing",
         ],

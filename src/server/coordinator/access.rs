@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use quorate_core::wire::Registration;
-use sha2::{Digest, Sha256};
+
+use crate::mac::{MAC_BYTES, is_same, mac};
 
 /// What the derivation begins and ends with.
 const VERSION: &str = "aliyun_v4";
@@ -20,9 +21,6 @@ const PRODUCT: &str = "seata";
 const CLOSING: &str = "aliyun_v4_request";
 /// Of extra data.
 const AUTH_VERSION: &str = "V4";
-const DIGEST_BYTES: usize = 32;
-/// Of SHA-256.
-const BLOCK_BYTES: usize = 64;
 const DAY_MS: u64 = 86_400_000;
 
 /// Who may register.
@@ -72,7 +70,7 @@ impl Access {
         let known = secret.map_or("", String::as_str);
         let text = format!("{},{},{}", registration.service_group, signature.ip, signature.stamp_ms);
         let digest = of_base64(signature.digest).unwrap_or_default();
-        let fits = is_same(&mac(&key(known, signature.stamp_ms), &text), &digest);
+        let fits = is_same(&mac(&key(known, signature.stamp_ms), text.as_bytes()), &digest);
         if !fits || secret.is_none() || signature.version != AUTH_VERSION {
             return Err(AccessError::Wrong);
         }
@@ -111,28 +109,11 @@ impl<'a> Signature<'a> {
     }
 }
 
-/// HMAC-SHA256 (RFC 2104).
-fn mac(key: &[u8], text: &str) -> [u8; DIGEST_BYTES] {
-    let mut block = [0; BLOCK_BYTES];
-    match block.get_mut(..key.len()) {
-        Some(begin) => begin.copy_from_slice(key),
-        None => block[..DIGEST_BYTES].copy_from_slice(&Sha256::digest(key)),
-    }
-    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(text).finalize();
-    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
-}
-
-/// Takes the same time wherever they differ.
-fn is_same(digest: &[u8; DIGEST_BYTES], given: &[u8]) -> bool {
-    let differing = digest.iter().zip(given).fold(0, |all, (a, b)| all | (a ^ b));
-    digest.len() == given.len() && std::hint::black_box(differing) == 0
-}
-
 /// The key that a client signs with on the day of its time stamp.
 fn key(secret: &str, stamp_ms: u64) -> Vec<u8> {
     let first = [VERSION.as_bytes(), secret.as_bytes()].concat();
     let texts = [&date(stamp_ms), REGION, PRODUCT, CLOSING];
-    texts.into_iter().fold(first, |key, text| mac(&key, text).to_vec())
+    texts.into_iter().fold(first, |key, text| mac(&key, text.as_bytes()).to_vec())
 }
 
 /// `yyyyMMdd` in UTC.
@@ -151,8 +132,8 @@ fn date(stamp_ms: u64) -> String {
 
 /// The bytes of a digest in standard Base64; nothing if it is none.
 fn of_base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_suffix('=').filter(|digits| digits.len() == (DIGEST_BYTES * 8).div_ceil(6))?;
-    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(DIGEST_BYTES), 0u32, 0);
+    let digits = text.strip_suffix('=').filter(|digits| digits.len() == (MAC_BYTES * 8).div_ceil(6))?;
+    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(MAC_BYTES), 0u32, 0);
     for digit in digits.bytes() {
         let value = match digit {
             b'A'..=b'Z' => digit - b'A',
@@ -176,11 +157,11 @@ fn of_base64(text: &str) -> Option<Vec<u8>> {
 /// The digest of a client with this secret.
 #[cfg(test)]
 pub(super) fn sign(secret: &str, service_group: &str, ip: &str, stamp_ms: u64) -> String {
-    to_base64(&mac(&key(secret, stamp_ms), &format!("{service_group},{ip},{stamp_ms}")))
+    to_base64(&mac(&key(secret, stamp_ms), format!("{service_group},{ip},{stamp_ms}").as_bytes()))
 }
 
 #[cfg(test)]
-fn to_base64(mac: &[u8; DIGEST_BYTES]) -> String {
+fn to_base64(mac: &[u8; MAC_BYTES]) -> String {
     let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bytes = mac.to_vec();
     bytes.push(0);

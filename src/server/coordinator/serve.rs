@@ -79,7 +79,7 @@ impl Coordinator {
             None => Err(Untold::NoChannel),
         };
         if let Ok(status) = told {
-            self.pass_by(Some(from), request.transaction, request.branch, status);
+            self.late(Some(from), request.transaction, request.branch, status);
         }
         told.map_or_else(Response::Untold, Response::Told)
     }

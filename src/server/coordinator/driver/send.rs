@@ -98,49 +98,50 @@ impl Coordinator {
 
     /// An RM's answer has come in over any connection.
     pub(in super::super) fn phase_two_answer(&self, id: i32, xid: &str, branch: BranchId, status: BranchStatus) {
-        match self.asked.answered(id, branch, status) {
-            Answer::Taken => {}
-            Answer::Unknown => match Xid::parse(xid) {
-                Ok(xid) => self.late(xid.transaction, branch, status),
-                Err(_) => self.counters.answers_unknown.one(),
-            },
-            Answer::Of(residue) => {
-                let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue);
-                if let Some(node) = asker {
-                    self.counters.answers_passed_on.one();
-                    let answer = Query::PassOn(PassOnV1 { id, branch, status });
-                    nodes::tell(&*self.nodes, node, GroupId::META, &answer);
-                }
-                if let Ok(xid) = Xid::parse(xid) {
-                    self.pass_by(asker, xid.transaction, branch, status);
-                }
-            }
+        let asker = match self.asked.answered(id, branch, status) {
+            Answer::Taken => return,
+            Answer::Unknown => None,
+            Answer::Of(residue) => self.pass_on(residue, PassOnV1 { id, branch, status }),
+        };
+        match Xid::parse(xid) {
+            Ok(xid) => self.late(asker, xid.transaction, branch, status),
+            Err(_) if asker.is_some() => {}
+            Err(_) => self.counters.answers_unknown.one(),
         }
     }
 
-    /// An answer to what another node had asked for: that one may lead no longer.
-    pub(in super::super) fn pass_by(
+    /// To the node that asked, if there is one.
+    fn pass_on(&self, residue: u64, answer: PassOnV1) -> Option<NodeId> {
+        let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue)?;
+        self.counters.answers_passed_on.one();
+        nodes::tell(&*self.nodes, asker, GroupId::META, &Query::PassOn(answer));
+        Some(asker)
+    }
+
+    /// An answer that nobody here waits for, or that `asker` gets: if it says that the branch is done, it is news for
+    /// whoever leads today.
+    pub(in super::super) fn late(
         &self,
         asker: Option<NodeId>,
         transaction: TransactionId,
         branch: BranchId,
         status: BranchStatus,
     ) {
-        match self.leader_of(transaction.slot()) {
-            Leader::There(leader, _) if Some(leader) == asker => {}
-            Leader::Here(_) | Leader::There(..) | Leader::Nobody => self.late(transaction, branch, status),
-        }
-    }
-
-    /// Nobody here waits for this answer: if it says that the branch is done, it is news for whoever leads.
-    fn late(&self, transaction: TransactionId, branch: BranchId, status: BranchStatus) {
         let way = [Way::Commit, Way::Rollback].into_iter().find(|way| done(*way) == status);
-        let Some(way) = way else { return self.counters.answers_unknown.one() };
-        let done = DoneV1 { transaction, branch, way };
-        match self.leader_of(transaction.slot()) {
-            Leader::Here(tenure) => self.hear_done(&tenure, done),
-            Leader::There(node, group) => nodes::tell(&*self.nodes, node, group, &Query::Done(done)),
-            Leader::Nobody => self.counters.answers_unknown.one(),
+        let told = match (way, self.leader_of(transaction.slot())) {
+            (_, Leader::There(leader, _)) if Some(leader) == asker => true,
+            (Some(way), Leader::Here(tenure)) => {
+                self.hear_done(&tenure, DoneV1 { transaction, branch, way });
+                true
+            }
+            (Some(way), Leader::There(node, group)) => {
+                nodes::tell(&*self.nodes, node, group, &Query::Done(DoneV1 { transaction, branch, way }));
+                true
+            }
+            (None, _) | (_, Leader::Nobody) => asker.is_some(),
+        };
+        if !told {
+            self.counters.answers_unknown.one();
         }
     }
 

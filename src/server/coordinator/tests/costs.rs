@@ -81,13 +81,19 @@ async fn spread(name: &str) -> (Cluster, Vec<(GroupId, NodeId)>) {
     (cluster, homes)
 }
 
+/// Nothing is left, and every node has applied the same.
 async fn quiet(cluster: &Cluster) {
     cluster.at_rest().await;
-    // The last commit mark and the answers to it.
-    sleep(Duration::from_millis(100)).await;
+    let is_even = |group: GroupId| {
+        let applied: BTreeSet<u64> = cluster.running.values().map(|node| node.applied(group)).collect();
+        applied.len() == 1
+    };
+    while !(1..=GROUPS).map(GroupId).all(is_even) {
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
-/// The cost of what `play` does, the least of several times.
+/// The cost of a transaction with these branches, the least of several times.
 async fn cost_of(cluster: &Cluster, tm: &Client, rm: &Client, branches: &[(BranchType, String)]) -> Cost {
     let mut least: Option<Cost> = None;
     for turn in 0..REPEATS {
