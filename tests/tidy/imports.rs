@@ -71,6 +71,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "crate::mac",
             "crate::peer",
+            "base64",
             "quorate_compressor",
             "quorate_core",
             "quorate_world",
@@ -86,6 +87,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "src/server/admin",
         &[
             "crate::mac",
+            "base64",
             "quorate_core",
             "quorate_storage",
             "quorate_world",

@@ -4,6 +4,8 @@
 //! A node keeps nothing of them: whoever knows the key can check them, so nodes with the same `console.secret` take each
 //! other's.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quorate_world::time::wall_ms;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +13,6 @@ use crate::mac::{is_same, mac};
 
 /// How the header of every token of ours reads; another algorithm is never looked at.
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// The user of the console.
 pub struct Login {
@@ -73,31 +74,11 @@ pub fn same(one: &str, other: &str) -> bool {
 
 /// Base64 for addresses, without padding.
 fn encoded(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for some in bytes.chunks(3) {
-        let group = [some[0], some.get(1).copied().unwrap_or(0), some.get(2).copied().unwrap_or(0)];
-        let bits = u32::from_be_bytes([0, group[0], group[1], group[2]]);
-        let digits = (0..=some.len()).map(|place| DIGITS[(bits >> (18 - 6 * place)) as usize & 63]);
-        text.extend(digits.map(char::from));
-    }
-    text
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 fn decoded(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() * 3 / 4);
-    for some in text.as_bytes().chunks(4) {
-        let mut bits = 0;
-        for place in 0..4 {
-            let digit = match some.get(place) {
-                Some(digit) => DIGITS.iter().position(|known| known == digit)?,
-                None => 0,
-            };
-            bits = bits << 6 | digit as u32;
-        }
-        // One digit alone is no byte.
-        bytes.extend_from_slice(bits.to_be_bytes().get(1..some.len()).filter(|_| some.len() > 1)?);
-    }
-    Some(bytes)
+    URL_SAFE_NO_PAD.decode(text).ok()
 }
 
 #[cfg(test)]
