@@ -109,13 +109,16 @@ impl Model {
         let branch = pick(own.len(), b).map_or(BranchId(transaction.0), |at| own[at]);
         let resource = RESOURCES[usize::from(b) % RESOURCES.len()];
         Some(match kind {
-            0 | 1 if self.all.len() < TRANSACTIONS_MAX => Command::Begin(BeginV1 {
-                address: "10.0.0.1:8091".into(),
-                application: "shop".into(),
-                service_group: "default_tx_group".into(),
-                name: "buy".into(),
-                timeout_ms: [60_000, 1_000, 20, 0][usize::from(a) % 4],
-            }),
+            0 | 1 if self.all.len() < TRANSACTIONS_MAX => {
+                let begin = BeginV1 {
+                    address: "10.0.0.1:8091".into(),
+                    application: "shop".into(),
+                    service_group: "default_tx_group".into(),
+                    name: "buy".into(),
+                    timeout_ms: [60_000, 1_000, 20, 0][usize::from(a) % 4],
+                };
+                if kind == 0 { Command::Begin(begin) } else { Command::BeginNear(begin) }
+            }
             0..=5 => {
                 self.dealt += 1;
                 let rows: Vec<String> = (0..8).filter(|bit| c & (1 << bit) != 0).map(|row| row.to_string()).collect();
@@ -167,7 +170,7 @@ impl Model {
     /// What a command must come to, and what it does to the model.
     fn run(&mut self, command: &Command) -> Expected {
         match command {
-            Command::Begin(_) => Expected::Begun,
+            Command::Begin(_) | Command::BeginNear(_) => Expected::Begun,
             Command::RegisterBranch(register) => self.register(register),
             Command::ReleaseLocks(release) => {
                 self.release(release.transaction, |(slot, ..), branch| {
@@ -200,7 +203,7 @@ impl Model {
     }
 
     fn begun(&mut self, transaction: TransactionId, command: &Command) {
-        let Command::Begin(begin) = command else { panic!("{command:?}") };
+        let (Command::Begin(begin) | Command::BeginNear(begin)) = command else { panic!("{command:?}") };
         let due_ms = self.clock_ms + begin.timeout_ms as u64;
         let begun = Transaction { status: GlobalStatus::Begin, due_ms, branches: BTreeMap::new(), ended_ms: None };
         assert!(self.transactions.insert(transaction, begun).is_none(), "{transaction} was minted twice");

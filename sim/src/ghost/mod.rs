@@ -114,7 +114,7 @@ impl Ghost {
 
     fn note(&mut self, group: GroupId, clock_ms: u64, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
-            (Command::Begin(begin), Outcome::Begun(transaction)) => {
+            (Command::Begin(begin) | Command::BeginNear(begin), Outcome::Begun(transaction)) => {
                 let begun = Transaction::begun(group, clock_ms, begin);
                 self.transactions.insert(*transaction, begun);
             }

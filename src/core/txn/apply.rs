@@ -7,6 +7,7 @@
 //! Here: founding, leading, beginning, deciding, ending. `apply_branch` has branches and row locks, `apply_saga` what
 //! Saga engines say, `apply_operate` what an operator does.
 
+use super::branches::Branches;
 use super::command::{Batch, BeginV1, Command, DecideV1, Decision, FailV1, FoundV1, LeadV1, Stamp, TransactionV1};
 use super::outcome::{IdBlock, Outcome, Refusal};
 use super::session::Session;
@@ -15,7 +16,6 @@ use super::state::Transactions;
 use super::status::{self, Direction, may_become};
 use super::{ReleaseScope, bounds};
 use crate::model::{BranchId, BranchStatus, Epoch, GlobalStatus, SLOTS, Slot, TransactionId, limits};
-use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 /// Sequence numbers end here: an id is positive with the slot in its low twelve bits.
@@ -36,7 +36,8 @@ impl Transactions {
         let outcome = bounds::check(command).and_then(|()| match command {
             Command::Found(found) => self.found(found),
             Command::Lead(lead) => self.lead(lead),
-            Command::Begin(begin) => self.begin(stamp, begin),
+            Command::Begin(begin) => self.begin(stamp, begin, self.next_slot()),
+            Command::BeginNear(begin) => self.begin(stamp, begin, self.near_slot()),
             Command::RegisterBranch(register) => self.register_branch(register),
             Command::RemoveBranch(branch) => self.remove_branch(branch),
             Command::ReportBranch(report) => self.report_branch(report),
@@ -89,8 +90,8 @@ impl Transactions {
         Ok(Outcome::Led(block))
     }
 
-    fn begin(&mut self, stamp: Stamp, begin: &BeginV1) -> Result<Outcome, Refusal> {
-        let slot = self.next_slot().ok_or(Refusal::NotOwner { epoch: Epoch(0) })?;
+    fn begin(&mut self, stamp: Stamp, begin: &BeginV1, slot: Option<Slot>) -> Result<Outcome, Refusal> {
+        let slot = slot.ok_or(Refusal::NotOwner { epoch: Epoch(0) })?;
         let transaction = TransactionId::mint(self.counter, slot).ok_or(Refusal::Exhausted)?;
         let session = Session {
             transaction,
@@ -102,7 +103,7 @@ impl Transactions {
             begun_clock_ms: self.clock_ms,
             begun_wall_ms: stamp.wall_ms,
             status: GlobalStatus::Begin,
-            branches: BTreeMap::new(),
+            branches: Branches::new(),
             rows: 0,
             branch_bytes: 0,
         };

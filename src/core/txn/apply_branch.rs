@@ -33,13 +33,13 @@ impl Transactions {
         let is_new = present.is_none();
         let branch = branch_of(register, rows.len(), self.clock_ms);
         if register.with_locks {
-            self.take(&Wanted {
+            self.take(Wanted {
                 transaction: register.transaction,
                 branch: register.branch,
                 fence: register.fence,
                 resource: &branch.resource,
                 lock_keys: &branch.lock_keys,
-                rows: &rows,
+                rows,
             })?;
         }
         if is_new {
@@ -119,13 +119,13 @@ impl Transactions {
             }
         }
         let rows = rows_of(&acquire.lock_keys)?;
-        self.take(&Wanted {
+        self.take(Wanted {
             transaction: acquire.transaction,
             branch: acquire.branch,
             fence: acquire.fence,
             resource: &Arc::from(acquire.resource.as_str()),
             lock_keys: &Arc::from(acquire.lock_keys.as_str()),
-            rows: &rows,
+            rows,
         })?;
         Ok(Outcome::Acquired)
     }
@@ -138,13 +138,13 @@ impl Transactions {
     }
 
     /// All rows or none. A conflict is found before a shared slot is copied.
-    fn take(&mut self, wanted: &Wanted<'_>) -> Result<(), Refusal> {
+    fn take(&mut self, wanted: Wanted<'_>) -> Result<(), Refusal> {
         let slot: Slot = lock_slot(wanted.resource);
         let (state, _) = self.active(slot)?;
         if wanted.rows.is_empty() {
             return Ok(());
         }
-        state.locks.allows(wanted, self.clock_ms).map_err(|denied| match denied {
+        state.locks.allows(&wanted, self.clock_ms).map_err(|denied| match denied {
             Denied::Conflict(conflict) => Refusal::Conflict(conflict),
             Denied::OtherRows => Refusal::BadBranchId,
         })?;

@@ -12,7 +12,7 @@ use crate::model::limits;
 pub fn check(command: &Command) -> Result<(), Refusal> {
     let name = |what: &str, text: &str| within(what, text, limits::NAME_BYTES_MAX);
     match command {
-        Command::Begin(begin) => {
+        Command::Begin(begin) | Command::BeginNear(begin) => {
             within("the address in an xid", &begin.address, limits::XID_ADDRESS_BYTES_MAX)?;
             name("an application id", &begin.application)?;
             name("a transaction service group", &begin.service_group)?;

@@ -67,7 +67,13 @@ pub enum Command {
     GiveUp(GiveUpV1),
     /// An operator has a hand in phase two, or ends what nobody else will.
     Operate(OperateV1),
+    /// As `Begin`, which logs of before have, but in runs: [`BEGINS_IN_A_SLOT`] one after the other go to one slot. What is open
+    /// at a time then lies in few slots, and so in few places of the memory.
+    BeginNear(BeginV1),
 }
+
+/// See [`Command::BeginNear`].
+pub const BEGINS_IN_A_SLOT: u64 = 64;
 
 /// See [`Command::Found`]. Refused if the group was founded before.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -81,7 +81,9 @@ fn check_locks(slot: Slot, locks: &LockTable) -> Result<(), String> {
     }
     let by_row: Holds<'_> = locks
         .rows()
-        .map(|(resource, row, holder)| ((resource, row), (holder.owner, holder.branches.iter().copied().collect())))
+        .map(|(resource, row, holder)| {
+            ((resource, row), (holder.owner, holder.through.branches().iter().copied().collect()))
+        })
         .collect();
     ensure(by_row == by_hold, || "rows and holds disagree".into())
 }

@@ -9,14 +9,14 @@
 //!
 //! Not here: waiting (a conflict is answered at once, the RM retries), and whether the slot is owned.
 
+use alloc::collections::btree_map::Entry;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::command::ReleaseScope;
+use super::command::{BEGINS_IN_A_SLOT, ReleaseScope};
 use super::outcome::Conflict;
 use crate::model::{BranchId, Fence, LockKeys, RowKey, TransactionId};
 
@@ -40,8 +40,15 @@ type RowPart = BTreeMap<Arc<RowKey>, Holder>;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Holder {
     pub(super) owner: TransactionId,
-    /// Ascending, never empty.
-    pub(super) branches: Vec<BranchId>,
+    pub(super) through: Through,
+}
+
+/// The branches that a row is held through: one nearly always.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Through {
+    One(BranchId),
+    /// Ascending, at least two.
+    Many(Vec<BranchId>),
 }
 
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -77,7 +84,7 @@ pub(super) struct Wanted<'a> {
     pub(super) fence: Fence,
     pub(super) resource: &'a Arc<str>,
     pub(super) lock_keys: &'a Arc<str>,
-    pub(super) rows: &'a LockKeys,
+    pub(super) rows: LockKeys,
 }
 
 /// Why rows were not given.
@@ -97,32 +104,35 @@ impl LockTable {
             let same = hold.resource == *wanted.resource && hold.lock_keys == *wanted.lock_keys;
             return if same { Ok(()) } else { Err(Denied::OtherRows) };
         }
-        match self.conflict(wanted.transaction, wanted.resource, wanted.rows, clock_ms) {
+        match self.conflict(wanted.transaction, wanted.resource, &wanted.rows, clock_ms) {
             Some(conflict) => Err(Denied::Conflict(conflict)),
             None => Ok(()),
         }
     }
 
     /// Takes every row for the branch, after [`LockTable::allows`]. One that has them keeps them, and their age.
-    pub(super) fn take(&mut self, wanted: &Wanted<'_>, since_ms: u64) {
+    pub(super) fn take(&mut self, wanted: Wanted<'_>, since_ms: u64) {
         if self.hold(wanted.transaction, wanted.branch).is_some() {
             return;
         }
         let parts = self.resources.entry(wanted.resource.clone()).or_default();
         let mut rows = Vec::with_capacity(wanted.rows.len());
         for row in wanted.rows {
-            let part = Arc::make_mut(parts.entry(part_of_row(row)).or_default());
+            let part = Arc::make_mut(parts.entry(part_of_row(&row)).or_default());
             // The key that is there, if one is, so that each row is kept once.
-            let key = part.get_key_value(row).map(|(key, _)| key.clone());
-            if let (Some(key), Some(holder)) = (&key, part.get_mut(row)) {
-                insert_sorted(&mut holder.branches, wanted.branch);
-                rows.push(key.clone());
-                continue;
-            }
-            let key = Arc::new(row.clone());
-            part.insert(key.clone(), Holder { owner: wanted.transaction, branches: vec![wanted.branch] });
-            self.size.rows += 1;
-            self.size.bytes += row_bytes(row);
+            let key = match part.entry(Arc::new(row)) {
+                Entry::Occupied(mut held) => {
+                    held.get_mut().through.add(wanted.branch);
+                    held.key().clone()
+                }
+                Entry::Vacant(free) => {
+                    let key = free.key().clone();
+                    self.size.rows += 1;
+                    self.size.bytes += row_bytes(&key);
+                    free.insert(Holder { owner: wanted.transaction, through: Through::One(wanted.branch) });
+                    key
+                }
+            };
             rows.push(key);
         }
         let hold = Hold {
@@ -178,8 +188,7 @@ impl LockTable {
             let Some(shared) = parts.get_mut(&part_number) else { continue };
             let part = Arc::make_mut(shared);
             let Some(holder) = part.get_mut(row) else { continue };
-            holder.branches.retain(|other| *other != branch);
-            if holder.branches.is_empty() {
+            if holder.through.leave(branch) {
                 part.remove(row);
                 self.size.rows -= 1;
                 self.size.bytes -= row_bytes(row);
@@ -206,7 +215,7 @@ impl LockTable {
             let holder = parts.get(&part_of_row(row))?.get(row)?;
             (holder.owner != asker).then_some((row, holder))
         })?;
-        let since_ms = holder.branches.iter().filter_map(|branch| self.hold(holder.owner, *branch));
+        let since_ms = holder.through.branches().iter().filter_map(|branch| self.hold(holder.owner, *branch));
         let since_ms = since_ms.map(|hold| hold.since_ms).min().unwrap_or(clock_ms);
         Some(Conflict { row: row.clone(), holder: holder.owner, held_ms: clock_ms.saturating_sub(since_ms) })
     }
@@ -261,7 +270,7 @@ impl LockTable {
     /// The first of the branches that a row is held through.
     pub(super) fn first_branch(&self, resource: &str, row: &RowKey) -> Option<BranchId> {
         let holder = self.resources.get(resource)?.get(&part_of_row(row))?.get(row)?;
-        holder.branches.first().copied()
+        holder.through.branches().first().copied()
     }
 
     pub(super) fn size(&self) -> LockSize {
@@ -274,7 +283,8 @@ fn part_of_row(row: &RowKey) -> u8 {
 }
 
 fn part_of_transaction(transaction: TransactionId) -> u8 {
-    (transaction.sequence() % PARTS) as u8
+    // Those of one run of begins lie together.
+    (transaction.sequence() / BEGINS_IN_A_SLOT % PARTS) as u8
 }
 
 fn row_bytes(row: &RowKey) -> u64 {
@@ -285,8 +295,33 @@ fn hold_bytes(hold: &Hold) -> u64 {
     HOLD_BYTES + (hold.lock_keys.len() + hold.rows.len() * size_of::<Arc<RowKey>>()) as u64
 }
 
-fn insert_sorted(branches: &mut Vec<BranchId>, branch: BranchId) {
-    if let Err(position) = branches.binary_search(&branch) {
-        branches.insert(position, branch);
+impl Through {
+    /// Ascending, at least one.
+    pub(super) fn branches(&self) -> &[BranchId] {
+        match self {
+            Through::One(branch) => core::slice::from_ref(branch),
+            Through::Many(branches) => branches,
+        }
+    }
+
+    fn add(&mut self, branch: BranchId) {
+        let Err(place) = self.branches().binary_search(&branch) else { return };
+        let mut branches = self.branches().to_vec();
+        branches.insert(place, branch);
+        *self = Through::Many(branches);
+    }
+
+    /// Takes a branch away. True: nobody holds the row any more.
+    fn leave(&mut self, branch: BranchId) -> bool {
+        match self {
+            Through::One(only) => *only == branch,
+            Through::Many(branches) => {
+                branches.retain(|other| *other != branch);
+                if let [only] = branches[..] {
+                    *self = Through::One(only);
+                }
+                false
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ mod apply;
 mod apply_branch;
 mod apply_operate;
 mod apply_saga;
+mod branches;
 mod invariants;
 mod locks;
 mod session;
@@ -23,6 +24,7 @@ mod slots;
 mod state;
 mod views;
 
+pub use branches::Branches;
 pub use command::{Batch, Command, Decision, ReleaseScope, Stamp};
 pub use outcome::{Conflict, IdBlock, Outcome, Refusal};
 pub use session::{Branch, Session};

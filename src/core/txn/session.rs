@@ -5,10 +5,10 @@
 //! protocol, rule 13).
 //! Not here: who was told already. Only the leader that drives it knows, and a new one asks again.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::branches::Branches;
 use super::status::{self, Direction};
 use crate::model::hash::lock_slot;
 use crate::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, Slot, TransactionId, Xid};
@@ -38,8 +38,8 @@ pub struct Session {
     pub begun_wall_ms: u64,
     /// Where it stands.
     pub status: GlobalStatus,
-    /// By id, which is the order of registration: a leader deals ids in order, its successor deals higher ones.
-    pub branches: BTreeMap<BranchId, Branch>,
+    /// In the order of registration.
+    pub branches: Branches,
     /// Sum of [`Branch::rows`], so that no register adds up the branches before it.
     pub(super) rows: u64,
     /// Texts of the branches.
@@ -89,7 +89,7 @@ impl Session {
             begun_clock_ms: 0,
             begun_wall_ms: 0,
             status,
-            branches: BTreeMap::new(),
+            branches: Branches::new(),
             rows: 0,
             branch_bytes: 0,
         };
@@ -139,7 +139,7 @@ impl Session {
     pub(super) fn add(&mut self, branch: Branch) {
         self.rows += u64::from(branch.rows);
         self.branch_bytes += branch.bytes();
-        self.branches.insert(branch.branch, branch);
+        self.branches.insert(branch);
     }
 
     pub(super) fn remove(&mut self, branch: BranchId) {
@@ -150,11 +150,10 @@ impl Session {
     }
 
     pub(super) fn change(&mut self, branch: BranchId, change: impl FnOnce(&mut Branch)) {
-        if let Some(mut changed) = self.branches.get(&branch).cloned() {
-            change(&mut changed);
-            self.remove(branch);
-            self.add(changed);
-        }
+        let Some(branch) = self.branches.get_mut(&branch) else { return };
+        (self.rows, self.branch_bytes) = (self.rows - u64::from(branch.rows), self.branch_bytes - branch.bytes());
+        change(branch);
+        (self.rows, self.branch_bytes) = (self.rows + u64::from(branch.rows), self.branch_bytes + branch.bytes());
     }
 }
 

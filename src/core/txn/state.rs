@@ -7,6 +7,7 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::command::BEGINS_IN_A_SLOT;
 use super::outcome::{Conflict, Refusal};
 use super::session::Session;
 use super::slot::{Ownership, SlotState};
@@ -177,7 +178,7 @@ impl Transactions {
                 resource,
                 row,
                 transaction: holder.owner,
-                branches: &holder.branches,
+                branches: holder.through.branches(),
             })
             .collect();
         views.sort_unstable();
@@ -273,6 +274,13 @@ impl Transactions {
     /// The tombstone that was set first.
     pub(super) fn oldest_tombstone(&self) -> Option<(u64, TransactionId)> {
         self.ended.first().copied()
+    }
+
+    /// The slot of the last Begin while its run lasts, then the next one. Counted by ids, blocks of branch ids included: a run
+    /// may be shorter.
+    pub(super) fn near_slot(&self) -> Option<Slot> {
+        let goes_on = !self.counter.is_multiple_of(BEGINS_IN_A_SLOT) && self.owns(self.last_slot).is_some();
+        if goes_on { Some(self.last_slot) } else { self.next_slot() }
     }
 
     /// The next active slot after the one that the last Begin went to.

@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::branches::Branches;
 use super::locks::{Hold, Wanted};
 use super::session::{Branch, Session};
 use super::slot::{Ownership, SlotState, Tombstone};
@@ -231,7 +232,7 @@ impl Loader {
             begun_clock_ms: record.begun_clock_ms,
             begun_wall_ms: record.begun_wall_ms,
             status: record.status,
-            branches: BTreeMap::new(),
+            branches: Branches::new(),
             rows: 0,
             branch_bytes: 0,
         };
@@ -288,15 +289,15 @@ impl Loader {
             fence: record.fence,
             resource: &Arc::from(record.resource.as_str()),
             lock_keys: &Arc::from(record.lock_keys.as_str()),
-            rows: &rows,
+            rows,
         };
         let slot = self.slots.get_mut(&lock_slot(&record.resource));
         let locks = &mut slot.ok_or(wrong("a hold outside the slots here"))?.locks;
-        if rows.is_empty() || locks.hold(record.transaction, record.branch).is_some() {
+        if wanted.rows.is_empty() || locks.hold(record.transaction, record.branch).is_some() {
             return Err(wrong("a hold without rows, or given twice"));
         }
         locks.allows(&wanted, record.since_ms).map_err(|_| wrong("two transactions hold one row"))?;
-        locks.take(&wanted, record.since_ms);
+        locks.take(wanted, record.since_ms);
         Ok(())
     }
 

@@ -36,7 +36,7 @@ impl Coordinator {
             return Ok(full.into());
         }
         let BeginAsk { address, application, service_group, name, timeout_ms } = ask.clone();
-        let command = Command::Begin(BeginV1 { address, application, service_group, name, timeout_ms });
+        let command = Command::BeginNear(BeginV1 { address, application, service_group, name, timeout_ms });
         match tenure.propose(command).await? {
             Outcome::Begun(transaction) => {
                 let timeout_ms = u64::try_from(ask.timeout_ms).unwrap_or(0);

@@ -21,6 +21,27 @@ fn begins_go_round_the_slots_and_ids_count_on() {
 }
 
 #[test]
+fn near_begins_go_round_in_runs() {
+    let mut state = founded();
+    let owned = slots();
+    let mut begun = |count: u64| -> Vec<Slot> {
+        let outcomes = (0..count).map(|_| one(&mut state, 1, begin_near(60_000)));
+        outcomes
+            .map(|outcome| match outcome {
+                Outcome::Begun(transaction) => transaction.slot(),
+                outcome => panic!("{outcome:?}"),
+            })
+            .collect()
+    };
+    // The last Begin went to nowhere; the first run ends where its ids pass a multiple of its length.
+    let first = BEGINS_IN_A_SLOT - (FIRST_SEQUENCE + 100) % BEGINS_IN_A_SLOT;
+    assert_eq!(begun(first), vec![owned[0]; first as usize]);
+    for slot in owned[1..].iter().chain(&owned) {
+        assert_eq!(begun(BEGINS_IN_A_SLOT), vec![*slot; BEGINS_IN_A_SLOT as usize]);
+    }
+}
+
+#[test]
 fn before_founding_a_leader_gets_an_empty_block_and_nothing_begins() {
     let mut state = Transactions::new();
     assert_eq!(one(&mut state, 0, lead(3)), Outcome::Led(IdBlock { first: 0, count: 0 }));

@@ -74,8 +74,9 @@ fn after(command: &Command) -> Option<Command> {
             Operation::Start => Operation::Reopen,
             Operation::Reopen => Operation::Delete,
             Operation::Delete => Operation::ForceDelete,
-            Operation::ForceDelete => return None,
+            Operation::ForceDelete => return Some(begin_near(60_000)),
         }),
+        Command::BeginNear(_) => return None,
     })
 }
 

@@ -36,13 +36,21 @@ fn lead(tenure: u64) -> Command {
 }
 
 fn begin(timeout_ms: i32) -> Command {
-    Command::Begin(BeginV1 {
+    Command::Begin(buy(timeout_ms))
+}
+
+fn begin_near(timeout_ms: i32) -> Command {
+    Command::BeginNear(buy(timeout_ms))
+}
+
+fn buy(timeout_ms: i32) -> BeginV1 {
+    BeginV1 {
         address: "10.0.0.1:8091".into(),
         application: "shop".into(),
         service_group: "default_tx_group".into(),
         name: "buy".into(),
         timeout_ms,
-    })
+    }
 }
 
 fn register(

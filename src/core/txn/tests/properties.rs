@@ -73,13 +73,13 @@ impl Ghost {
         let fence = Fence { epoch: EPOCH, tenure };
         let name = TransactionV1 { transaction };
         match wish.kind {
-            0..3 => match begin(i32::from(wish.number) * 40 - 200) {
-                Command::Begin(mut begun) if wish.number.is_multiple_of(5) => {
-                    begun.name = "$Saga_buy".into();
-                    Command::Begin(begun)
+            0..3 => {
+                let mut begin = buy(i32::from(wish.number) * 40 - 200);
+                if wish.number.is_multiple_of(5) {
+                    begin.name = "$Saga_buy".into();
                 }
-                begun => begun,
-            },
+                if wish.kind == 0 { Command::Begin(begin) } else { Command::BeginNear(begin) }
+            }
             3..15 => {
                 self.dealt += 1;
                 let others = [BranchType::TCC, BranchType::AT, BranchType::AT, BranchType::XA];

@@ -29,7 +29,7 @@ impl Machine for Transactions {
     fn command_bytes(command: &Command) -> usize {
         let texts = match command {
             Command::Found(found) => found.slots.len() * 3,
-            Command::Begin(begin) => {
+            Command::Begin(begin) | Command::BeginNear(begin) => {
                 begin.address.len() + begin.application.len() + begin.service_group.len() + begin.name.len()
             }
             Command::RegisterBranch(branch) => {
