@@ -17,6 +17,7 @@ use quorate_world::time::{Duration, Instant, sleep};
 use super::ask::{Ask, Reply};
 use super::channel::{Channel, Identity};
 use super::context::Coordinator;
+use super::in_hand::Held;
 use super::message::{ProcessV1, Query, Response};
 use super::nodes;
 
@@ -67,7 +68,7 @@ impl Coordinator {
         }
         for transaction in begun {
             let until = Instant::now() + ROLLBACK_PATIENCE;
-            let standing = self.answer(&Ask::Rollback(transaction), until).await;
+            let standing = self.answer(&Ask::Rollback(transaction), until, &Held::default()).await;
             if let Some(Reply::Standing(Rollbacking | Rollbacked | RollbackRetrying)) = standing {
                 self.counters.lost_tm_rollbacks.one();
                 tracing::info!(transaction = transaction.0, client = %identity.client, "its TM is gone: rolled back early");
