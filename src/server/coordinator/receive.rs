@@ -31,8 +31,9 @@ const RM_PATIENCE: Duration = Duration::from_secs(12);
 const BOTH_PATIENCE: Duration = Duration::from_secs(17);
 
 impl Coordinator {
-    /// A client has connected; its answers go to `out`.
+    /// A client has connected; its answers go to `out`. One host is one address, by whichever family it came in.
     pub fn connect(&self, peer: SocketAddr, out: Arc<Outbox>) -> Arc<Channel> {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.channels.open(|id| Channel::new(id, peer, out))
     }
 
@@ -347,7 +348,7 @@ impl Coordinator {
     /// What needs the leader of a group.
     async fn serve_asked(
         self: &Arc<Self>,
-        channel: &Channel,
+        channel: &Arc<Channel>,
         identity: &Identity,
         question: Question,
         ask: &Ask,
