@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quorate_world::time::wall_ms;
 use serde::{Deserialize, Serialize};
 
+use super::attempts::Attempts;
 use crate::mac::{is_same, mac};
 
 /// How the header of every token of ours reads; another algorithm is never looked at.
@@ -24,6 +25,8 @@ pub struct Login {
     pub key: Vec<u8>,
     /// How long a token is good for.
     pub validity_ms: u64,
+    /// Who has failed of late.
+    pub attempts: Attempts,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,7 +38,7 @@ struct Claims {
 }
 
 impl Login {
-    /// A token for whoever knows name and password.
+    /// A token for whoever knows name and password. How often that may be tried is the matter of `attempts`.
     pub fn token(&self, user: &str, password: &str) -> Option<String> {
         // Both are looked at, whichever is wrong.
         let (is_user, is_password) = (same(user, &self.user), same(password, &self.password));
@@ -104,6 +107,7 @@ mod tests {
             password: "sesame".into(),
             key: key.into(),
             validity_ms: 60_000,
+            attempts: Attempts::default(),
         };
         let ours = login("ops", "key");
         let token = ours.signed(1_800_000_000_000);
