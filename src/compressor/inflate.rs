@@ -73,9 +73,9 @@ impl Inflater {
                 | TINFLStatus::BadParam
                 | TINFLStatus::Adler32Mismatch
                 | TINFLStatus::Failed
-                | TINFLStatus::NeedsMoreInput => return Err(self.broken.clone()),
+                | TINFLStatus::NeedsMoreInput
                 // The library may learn other words.
-                _ => return Err(self.broken.clone()),
+                | _ => return Err(self.broken),
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
-use super::{AdminContext, BODY_BYTES_MAX, Login, console, status, token};
+use super::token::{self, NoEntry};
+use super::{AdminContext, BODY_BYTES_MAX, console, status};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
@@ -10,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use quorate_core::model::{GroupId, NodeId};
-use quorate_world::time::{Duration, Instant, timeout};
+use quorate_world::time::{Duration, timeout};
 use serde::{Deserialize, Serialize};
 
 /// What a page answers.
@@ -172,9 +173,9 @@ fn login(context: &AdminContext, peer: SocketAddr, body: &[u8]) -> Answer {
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
     let token = match &context.login {
-        Some(login) => match login_from(login, peer, &credentials) {
-            Ok(token) => token,
-            Err(refused) => return refused,
+        Some(login) => match login.enter(peer.ip(), &credentials.username, &credentials.password) {
+            Ok(token) => format!("Bearer {token}"),
+            Err(why) => return no_entry(why),
         },
         None => TOKEN.to_owned(),
     };
@@ -185,23 +186,16 @@ fn login(context: &AdminContext, peer: SocketAddr, body: &[u8]) -> Answer {
     answer
 }
 
-fn login_from(login: &Login, peer: SocketAddr, credentials: &Credentials) -> Result<String, Answer> {
-    let (address, now) = (peer.ip(), Instant::now());
-    if let Some(wait) = login.attempts.wait(address, now) {
-        let message = "Too many failed logins from this address";
-        let body = LoggedIn { code: "429", message, data: None, success: false };
-        let mut answer = json_of(StatusCode::TOO_MANY_REQUESTS, &body);
-        answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
-        return Err(answer);
-    }
-    match login.token(&credentials.username, &credentials.password) {
-        Some(token) => {
-            login.attempts.succeeded(address);
-            Ok(format!("Bearer {token}"))
-        }
-        None => {
-            login.attempts.failed(address, now);
-            Err(json(&LoggedIn { code: "401", message: "Login failed", data: None, success: false }))
+/// In the shape of Seata's refusals.
+fn no_entry(why: NoEntry) -> Answer {
+    match why {
+        NoEntry::Wrong => json(&LoggedIn { code: "401", message: "Login failed", data: None, success: false }),
+        NoEntry::TooOften(wait) => {
+            let message = "Too many failed logins from this address";
+            let body = LoggedIn { code: "429", message, data: None, success: false };
+            let mut answer = json_of(StatusCode::TOO_MANY_REQUESTS, &body);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            answer
         }
     }
 }
