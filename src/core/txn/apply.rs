@@ -106,6 +106,7 @@ impl Transactions {
             branches: Branches::new(),
             rows: 0,
             branch_bytes: 0,
+            unreported: Default::default(),
         };
         self.counter += 1;
         self.last_slot = slot;

@@ -22,6 +22,7 @@ mod session;
 mod slot;
 mod slots;
 mod state;
+mod unreported;
 mod views;
 
 pub use branches::Branches;

@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use super::branches::Branches;
 use super::status::{self, Direction};
+use super::unreported::Seconds;
 use crate::model::hash::lock_slot;
 use crate::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, Slot, TransactionId, Xid};
 
@@ -44,6 +45,8 @@ pub struct Session {
     pub(super) rows: u64,
     /// Texts of the branches.
     pub(super) branch_bytes: u64,
+    /// When the branches were registered that nobody has reported.
+    pub(super) unreported: Seconds,
 }
 
 /// One branch of a session.
@@ -92,6 +95,7 @@ impl Session {
             branches: Branches::new(),
             rows: 0,
             branch_bytes: 0,
+            unreported: Seconds::default(),
         };
         branches.for_each(|branch| session.add(branch));
         session
@@ -139,6 +143,9 @@ impl Session {
     pub(super) fn add(&mut self, branch: Branch) {
         self.rows += u64::from(branch.rows);
         self.branch_bytes += branch.bytes();
+        if branch.is_unreported() {
+            self.unreported.add(self.registered_ms(&branch));
+        }
         self.branches.insert(branch);
     }
 
@@ -146,18 +153,38 @@ impl Session {
         if let Some(branch) = self.branches.remove(&branch) {
             self.rows -= u64::from(branch.rows);
             self.branch_bytes -= branch.bytes();
+            if branch.is_unreported() {
+                self.unreported.remove(self.registered_ms(&branch));
+            }
         }
     }
 
+    /// When a branch was registered, by the group clock; the begin of its transaction where nobody knows.
+    pub fn registered_ms(&self, branch: &Branch) -> u64 {
+        branch.registered_ms(self.begun_clock_ms)
+    }
+
     pub(super) fn change(&mut self, branch: BranchId, change: impl FnOnce(&mut Branch)) {
+        let begun_ms = self.begun_clock_ms;
         let Some(branch) = self.branches.get_mut(&branch) else { return };
-        (self.rows, self.branch_bytes) = (self.rows - u64::from(branch.rows), self.branch_bytes - branch.bytes());
+        let unreported_ms = |branch: &Branch| branch.is_unreported().then(|| branch.registered_ms(begun_ms));
+        let (rows, bytes, before_ms) = (u64::from(branch.rows), branch.bytes(), unreported_ms(branch));
         change(branch);
-        (self.rows, self.branch_bytes) = (self.rows + u64::from(branch.rows), self.branch_bytes + branch.bytes());
+        self.rows = self.rows - rows + u64::from(branch.rows);
+        self.branch_bytes = self.branch_bytes - bytes + branch.bytes();
+        let after_ms = unreported_ms(branch);
+        if before_ms != after_ms {
+            before_ms.into_iter().for_each(|clock_ms| self.unreported.remove(clock_ms));
+            after_ms.into_iter().for_each(|clock_ms| self.unreported.add(clock_ms));
+        }
     }
 }
 
 impl Branch {
+    fn registered_ms(&self, begun_clock_ms: u64) -> u64 {
+        self.registered_clock_ms.unwrap_or(begun_clock_ms)
+    }
+
     fn bytes(&self) -> u64 {
         let texts = [&self.resource, &self.lock_keys, &self.application_data, &self.client];
         BRANCH_BYTES + texts.iter().map(|text| text.len() as u64).sum::<u64>()

@@ -132,7 +132,7 @@ impl Coordinator {
             }
         }
         // A driver that rests sees what has become of its transaction.
-        tenure.nudge(transaction).notify_waiters();
+        tenure.nudge(transaction).ring();
         tenure.answer_waiters(transaction);
         Ok(Ok(status))
     }
@@ -165,7 +165,7 @@ impl Coordinator {
         Ok(match standing.await? {
             Ok(status) if status::is_running(status) => {
                 self.drive(tenure, transaction, None);
-                tenure.nudge(transaction).notify_waiters();
+                tenure.nudge(transaction).ring();
                 Ok(status)
             }
             Ok(status) => Err(Wish::RetryNow.objection(status)),
