@@ -207,6 +207,12 @@ impl Branch {
         has_failed && self.kind != BranchType::SAGA
     }
 
+    /// Phase two has something to say to it that may wait. Once started again it counts as registered, so that one which is
+    /// passed over must not be stopped.
+    pub(super) fn may_be_stopped(&self) -> bool {
+        !self.has_failed_phase_one() && self.status != BranchStatus::PhaseOne_RDONLY
+    }
+
     /// Its commit may follow the answer to the TM.
     pub fn is_async_committable(&self) -> bool {
         self.kind == BranchType::AT || self.has_failed_phase_one()

@@ -134,6 +134,25 @@ fn control_calls() {
         assert_eq!((status.as_str(), json(&body)), ("HTTP/1.1 409 Conflict", refused));
         assert_eq!(call("PUT", "stopGlobalSession", "xid=a:8", "").await.0, "HTTP/1.1 503 Service Unavailable");
         wished.lock().expect("nobody panicked").clear();
+        let branches = [
+            ("branchSession/stopBranchSession", Operation::StopBranch(BRANCH)),
+            ("branchSession/startBranchSession", Operation::StartBranch(BRANCH)),
+        ];
+        for (name, operation) in branches {
+            let of_branch = async |method: &str, query: &str| {
+                let head = format!("{method} /api/v1/console/{name}?{query} HTTP/1.1\r\nhost: q\r\nconnection: close");
+                ask(served.address, &format!("{head}\r\n\r\n")).await
+            };
+            assert_eq!(of_branch("PUT", &format!("xid=a:77&branchId={BRANCH}")).await.0, "HTTP/1.1 200 OK", "{name}");
+            assert_eq!(
+                wished.lock().expect("nobody panicked").pop(),
+                Some((TransactionId(77), Wish::Change(operation)))
+            );
+            let (status, _, body) = of_branch("PUT", "xid=a:77").await;
+            assert_eq!(status, "HTTP/1.1 400 Bad Request");
+            assert_eq!(json(&body)["message"], "branchId: the call is about one branch");
+            assert_eq!(of_branch("GET", "xid=a:77&branchId=9").await.0, "HTTP/1.1 405 Method Not Allowed");
+        }
         let (status, _, body) = call("PUT", "stopGlobalSession", "", "").await;
         assert_eq!(
             (status.as_str(), &json(&body)["message"]),

@@ -124,8 +124,8 @@ impl Coordinator {
             outcome => super::super::begin::unreachable_outcome("Operate", &outcome),
         };
         match operation {
-            Operation::Start | Operation::Reopen => self.drive(tenure, transaction, None),
-            Operation::Stop | Operation::Delete => {}
+            Operation::Start | Operation::Reopen | Operation::StartBranch(_) => self.drive(tenure, transaction, None),
+            Operation::Stop | Operation::Delete | Operation::StopBranch(_) => {}
             Operation::ForceDelete => {
                 tracing::warn!(transaction = transaction.0, %status, "deleted by force, with its row locks");
                 owed.into_iter().for_each(|slot| self.release_beside(tenure, transaction, slot));
@@ -133,7 +133,10 @@ impl Coordinator {
         }
         // A driver that rests sees what has become of its transaction.
         tenure.nudge(transaction).ring();
-        tenure.answer_waiters(transaction);
+        // Nobody waits for a branch alone.
+        if !matches!(operation, Operation::StopBranch(_) | Operation::StartBranch(_)) {
+            tenure.answer_waiters(transaction);
+        }
         Ok(Ok(status))
     }
 

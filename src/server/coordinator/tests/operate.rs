@@ -58,6 +58,36 @@ fn phase_two_stands_still_and_goes_on_from_any_node() {
 }
 
 #[test]
+fn a_single_branch_stands_still_and_goes_on() {
+    run_test(async {
+        let mut cluster = Cluster::founded("operate_branch", &THREE, 3).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(2), "pay").await);
+        cluster.announced("pay").await;
+        let x = tm.begin(60_000).await;
+        let branch = rm.branch(&x, BranchType::TCC, "pay", "", "").await.expect("no locks");
+        let stop = Wish::Change(Operation::StopBranch(branch));
+        let start = Wish::Change(Operation::StartBranch(branch));
+        let undecided = ask(&cluster, 1, &x, stop).await.expect_err("nothing to stop");
+        assert!(undecided.starts_with("the transaction is Begin: it is not decided"), "{undecided}");
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_CommitFailed_Retryable)]);
+        assert_eq!(tm.commit(&x).await, GlobalStatus::CommitRetrying);
+        let started = ask(&cluster, 2, &x, start).await.expect_err("it is not stopped");
+        assert_eq!(started, "the branch is Registered, which does not allow it");
+        assert_eq!(ask(&cluster, 2, &x, stop).await, Ok(GlobalStatus::CommitRetrying));
+        let told = rm.told().len();
+        // Longer than the first pause of phase two would be.
+        sleep(Duration::from_millis(700)).await;
+        assert_eq!(rm.told().len(), told, "it stands still");
+        let other = Wish::Change(Operation::StopBranch(quorate_core::model::BranchId(branch.0 + 4096)));
+        assert_eq!(ask(&cluster, 3, &x, other).await, Err("no such branch".to_owned()));
+        assert_eq!(ask(&cluster, 3, &x, start).await, Ok(GlobalStatus::CommitRetrying));
+        tm.await_status(&x, GlobalStatus::Committed).await;
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
 fn a_retry_wakes_what_rests() {
     run_test(async {
         let mut cluster = Cluster::founded("operate_retry", &ONE, 2).await;
