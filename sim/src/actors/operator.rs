@@ -5,12 +5,12 @@
 //! A third of the seeds have one. What he may do is refused more often than not, and that must do no harm either.
 
 use super::node_ip;
-use crate::plan::{NODES, ms};
+use crate::plan::ms;
 use crate::scene::Scene;
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, IpAddr, Ipv4Addr, SocketAddr};
 use quorate_world::select::select2;
-use quorate_world::sim::{self, Dice};
+use quorate_world::sim::Dice;
 use quorate_world::time::{Duration, sleep, timeout};
 use serde_json::Value;
 use std::sync::Arc;
@@ -25,33 +25,30 @@ pub fn ip() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 3, 1))
 }
 
-/// Whether a seed has one.
-pub fn is_there(seed: u64) -> bool {
-    Dice::new(seed, "is there an operator").below(3) == 0
-}
-
 /// His process.
 pub async fn run(scene: Arc<Scene>) -> i32 {
-    let dice = Dice::new(scene.plan.seed, "what the operator does");
-    _ = select2(scene.until(scene.plan.size.safety_ms), meddle(dice)).await;
-    sim::note("the operator starts what he stopped");
+    let options = &scene.plan.options;
+    let nodes = options.nodes;
+    let dice = Dice::new(options.schedule, "what the operator does");
+    _ = select2(scene.until(options.safety_ms), meddle(&scene, dice, nodes)).await;
+    scene.note("the operator starts what he stopped");
     let mut node = 0;
     loop {
-        node = node % NODES + 1;
-        for (xid, status) in transactions(node).await {
+        node = node % nodes + 1;
+        for (xid, status) in transactions(&scene, node).await {
             if status.starts_with("Stop") {
-                call(node, "PUT", &format!("startGlobalSession?xid={xid}")).await;
+                call(&scene, node, "PUT", &format!("startGlobalSession?xid={xid}")).await;
             }
         }
         sleep(ms(1_000)).await;
     }
 }
 
-async fn meddle(mut dice: Dice) {
+async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
     loop {
         sleep(ms(dice.between(100, 3_000))).await;
-        let node = 1 + dice.below(u64::from(NODES)) as u32;
-        let there = transactions(node).await;
+        let node = 1 + dice.below(u64::from(nodes)) as u32;
+        let there = transactions(scene, node).await;
         let Some((xid, status)) = there.get(dice.below(there.len().max(1) as u64) as usize) else { continue };
         let wish = match (status.starts_with("Stop"), dice.below(4)) {
             (true, 0) => "sendCommitOrRollback",
@@ -60,24 +57,25 @@ async fn meddle(mut dice: Dice) {
             (false, 2) => "sendCommitOrRollback",
             (false, _) => "startGlobalSession",
         };
-        call(1 + dice.below(u64::from(NODES)) as u32, "PUT", &format!("{wish}?xid={xid}")).await;
+        call(scene, 1 + dice.below(u64::from(nodes)) as u32, "PUT", &format!("{wish}?xid={xid}")).await;
     }
 }
 
 /// XIDs and names of statuses.
-async fn transactions(node: u32) -> Vec<(String, String)> {
-    let Some(page) = call(node, "GET", "query?withBranch=false&pageSize=100").await else { return Vec::new() };
+async fn transactions(scene: &Scene, node: u32) -> Vec<(String, String)> {
+    let Some(page) = call(scene, node, "GET", "query?withBranch=false&pageSize=100").await else { return Vec::new() };
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let rows = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
     rows.iter().map(|row| (text(row, "xid"), text(row, "statusName"))).collect()
 }
 
-async fn call(node: u32, method: &str, what: &str) -> Option<Value> {
+async fn call(scene: &Scene, node: u32, method: &str, what: &str) -> Option<Value> {
     let answer = timeout(PATIENCE, exchange(node, method, what)).await.ok()?.ok()?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     let answer: Value = serde_json::from_str(body).ok()?;
     if method != "GET" {
-        sim::note(&format!("the operator asked n{node} to {what}: {}", answer["message"].as_str().unwrap_or_default()));
+        scene
+            .note(&format!("the operator asked n{node} to {what}: {}", answer["message"].as_str().unwrap_or_default()));
     }
     Some(answer)
 }
