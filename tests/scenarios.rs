@@ -123,9 +123,12 @@ impl Story {
                 let after_ms = words.duration_ms(words.get("after").expect("after=")).unsigned_abs();
                 self.propose(Command::GiveUp(GiveUpV1 { transaction: self.transaction(&words), after_ms }))
             }
-            // operate xid= stop|start|reopen|delete|force-delete
+            // operate xid= stop|start|reopen|delete|force-delete, or stop-branch|start-branch branch=
             "operate" => {
+                let branch = words.get("branch").map_or(BranchId::WHOLE, |_| self.branch_of(&words).branch);
                 let operations = [
+                    ("stop-branch", Operation::StopBranch(branch)),
+                    ("start-branch", Operation::StartBranch(branch)),
                     ("stop", Operation::Stop),
                     ("start", Operation::Start),
                     ("reopen", Operation::Reopen),

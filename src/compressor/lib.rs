@@ -5,13 +5,15 @@
 //! the same.
 //!
 //! Whatever a packed body claims, no more than [`UNPACKED_BODY_BYTES_MAX`] come out of it: each module writes into a
-//! [`Room`] or reads through one, and stops at the bound (CVE-2024-54016 was a server without one).
+//! [`Room`] or reads through one, and stops at the bound (CVE-2024-54016 was a server without one). Where a block costs more than
+//! what comes out of it, blocks are counted too.
 //!
 //! Deliberately not here: 7z (number 3), of which Seata kept the number but no implementation, so that no client can send it.
 //! A package of its own, because the libraries need `std` and `quorate-core` does without.
 
 mod bzip2;
 mod deflate;
+mod inflate;
 mod lz4;
 mod room;
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::io::Read;
 use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
 use quorate_core::wire::MessageError;
 
-const FULL: MessageError = MessageError::Packed("unpacked it would be longer than 8 MiB");
+/// More would pass the bound.
+pub const FULL: MessageError = MessageError::Packed("unpacked it would be longer than 8 MiB");
 const _: () = assert!(UNPACKED_BODY_BYTES_MAX == 8 << 20);
 
 /// A body that grows up to its bound.

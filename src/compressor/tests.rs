@@ -185,6 +185,80 @@ fn what_is_not_spoken_stays_shut() {
     assert_eq!(open(broken), Decoded::Undecodable(head(1), error));
 }
 
+/// Deflated data of so many blocks before the last, with nothing in them.
+fn empty_blocks(count: usize) -> Vec<u8> {
+    [b"\0\0\0\xff\xff".repeat(count), b"\x01\0\0\xff\xff".to_vec()].concat()
+}
+
+/// Every block costs time, also one with nothing in it.
+#[test]
+fn deflated_data_has_so_many_blocks() {
+    let too_many = Err(MessageError::Packed("deflated data of too many blocks"));
+    let zlib = |count| [&b"\x78\x9c"[..], &empty_blocks(count), b"\0\0\0\x01"].concat();
+    let gzip = |count| [&b"\x1f\x8b\x08\0\0\0\0\0\0\xff"[..], &empty_blocks(count), &[0; 8]].concat();
+    let entry = |count| [&b"PK\x03\x04\x14\0\0\0\x08\0"[..], &[0; 20], &empty_blocks(count)].concat();
+    for (compressor, packed) in [
+        (Compressor::Deflater, &zlib as &dyn Fn(usize) -> Vec<u8>),
+        (Compressor::Gzip, &gzip),
+        (Compressor::Zip, &entry),
+    ] {
+        let unpack = |count: usize| unpack(compressor, &mut head(compressor.code()), &packed(count));
+        assert_eq!(unpack(inflate::BLOCKS_MAX), Ok(Vec::new()), "{compressor:?}");
+        assert_eq!(unpack(inflate::BLOCKS_MAX + 1), too_many, "{compressor:?}");
+        assert_eq!(unpack(1_000_000), too_many, "{compressor:?}");
+    }
+    // All entries of an archive together.
+    let archive = entry(inflate::BLOCKS_MAX / 8).repeat(9);
+    assert_eq!(unpack(Compressor::Zip, &mut head(2), &archive), too_many);
+}
+
+/// The smallest blocks of an ordinary writer are not too many, also where the body is as long as it may be.
+#[test]
+fn a_bzip2_stream_has_so_many_blocks() {
+    use std::io::Read;
+    let unpack = |packed: &[u8]| unpack(Compressor::Bzip2, &mut head(4), packed);
+    let plain = noise(7, UNPACKED_BODY_BYTES_MAX);
+    let mut smallest = Vec::new();
+    ::bzip2::read::BzEncoder::new(&plain[..], ::bzip2::Compression::new(1)).read_to_end(&mut smallest).expect("packed");
+    assert_eq!(unpack(&smallest[2..]).map(|read| read == plain), Ok(true));
+    let too_many = Err(MessageError::Packed("a bzip2 stream of too many blocks"));
+    let magic = 0x3141_5926_5359u64;
+    for shift in 0..8 {
+        let begin = (magic << 8 >> shift).to_be_bytes();
+        let stream = |count| [&b"h9"[..], &begin[1..].repeat(count)].concat();
+        assert_ne!(unpack(&stream(128)), too_many);
+        assert_eq!(unpack(&stream(129)), too_many, "{shift} bits on");
+    }
+}
+
+/// Whatever a header of gzip may have is passed over, and what it may not have is not.
+#[test]
+fn headers_of_gzip() {
+    let unpack = |packed: &[u8]| unpack(Compressor::Gzip, &mut head(1), packed);
+    let full = flate2::GzBuilder::new().extra(&b"extra"[..]).filename(&b"name"[..]).comment(&b"words"[..]).mtime(7);
+    let mut writer = full.write(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut writer, b"hello").expect("memory takes everything");
+    let packed = writer.finish().expect("memory takes everything");
+    assert_eq!(unpack(&packed), Ok(b"hello".to_vec()));
+    // With a checksum of the header itself.
+    let mut checked = b"\x1f\x8b\x08\x02\0\0\0\0\0\xff".to_vec();
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&checked);
+    checked.extend_from_slice(&checksum.sum().to_le_bytes()[..2]);
+    checked.extend_from_slice(&empty_blocks(0));
+    checked.extend_from_slice(&[0; 8]);
+    assert_eq!(unpack(&checked), Ok(Vec::new()));
+    let broken = Err(MessageError::Packed("no gzip stream, or a broken one"));
+    for (at, byte) in [(2, 7), (3, 0x82), (10, 0), (20, 1)] {
+        let mut wrong = checked.clone();
+        wrong[at] = byte;
+        assert_eq!(unpack(&wrong), broken, "byte {at}");
+    }
+    for end in 0..packed.len() {
+        assert_eq!(unpack(&packed[..end]), broken, "{end} bytes");
+    }
+}
+
 /// A frame of so many blocks, `content` each.
 fn zstd_blocks(count: usize, content: &[u8]) -> Vec<u8> {
     let mut packed = vec![0x28, 0xb5, 0x2f, 0xfd, 0xa0];

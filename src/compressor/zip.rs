@@ -4,12 +4,12 @@
 
 use std::io::{self, Write};
 
-use flate2::bufread::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 use flate2::{Compression, Crc};
 use quorate_core::wire::MessageError;
 
 use crate::Room;
+use crate::inflate::{Inflater, Wrap};
 
 const LOCAL_HEADER: &[u8] = b"PK\x03\x04";
 const DESCRIPTOR: &[u8] = b"PK\x07\x08";
@@ -27,9 +27,10 @@ const BROKEN: MessageError = MessageError::Packed("no zip archive, or a broken o
 
 pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
     let mut room = Room::default();
+    let mut inflater = Inflater::new(Wrap::None, BROKEN);
     let mut rest = packed.strip_prefix(LOCAL_HEADER).ok_or(BROKEN)?;
     for _ in 0..ENTRIES_MAX {
-        rest = unpack_entry(rest, &mut room)?;
+        rest = unpack_entry(rest, &mut inflater, &mut room)?;
         match rest.strip_prefix(LOCAL_HEADER) {
             Some(next) => rest = next,
             None => return Ok(room.into_bytes()),
@@ -39,7 +40,7 @@ pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
 }
 
 /// Reads an entry behind its signature, and gives what follows it.
-fn unpack_entry<'a>(rest: &'a [u8], room: &mut Room) -> Result<&'a [u8], MessageError> {
+fn unpack_entry<'a>(rest: &'a [u8], inflater: &mut Inflater, room: &mut Room) -> Result<&'a [u8], MessageError> {
     let (fields, rest) = rest.split_first_chunk::<26>().ok_or(BROKEN)?;
     let u16_at = |at: usize| u16::from_le_bytes([fields[at], fields[at + 1]]);
     let u32_at = |at: usize| u32::from_le_bytes([fields[at], fields[at + 1], fields[at + 2], fields[at + 3]]);
@@ -51,11 +52,7 @@ fn unpack_entry<'a>(rest: &'a [u8], room: &mut Room) -> Result<&'a [u8], Message
     let begin = room.bytes().len();
     let rest = match method {
         _ if flags & IS_ENCRYPTED != 0 => return Err(MessageError::Packed("an encrypted zip archive")),
-        DEFLATED => {
-            let mut reader = DeflateDecoder::new(data);
-            room.read(&mut reader, "no zip archive, or a broken one")?;
-            reader.into_inner()
-        }
+        DEFLATED => inflater.inflate(data, room)?,
         STORED if !has_descriptor => {
             let (plain, rest) = data.split_at_checked(stored_bytes).ok_or(BROKEN)?;
             room.put(plain)?;

@@ -1,5 +1,5 @@
 //! An operator who has a hand in phase two, over HTTP and through any node: he looks at what there is, stops transactions
-//! that are on their way, starts them again, and wakes those that rest. When the faults are over he starts whatever
+//! or single branches that are on their way, starts them again, and wakes those that rest. When the faults are over he starts whatever
 //! stands still, so that everything can end. He never deletes: what becomes of the money then is nobody's promise.
 //!
 //! A third of the seeds have one. What he may do is refused more often than not, and that must do no harm either.
@@ -35,9 +35,13 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
     let mut node = 0;
     loop {
         node = node % nodes + 1;
-        for (xid, status) in transactions(&scene, node).await {
+        for Open { xid, status, branches } in transactions(&scene, node).await {
             if status.starts_with("Stop") {
-                call(&scene, node, "PUT", &format!("startGlobalSession?xid={xid}")).await;
+                call(&scene, node, "PUT", &format!("globalSession/startGlobalSession?xid={xid}")).await;
+            }
+            for (branch, _) in branches.iter().filter(|(_, status)| status == "STOP_RETRY") {
+                call(&scene, node, "PUT", &format!("branchSession/startBranchSession?xid={xid}&branchId={branch}"))
+                    .await;
             }
         }
         sleep(ms(1_000)).await;
@@ -49,24 +53,50 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
         sleep(ms(dice.between(100, 3_000))).await;
         let node = 1 + dice.below(u64::from(nodes)) as u32;
         let there = transactions(scene, node).await;
-        let Some((xid, status)) = there.get(dice.below(there.len().max(1) as u64) as usize) else { continue };
-        let wish = match (status.starts_with("Stop"), dice.below(4)) {
-            (true, 0) => "sendCommitOrRollback",
-            (true, _) => "startGlobalSession",
-            (false, 0 | 1) => "stopGlobalSession",
-            (false, 2) => "sendCommitOrRollback",
-            (false, _) => "startGlobalSession",
+        let Some(open) = there.get(dice.below(there.len().max(1) as u64) as usize) else { continue };
+        let xid = &open.xid;
+        let of_branch = dice.below(3) == 0;
+        let branch = open.branches.get(dice.below(open.branches.len().max(1) as u64) as usize);
+        let what = match branch.filter(|_| of_branch) {
+            Some((branch, status)) => {
+                let wish = if status == "STOP_RETRY" { "startBranchSession" } else { "stopBranchSession" };
+                format!("branchSession/{wish}?xid={xid}&branchId={branch}")
+            }
+            None => {
+                let wish = match (open.status.starts_with("Stop"), dice.below(4)) {
+                    (true, 0) => "sendCommitOrRollback",
+                    (true, _) => "startGlobalSession",
+                    (false, 0 | 1) => "stopGlobalSession",
+                    (false, 2) => "sendCommitOrRollback",
+                    (false, _) => "startGlobalSession",
+                };
+                format!("globalSession/{wish}?xid={xid}")
+            }
         };
-        call(scene, 1 + dice.below(u64::from(nodes)) as u32, "PUT", &format!("{wish}?xid={xid}")).await;
+        call(scene, 1 + dice.below(u64::from(nodes)) as u32, "PUT", &what).await;
     }
 }
 
-/// XIDs and names of statuses.
-async fn transactions(scene: &Scene, node: u32) -> Vec<(String, String)> {
-    let Some(page) = call(scene, node, "GET", "query?withBranch=false&pageSize=100").await else { return Vec::new() };
+/// A transaction as the console shows it.
+struct Open {
+    xid: String,
+    status: String,
+    /// Their ids and the names of their statuses.
+    branches: Vec<(String, String)>,
+}
+
+/// What there is.
+async fn transactions(scene: &Scene, node: u32) -> Vec<Open> {
+    let Some(page) = call(scene, node, "GET", "globalSession/query?pageSize=100").await else { return Vec::new() };
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
-    let rows = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-    rows.iter().map(|row| (text(row, "xid"), text(row, "statusName"))).collect()
+    let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let branch = |row: &Value| (text(row, "branchId"), text(row, "statusName"));
+    let open = |row: &Value| Open {
+        xid: text(row, "xid"),
+        status: text(row, "statusName"),
+        branches: rows(&row["branchSessionVOs"]).iter().map(branch).collect(),
+    };
+    rows(&page["data"]).iter().map(open).collect()
 }
 
 async fn call(scene: &Scene, node: u32, method: &str, what: &str) -> Option<Value> {
@@ -82,7 +112,7 @@ async fn call(scene: &Scene, node: u32, method: &str, what: &str) -> Option<Valu
 
 async fn exchange(node: u32, method: &str, what: &str) -> io::Result<String> {
     let mut stream = net::connect(SocketAddr::new(node_ip(node), 7091)).await?;
-    let path = format!("/api/v1/console/globalSession/{what}");
+    let path = format!("/api/v1/console/{what}");
     let request = format!("{method} {path} HTTP/1.0\r\nhost: n{node}\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -183,7 +183,11 @@ impl Ghost {
 
     fn operated(&mut self, group: GroupId, clock_ms: u64, operate: &OperateV1, now: GlobalStatus) {
         match operate.operation {
-            Operation::Stop | Operation::Start | Operation::Reopen => self.set_status(operate.transaction, now),
+            Operation::Stop
+            | Operation::Start
+            | Operation::Reopen
+            | Operation::StopBranch(_)
+            | Operation::StartBranch(_) => self.set_status(operate.transaction, now),
             Operation::Delete | Operation::ForceDelete => {
                 self.locks.release_own(group, operate.transaction);
                 if let Some(found) = self.transactions.get_mut(&operate.transaction) {

@@ -63,6 +63,7 @@ impl Forward {
             Operation::Reopen => is_retrying && has_failed(from),
             Operation::Delete => from == to && has_failed(from),
             Operation::ForceDelete => has_failed(to),
+            Operation::StopBranch(_) | Operation::StartBranch(_) => from == to,
         };
         let has_turned = from.name().contains("ommit") != to.name().contains("ommit") && from != GlobalStatus::Begin;
         if may_be && !has_turned {

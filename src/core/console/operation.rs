@@ -41,6 +41,8 @@ impl Wish {
             Wish::Change(Operation::Reopen) => "reopen",
             Wish::Change(Operation::Delete) => "delete",
             Wish::Change(Operation::ForceDelete) => "force-delete",
+            Wish::Change(Operation::StopBranch(_)) => "stop-branch",
+            Wish::Change(Operation::StartBranch(_)) => "start-branch",
             Wish::RetryNow => "retry",
         }
     }
@@ -59,10 +61,12 @@ impl Wish {
             }
             _ if status::is_failed(status) => "it has failed for good; reopen it to try again (changeGlobalStatus)",
             _ if status::is_stopped(status) => "an operator has stopped it; start it first",
-            Wish::Change(Operation::Stop) => {
+            Wish::Change(Operation::Stop | Operation::StopBranch(_)) => {
                 "its TM was told Committed; what is left is asked until it is done and cannot be stopped"
             }
-            Wish::Change(Operation::ForceDelete) | Wish::RetryNow => "its status does not allow it",
+            Wish::Change(Operation::ForceDelete | Operation::StartBranch(_)) | Wish::RetryNow => {
+                "its status does not allow it"
+            }
         };
         format!("the transaction is {status}: {reason}")
     }

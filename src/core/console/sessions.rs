@@ -143,22 +143,15 @@ fn is_unreported_for(session: &Session, clock_ms: u64, for_ms: u64) -> bool {
 
 /// That of its transaction where nobody knows.
 fn branch_age_ms(session: &Session, branch: &Branch, clock_ms: u64) -> u64 {
-    let registered_ms = branch.registered_clock_ms.unwrap_or(session.begun_clock_ms);
-    clock_ms.saturating_sub(registered_ms)
+    clock_ms.saturating_sub(session.registered_ms(branch))
 }
 
 /// Branches of undecided transactions of which no RM has said anything yet, by age: the first number counts all, the
-/// others those that are older than [`UNREPORTED_AGES_S`].
+/// others those that are older than [`UNREPORTED_AGES_S`], to a second. Looks at no session.
 pub fn unreported(state: &Transactions) -> [u64; 1 + UNREPORTED_AGES_S.len()] {
-    let mut counts = [0; 1 + UNREPORTED_AGES_S.len()];
-    for session in state.sessions_in_begin() {
-        for branch in session.branches.values().filter(|branch| branch.is_unreported()) {
-            let age_ms = branch_age_ms(session, branch, state.clock_ms());
-            counts[0] += 1;
-            for (count, age_s) in counts[1..].iter_mut().zip(UNREPORTED_AGES_S) {
-                *count += u64::from(age_ms >= age_s * 1_000);
-            }
-        }
+    let mut counts = [state.unreported(); 1 + UNREPORTED_AGES_S.len()];
+    for (count, age_s) in counts[1..].iter_mut().zip(UNREPORTED_AGES_S) {
+        *count = state.unreported_older_than(age_s);
     }
     counts
 }

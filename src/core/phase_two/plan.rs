@@ -42,7 +42,7 @@ pub enum Step {
         /// The status in which it was asked.
         asked: GlobalStatus,
     },
-    /// It was tried for long enough: propose `GiveUp`, after the release of all row locks if the run `unlocks`.
+    /// It was tried for long enough: propose `GiveUp`, then release all row locks if the run `unlocks`.
     GiveUp {
         /// So long after its begin, ms.
         after_ms: u64,

@@ -105,6 +105,7 @@ impl Transactions {
             branches: BTreeMap::new(),
             rows: 0,
             branch_bytes: 0,
+            unreported: Default::default(),
         };
         self.counter += 1;
         self.last_slot = slot;

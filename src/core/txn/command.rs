@@ -230,6 +230,11 @@ pub enum Operation {
     /// It goes, whatever was done and whoever was not told, with its row locks. A tombstone stays: failed, in the direction
     /// of the decision; of what was not decided, a failed rollback.
     ForceDelete,
+    /// Phase two passes over this branch until it is started again, and over those that wait for it. Not of an AT commit,
+    /// and not a step of a Saga, of which its engine knows.
+    StopBranch(BranchId),
+    /// A branch that was stopped, by whomever, is asked again.
+    StartBranch(BranchId),
 }
 
 /// See [`Command::AcquireLocks`].

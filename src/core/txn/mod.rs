@@ -21,6 +21,7 @@ mod session;
 mod slot;
 mod slots;
 mod state;
+mod unreported;
 mod views;
 
 pub use command::{Batch, Command, Decision, ReleaseScope, Stamp};

@@ -101,7 +101,7 @@ pub enum Refusal {
     /// An id that this leader may not deal.
     #[error("the branch id is outside the counter, of another slot, or in use for something else")]
     BadBranchId,
-    /// Branches of this kind are not served. Not said any more: all kinds are.
+    /// An operator can do nothing with a single branch of this kind.
     #[error("branches of type {kind} are not supported")]
     Unsupported {
         /// The kind asked for.
@@ -116,6 +116,12 @@ pub enum Refusal {
     /// Deleted it would let rows go that were not undone.
     #[error("its row locks stay until it is undone; a force-delete lets them go")]
     HoldsLocks,
+    /// There is nothing to stop about the branch, or it is not stopped.
+    #[error("the branch is {status}, which does not allow it")]
+    BranchStands {
+        /// Its status.
+        status: BranchStatus,
+    },
 }
 
 /// Who is in the way.

@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::status::{self, Direction};
+use super::unreported::Seconds;
 use crate::model::hash::lock_slot;
 use crate::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, Slot, TransactionId, Xid};
 
@@ -44,6 +45,8 @@ pub struct Session {
     pub(super) rows: u64,
     /// Texts of the branches.
     pub(super) branch_bytes: u64,
+    /// When the branches were registered that nobody has reported.
+    pub(super) unreported: Seconds,
 }
 
 /// One branch of a session.
@@ -92,6 +95,7 @@ impl Session {
             branches: BTreeMap::new(),
             rows: 0,
             branch_bytes: 0,
+            unreported: Seconds::default(),
         };
         branches.for_each(|branch| session.add(branch));
         session
@@ -139,6 +143,9 @@ impl Session {
     pub(super) fn add(&mut self, branch: Branch) {
         self.rows += u64::from(branch.rows);
         self.branch_bytes += branch.bytes();
+        if branch.is_unreported() {
+            self.unreported.add(self.registered_ms(&branch));
+        }
         self.branches.insert(branch.branch, branch);
     }
 
@@ -146,7 +153,15 @@ impl Session {
         if let Some(branch) = self.branches.remove(&branch) {
             self.rows -= u64::from(branch.rows);
             self.branch_bytes -= branch.bytes();
+            if branch.is_unreported() {
+                self.unreported.remove(self.registered_ms(&branch));
+            }
         }
+    }
+
+    /// When a branch was registered, by the group clock; the begin of its transaction where nobody knows.
+    pub fn registered_ms(&self, branch: &Branch) -> u64 {
+        branch.registered_clock_ms.unwrap_or(self.begun_clock_ms)
     }
 
     pub(super) fn change(&mut self, branch: BranchId, change: impl FnOnce(&mut Branch)) {
@@ -179,6 +194,12 @@ impl Branch {
     pub fn has_failed_phase_one(&self) -> bool {
         let has_failed = matches!(self.status, BranchStatus::PhaseOne_Failed | BranchStatus::PhaseOne_PrepareFailed);
         has_failed && self.kind != BranchType::SAGA
+    }
+
+    /// Phase two has something to say to it that may wait. Once started again it counts as registered, so that one which is
+    /// passed over must not be stopped.
+    pub(super) fn may_be_stopped(&self) -> bool {
+        !self.has_failed_phase_one() && self.status != BranchStatus::PhaseOne_RDONLY
     }
 
     /// Its commit may follow the answer to the TM.

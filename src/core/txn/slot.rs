@@ -8,10 +8,12 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use super::locks::LockTable;
 use super::session::Session;
 use super::status;
+use super::unreported::{Changed, Seconds};
 use super::views::Counts;
 use crate::model::{Epoch, GlobalStatus, TransactionId};
 use serde::{Deserialize, Serialize};
@@ -63,6 +65,8 @@ pub(super) struct SlotState {
     /// When tombstones were set.
     ended: BTreeSet<(u64, TransactionId)>,
     counts: Counts,
+    /// What the last changes have done to the sessions' branches without a report, until the group has noted it.
+    changed: Vec<Changed>,
 }
 
 /// What the group's own orders hold of a slot.
@@ -102,10 +106,6 @@ impl SlotState {
         self.tombstones.iter().map(|(transaction, tombstone)| (*transaction, *tombstone))
     }
 
-    pub(super) fn in_begin(&self) -> impl Iterator<Item = &Session> {
-        self.due.iter().filter_map(|(_, transaction)| self.session(*transaction))
-    }
-
     pub(super) fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
         self.unfinished.iter().copied()
     }
@@ -114,6 +114,7 @@ impl SlotState {
     pub(super) fn insert(&mut self, session: Session) {
         self.list_anew(session.transaction, Listed::default(), Listed::of(&session));
         self.counts.exchange(Counts::default(), counts_of(&session));
+        self.note(Seconds::default(), unreported_of(&session));
         let before = self.sessions.insert(session.transaction, Arc::new(session));
         debug_assert!(before.is_none(), "a transaction id was minted twice");
     }
@@ -121,9 +122,10 @@ impl SlotState {
     /// Changes a session in place; nothing happens without one.
     pub(super) fn change(&mut self, transaction: TransactionId, change: impl FnOnce(&mut Session)) {
         let Some(shared) = self.sessions.get_mut(&transaction) else { return };
-        let (listed, counted) = (Listed::of(shared), counts_of(shared));
+        let (listed, counted, unreported) = (Listed::of(shared), counts_of(shared), unreported_of(shared));
         change(Arc::make_mut(shared));
-        let (lists, counts) = (Listed::of(shared), counts_of(shared));
+        let (lists, counts, left) = (Listed::of(shared), counts_of(shared), unreported_of(shared));
+        self.note(unreported, left);
         self.counts.exchange(counted, counts);
         self.list_anew(transaction, listed, lists);
     }
@@ -133,6 +135,7 @@ impl SlotState {
         if let Some(session) = self.sessions.remove(&transaction) {
             self.list_anew(transaction, Listed::of(&session), Listed::default());
             self.counts.exchange(counts_of(&session), Counts::default());
+            self.note(unreported_of(&session), Seconds::default());
             self.bury(transaction, Tombstone { status, ended_clock_ms });
         }
     }
@@ -152,6 +155,17 @@ impl SlotState {
             self.counts.tombstones -= 1;
             self.counts.bytes -= TOMBSTONE_BYTES;
         }
+    }
+
+    fn note(&mut self, before: Seconds, after: Seconds) {
+        if before != after {
+            self.changed.push(Changed { before, after });
+        }
+    }
+
+    /// What has changed since this was last asked.
+    pub(super) fn take_changed(&mut self) -> Vec<Changed> {
+        core::mem::take(&mut self.changed)
     }
 
     /// Keeps the orders in step with a session; most changes move it in neither.
@@ -195,6 +209,11 @@ impl Listed {
             is_unfinished: status::is_running(session.status),
         }
     }
+}
+
+/// Branches that nobody has reported, where it still matters.
+fn unreported_of(session: &Session) -> Seconds {
+    if session.status == GlobalStatus::Begin { session.unreported.clone() } else { Seconds::default() }
 }
 
 fn counts_of(session: &Session) -> Counts {

@@ -12,6 +12,7 @@ use super::session::Session;
 use super::slot::{Ownership, SlotState};
 use super::slots::Slots;
 use super::status::Direction;
+use super::unreported::Unreported;
 use super::views::{Counts, HeldRow, HoldView, LockView};
 use crate::model::hash::lock_slot;
 use crate::model::{BranchId, Epoch, Fence, GlobalStatus, LockKeys, RowKey, SLOTS, Slot, Term, TransactionId};
@@ -30,6 +31,7 @@ pub struct Transactions {
     ended: BTreeSet<(u64, TransactionId)>,
     busy: BTreeSet<Slot>,
     counts: Counts,
+    unreported: Unreported,
 }
 
 impl Default for Transactions {
@@ -51,6 +53,7 @@ impl Transactions {
             ended: BTreeSet::new(),
             busy: BTreeSet::new(),
             counts: Counts::default(),
+            unreported: Unreported::default(),
         }
     }
 
@@ -113,11 +116,6 @@ impl Transactions {
     /// All sessions, slot by slot, then by id.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.slots.values().flat_map(|state| state.sessions())
-    }
-
-    /// Sessions in Begin, slot by slot, then by deadline.
-    pub fn sessions_in_begin(&self) -> impl Iterator<Item = &Session> {
-        self.slots.values().flat_map(|state| state.in_begin())
     }
 
     /// The sessions of one slot, by id.
@@ -239,6 +237,17 @@ impl Transactions {
         self.counts
     }
 
+    /// Branches of undecided transactions of which no RM has said anything yet.
+    pub fn unreported(&self) -> u64 {
+        self.unreported.total()
+    }
+
+    /// Of those, the ones of at least this age; the second of their registration must be over. Takes as long as the age has
+    /// seconds, however many there are.
+    pub fn unreported_older_than(&self, age_s: u64) -> u64 {
+        self.unreported.older_than(age_s, self.clock_ms)
+    }
+
     /// The state of a slot that is active here.
     pub(super) fn active(&self, slot: Slot) -> Result<(&SlotState, Epoch), Refusal> {
         let state = self.slots.get(slot).ok_or(Refusal::NotOwner { epoch: Epoch(0) })?;
@@ -252,7 +261,9 @@ impl Transactions {
     pub(super) fn change(&mut self, slot: Slot, change: impl FnOnce(&mut SlotState)) {
         let Some(shared) = self.slots.get_mut(slot) else { return };
         let (before, counted) = (shared.heads(), shared.counts());
-        change(Arc::make_mut(shared));
+        let changing = Arc::make_mut(shared);
+        change(changing);
+        changing.take_changed().into_iter().for_each(|changed| self.unreported.exchange(changed));
         let (after, counts) = (shared.heads(), shared.counts());
         self.counts.exchange(counted, counts);
         exchange(&mut self.due, before.due, after.due);

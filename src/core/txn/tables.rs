@@ -234,6 +234,7 @@ impl Loader {
             branches: BTreeMap::new(),
             rows: 0,
             branch_bytes: 0,
+            unreported: Default::default(),
         };
         self.home(SESSION, session.transaction)?;
         match self.sessions.insert(session.transaction, session) {

@@ -8,6 +8,7 @@
 //! Not here: accepting connections (`listener`), and knowing anything: what is shown is handed in by the context.
 
 mod adapter;
+mod attempts;
 pub mod console;
 mod discovery;
 mod exposition;
@@ -19,6 +20,7 @@ mod status;
 mod tests;
 mod token;
 
+pub use attempts::Attempts;
 pub use console::Console;
 pub use discovery::Presenter;
 pub use exposition::Exposition;

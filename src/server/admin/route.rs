@@ -2,12 +2,13 @@
 
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
-use super::{AdminContext, BODY_BYTES_MAX, console, status, token};
+use super::token::{self, NoEntry};
+use super::{AdminContext, BODY_BYTES_MAX, console, status};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::{Duration, timeout};
@@ -39,7 +40,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Err(refused) => refused,
         },
         "/api/v1/auth/login" if posts => match read(body).await {
-            Ok(body) => login(context, &body),
+            Ok(body) => login(context, peer, &body),
             Err(refused) => refused,
         },
         path if console::exists(path) => console::answer(context, peer, &head).await,
@@ -165,24 +166,38 @@ struct LoggedIn<'a> {
 }
 
 /// Clients with a user in their configuration do not start without this page (protocol, section 6.3). A wrong password is
-/// told in a page of status 200, as Seata's server does.
-fn login(context: &AdminContext, body: &[u8]) -> Answer {
+/// told in a page of status 200, as Seata's server does; too many of them with 429, which Seata's does not.
+fn login(context: &AdminContext, peer: SocketAddr, body: &[u8]) -> Answer {
     let credentials: Credentials = match serde_json::from_slice(body) {
         Ok(credentials) => credentials,
         Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
     };
     let token = match &context.login {
-        Some(login) => login.token(&credentials.username, &credentials.password).map(|token| format!("Bearer {token}")),
-        None => Some(TOKEN.to_owned()),
-    };
-    let Some(token) = token else {
-        return json(&LoggedIn { code: "401", message: "Login failed", data: None, success: false });
+        Some(login) => match login.enter(peer.ip(), &credentials.username, &credentials.password) {
+            Ok(token) => format!("Bearer {token}"),
+            Err(why) => return no_entry(why),
+        },
+        None => TOKEN.to_owned(),
     };
     let mut answer = json(&LoggedIn { code: "200", message: "success", data: Some(&token), success: true });
     if let Ok(value) = HeaderValue::from_str(&token) {
         answer.headers_mut().insert(AUTHORIZATION, value);
     }
     answer
+}
+
+/// In the shape of Seata's refusals.
+fn no_entry(why: NoEntry) -> Answer {
+    match why {
+        NoEntry::Wrong => json(&LoggedIn { code: "401", message: "Login failed", data: None, success: false }),
+        NoEntry::TooOften(wait) => {
+            let message = "Too many failed logins from this address";
+            let body = LoggedIn { code: "429", message, data: None, success: false };
+            let mut answer = json_of(StatusCode::TOO_MANY_REQUESTS, &body);
+            answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + 1));
+            answer
+        }
+    }
 }
 
 /// `/quorate/v1/groups/7/leader`.

@@ -6,9 +6,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use quorate_world::time::wall_ms;
+use core::net::IpAddr;
+use quorate_world::time::{Duration, Instant, wall_ms};
 use serde::{Deserialize, Serialize};
 
+use super::attempts::Attempts;
 use crate::mac::{is_same, mac};
 
 /// How the header of every token of ours reads; another algorithm is never looked at.
@@ -24,6 +26,17 @@ pub struct Login {
     pub key: Vec<u8>,
     /// How long a token is good for.
     pub validity_ms: u64,
+    /// Who has failed of late.
+    pub attempts: Attempts,
+}
+
+/// Why somebody gets no token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoEntry {
+    /// Name or password is wrong.
+    Wrong,
+    /// His address has failed too often: for so long nothing is looked at.
+    TooOften(Duration),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,8 +48,25 @@ struct Claims {
 }
 
 impl Login {
-    /// A token for whoever knows name and password.
-    pub fn token(&self, user: &str, password: &str) -> Option<String> {
+    /// A token for whoever knows name and password, and has not failed too often of late.
+    pub fn enter(&self, from: IpAddr, user: &str, password: &str) -> Result<String, NoEntry> {
+        let now = Instant::now();
+        if let Some(wait) = self.attempts.wait(from, now) {
+            return Err(NoEntry::TooOften(wait));
+        }
+        match self.token(user, password) {
+            Some(token) => {
+                self.attempts.succeeded(from);
+                Ok(token)
+            }
+            None => {
+                self.attempts.failed(from, now);
+                Err(NoEntry::Wrong)
+            }
+        }
+    }
+
+    fn token(&self, user: &str, password: &str) -> Option<String> {
         // Both are looked at, whichever is wrong.
         let (is_user, is_password) = (same(user, &self.user), same(password, &self.password));
         (is_user & is_password).then(|| self.signed(wall_ms()))
@@ -104,6 +134,7 @@ mod tests {
             password: "sesame".into(),
             key: key.into(),
             validity_ms: 60_000,
+            attempts: Attempts::default(),
         };
         let ours = login("ops", "key");
         let token = ours.signed(1_800_000_000_000);

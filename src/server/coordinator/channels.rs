@@ -195,6 +195,7 @@ impl Channels {
 
     /// Whether a connection here is registered, as TM or RM, by this application from this address. Looks at all of them.
     pub fn has_process(&self, application: &str, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
         let index = locked(&self.index);
         let is_theirs = |held: &Held| {
             let identity = held.channel.identity();
@@ -429,7 +430,9 @@ fn end_of(peer: SocketAddr) -> (IpAddr, u16) {
 fn parse_client(client: &str) -> Option<(&str, (IpAddr, u16))> {
     let (application, end) = client.split_once(':')?;
     let (ip, port) = end.rsplit_once(':')?;
-    Some((application, (ip.parse().ok()?, port.parse().ok()?)))
+    // A branch may keep what an older version wrote.
+    let ip: IpAddr = ip.parse().ok()?;
+    Some((application, (ip.to_canonical(), port.parse().ok()?)))
 }
 
 #[cfg(test)]

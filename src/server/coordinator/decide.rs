@@ -16,6 +16,7 @@ use super::ask::{Failure, Reply};
 use super::begin::unreachable_outcome;
 use super::context::Coordinator;
 use super::events;
+use super::in_hand::Held;
 use super::tenure::{Lost, Tenure};
 
 /// An AT commit is answered after this time, though a lock home has not released yet (rule 13).
@@ -38,12 +39,13 @@ enum Decided {
 }
 
 impl Coordinator {
-    /// Commits.
+    /// Commits. Once it is decided the room of the request goes back: the RMs' answers may need it.
     pub(super) async fn commit(
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         transaction: TransactionId,
         until: Instant,
+        held: &Held,
     ) -> Result<Reply, Lost> {
         if quorate_world::bug!("decide_before_commit") {
             self.commit_branches_unasked(tenure, transaction);
@@ -63,6 +65,7 @@ impl Coordinator {
                 Ok(Reply::Standing(status))
             }
             Decided::Now(status) => {
+                held.give_back();
                 let standing = self.carry_out(tenure, transaction, status, until).await?;
                 Ok(Reply::Standing(commit_answer(standing)))
             }
@@ -72,16 +75,18 @@ impl Coordinator {
         }
     }
 
-    /// Rolls back.
+    /// Rolls back. As a commit it gives its room back.
     pub(super) async fn rollback(
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         transaction: TransactionId,
         until: Instant,
+        held: &Held,
     ) -> Result<Reply, Lost> {
         let rollback_answer = |status| answer::rollback_answer(status).unwrap_or(status);
         match self.decide(tenure, transaction, Decision::Rollback).await? {
             Decided::Now(status) => {
+                held.give_back();
                 let standing = self.carry_out(tenure, transaction, status, until).await?;
                 Ok(Reply::Standing(rollback_answer(standing)))
             }

@@ -10,6 +10,7 @@ use quorate_core::console::Trouble;
 use quorate_core::model::{BranchId, TransactionId};
 use quorate_world::sync::{Notify, oneshot};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A request that waits; dropped: the state says how the transaction stands.
 pub type Waiter = oneshot::Sender<()>;
@@ -24,8 +25,32 @@ struct Drive<T> {
     answered: bool,
     /// Branches that were asked in vain and are not done.
     troubles: BTreeMap<BranchId, Trouble>,
-    /// Rings when an operator wants it to look again; made when it first rests.
-    nudge: Option<Arc<Notify>>,
+    /// How an operator makes it look again; made when it first rests, or is first wanted to.
+    nudge: Option<Arc<Nudge>>,
+}
+
+/// An operator's wish that a driver look again. Counted too: one that comes while the driver makes up its mind to rest must
+/// not be lost.
+#[derive(Default)]
+pub struct Nudge {
+    count: AtomicU64,
+    wake: Notify,
+}
+
+impl Nudge {
+    /// Look again.
+    pub fn ring(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.wake.notify_waiters();
+    }
+
+    /// Waits until it has rung more often than so.
+    pub async fn rung_since(&self, seen: u64) {
+        let rung = self.wake.notified();
+        if self.count.load(Ordering::Acquire) == seen {
+            rung.await;
+        }
+    }
 }
 
 impl<T> Default for Drives<T> {
@@ -76,9 +101,15 @@ impl<T> Drives<T> {
     }
 
     /// What rings when an operator wants the driver to look again.
-    pub fn nudge(&mut self, transaction: TransactionId) -> Arc<Notify> {
+    pub fn nudge(&mut self, transaction: TransactionId) -> Arc<Nudge> {
         let drive = self.0.get_mut(&transaction);
         drive.map_or_else(Arc::default, |drive| drive.nudge.get_or_insert_default().clone())
+    }
+
+    /// How often it has rung so far.
+    pub fn nudges(&self, transaction: TransactionId) -> u64 {
+        let nudge = self.0.get(&transaction).and_then(|drive| drive.nudge.as_ref());
+        nudge.map_or(0, |nudge| nudge.count.load(Ordering::Acquire))
     }
 
     /// A driver has ended. Who still waits for it is told by the drop.
@@ -136,6 +167,22 @@ mod tests {
         assert_eq!(drives.troubles(TRANSACTION), [(BranchId(3), trouble)]);
         drives.note(TRANSACTION, BranchId(3), None);
         assert!(drives.troubles(TRANSACTION).is_empty());
+    }
+
+    #[test]
+    fn a_nudge_before_the_rest_is_not_lost() {
+        use core::pin::pin;
+        use core::task::{Context, Poll, Waker};
+        let mut drives = Drives::default();
+        drives.start(TRANSACTION, None, || ());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut is_over = |nudge: &Nudge, seen| pin!(nudge.rung_since(seen)).poll(&mut context) == Poll::Ready(());
+        let seen = drives.nudges(TRANSACTION);
+        assert!(!is_over(&drives.nudge(TRANSACTION), seen), "nobody wants anything");
+        drives.nudge(TRANSACTION).ring();
+        assert!(is_over(&drives.nudge(TRANSACTION), seen), "it came between the plan and the rest");
+        assert!(!is_over(&drives.nudge(TRANSACTION), drives.nudges(TRANSACTION)), "the next plan has seen it");
+        assert_eq!(drives.nudges(TransactionId(8)), 0, "it has no driver");
     }
 
     #[test]

@@ -5,18 +5,26 @@
 //! is taken for a whole frame at once: no frame waits with half of what it needs, so none waits for ever. A frame that
 //! is larger than all of the room is refused in words.
 //!
+//! A commit or rollback that is decided and waits for its RMs gives its room back ([`Held`]): their answers may stand behind a
+//! frame that waits for that very room. What is left of it is its task, and there are no more of those than transactions in
+//! phase two, which `memory` bounds.
+//!
 //! Not here: phase-two requests of ours (`channel`), what other nodes forward (`peer`), frames whose end has not come
 //! (`listener`).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use quorate_core::model::limits;
 use quorate_core::wire::Message;
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::guard::locked;
+
 /// What a request weighs beside its texts: its task and what is kept to answer it.
 pub const REQUEST_BYTES: usize = 3 << 10;
+/// What an answer weighs that is kept until all of its frame are there.
+const ANSWER_BYTES: usize = 1 << 10;
 /// All requests of one connection: the largest merged frame with texts of a whole frame.
 pub const CONNECTION_BYTES_MAX: usize = limits::MERGED_REQUESTS_MAX * REQUEST_BYTES + limits::FRAME_BYTES_MAX;
 /// The same before anybody has registered on it: `seata-go` may send a request or two ahead.
@@ -92,6 +100,28 @@ impl InHand {
         let of_connection = self.of_connection.split(units.min(self.of_connection.num_permits()))?;
         let of_node = self.of_node.split(units.min(self.of_node.num_permits()))?;
         Some(InHand { of_connection, of_node })
+    }
+}
+
+/// The room of one request, which may go before the request does.
+#[derive(Default)]
+pub struct Held(Mutex<Option<InHand>>);
+
+impl Held {
+    /// All of it.
+    pub fn new(in_hand: InHand) -> Held {
+        Held(Mutex::new(Some(in_hand)))
+    }
+
+    /// What is left of the request is small and bounded otherwise.
+    pub fn give_back(&self) {
+        locked(&self.0).take();
+    }
+
+    /// The request is answered, and its answer waits for those of its frame.
+    pub fn keep_answer(&self) {
+        let mut held = locked(&self.0);
+        *held = held.take().and_then(|mut in_hand| in_hand.split(ANSWER_BYTES));
     }
 }
 

@@ -4,7 +4,8 @@
 //! earlier (`tm.lost_rollback_ms`), a connection remembers what was begun over it. When it has closed, and no connection of
 //! the same application from the same host is found on any node after that time, what it remembers is rolled back as if
 //! the TM had asked for it: a decision that was taken meanwhile stands. In doubt nothing is done: a node that does not
-//! answer may hold the process. Nothing is remembered beyond this process.
+//! answer may hold the process. A Begin that is answered when the connection has closed is remembered then, and followed up by
+//! itself. Nothing is remembered beyond this process.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -12,11 +13,13 @@ use std::sync::Arc;
 use quorate_core::model::GlobalStatus::{RollbackRetrying, Rollbacked, Rollbacking};
 use quorate_core::model::{GroupId, TransactionId};
 use quorate_world::net::IpAddr;
+use quorate_world::task;
 use quorate_world::time::{Duration, Instant, sleep};
 
 use super::ask::{Ask, Reply};
 use super::channel::{Channel, Identity};
 use super::context::Coordinator;
+use super::in_hand::Held;
 use super::message::{ProcessV1, Query, Response};
 use super::nodes;
 
@@ -29,37 +32,49 @@ const ROLLBACK_PATIENCE: Duration = Duration::from_secs(25);
 
 /// What was begun over a connection and not ended over it.
 #[derive(Default)]
-pub struct Begun(BTreeSet<TransactionId>);
+pub struct Begun {
+    open: BTreeSet<TransactionId>,
+    /// The connection has closed, and what was open then is followed up.
+    has_left: bool,
+}
 
 impl Begun {
-    /// A request was answered.
-    pub fn note(&mut self, ask: &Ask, reply: &Reply) {
+    /// A request was answered. True: too late for those who follow up what was open.
+    pub fn note(&mut self, ask: &Ask, reply: &Reply) -> bool {
         match (ask, reply) {
             (_, Reply::Begun(transaction)) => {
-                self.0.insert(*transaction);
-                if self.0.len() > REMEMBERED_MAX {
-                    self.0.pop_first();
+                self.open.insert(*transaction);
+                if self.open.len() > REMEMBERED_MAX {
+                    self.open.pop_first();
                 }
             }
             (Ask::Commit(transaction) | Ask::Rollback(transaction), Reply::Standing(_)) => {
-                self.0.remove(transaction);
+                self.open.remove(transaction);
             }
             _ => {}
         }
+        self.has_left && !self.open.is_empty()
+    }
+
+    /// All that is open, to be followed up.
+    fn leave(&mut self) -> BTreeSet<TransactionId> {
+        self.has_left = true;
+        std::mem::take(&mut self.open)
     }
 }
 
 impl Coordinator {
     /// A request was answered over a connection.
-    pub(super) fn note_begun(&self, channel: &Channel, ask: &Ask, reply: &Reply) {
-        if self.lost_tm_after.is_some() {
-            channel.note_begun(|begun| begun.note(ask, reply));
+    pub(super) fn note_begun(self: &Arc<Self>, channel: &Arc<Channel>, ask: &Ask, reply: &Reply) {
+        let Some(after) = self.lost_tm_after else { return };
+        if channel.note_begun(|begun| begun.note(ask, reply)) {
+            task::spawn(self.clone().lost_tm(channel.clone(), after));
         }
     }
 
     /// A connection has closed.
     pub(super) async fn lost_tm(self: Arc<Self>, channel: Arc<Channel>, after: Duration) {
-        let begun = channel.note_begun(|begun| std::mem::take(&mut begun.0));
+        let begun = channel.note_begun(Begun::leave);
         let (Some(identity), false) = (channel.identity(), begun.is_empty()) else { return };
         sleep(after).await;
         if self.may_live(&identity, channel.peer.ip()).await {
@@ -67,7 +82,7 @@ impl Coordinator {
         }
         for transaction in begun {
             let until = Instant::now() + ROLLBACK_PATIENCE;
-            let standing = self.answer(&Ask::Rollback(transaction), until).await;
+            let standing = self.answer(&Ask::Rollback(transaction), until, &Held::default()).await;
             if let Some(Reply::Standing(Rollbacking | Rollbacked | RollbackRetrying)) = standing {
                 self.counters.lost_tm_rollbacks.one();
                 tracing::info!(transaction = transaction.0, client = %identity.client, "its TM is gone: rolled back early");

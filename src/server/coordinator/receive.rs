@@ -18,7 +18,7 @@ use super::channel::{Channel, Identity, Roles};
 use super::channels::RESOURCES_OF_CHANNEL_MAX;
 use super::context::Coordinator;
 use super::events;
-use super::in_hand::{self, InHand};
+use super::in_hand::{self, Held, InHand};
 use super::outbox::Outbox;
 use super::reply::{self, Question};
 use super::request::{self, Request};
@@ -31,8 +31,9 @@ const RM_PATIENCE: Duration = Duration::from_secs(12);
 const BOTH_PATIENCE: Duration = Duration::from_secs(17);
 
 impl Coordinator {
-    /// A client has connected; its answers go to `out`.
+    /// A client has connected; its answers go to `out`. One host is one address, by whichever family it came in.
     pub fn connect(&self, peer: SocketAddr, out: Arc<Outbox>) -> Arc<Channel> {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         self.channels.open(|id| Channel::new(id, peer, out))
     }
 
@@ -231,13 +232,13 @@ impl Coordinator {
         request: Message,
         in_hand: InHand,
     ) {
+        let held = Held::new(in_hand);
         let Some(identity) = channel.identity() else {
             let (coordinator, channel) = (self.clone(), channel.clone());
             task::spawn(async move {
-                if let Some(answer) = coordinator.serve_request(&channel, question, request).await {
+                if let Some(answer) = coordinator.serve_request(&channel, question, request, &held).await {
                     channel.answer(&head, &answer);
                 }
-                drop(in_hand);
             });
             return;
         };
@@ -246,10 +247,9 @@ impl Coordinator {
             Request::Ask(ask) => {
                 let (coordinator, channel) = (self.clone(), channel.clone());
                 task::spawn(async move {
-                    if let Some(answer) = coordinator.serve_asked(&channel, &identity, question, &ask).await {
+                    if let Some(answer) = coordinator.serve_asked(&channel, &identity, question, &ask, &held).await {
                         channel.answer(&head, &answer);
                     }
-                    drop(in_hand);
                 });
             }
             Request::Settled(reply) => {
@@ -285,27 +285,36 @@ impl Coordinator {
         }
     }
 
-    fn merged_together(self: &Arc<Self>, channel: &Arc<Channel>, head: Head, messages: Vec<Message>, in_hand: InHand) {
-        let children: Vec<JoinHandle<Option<Message>>> = messages
+    fn merged_together(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        head: Head,
+        messages: Vec<Message>,
+        mut in_hand: InHand,
+    ) {
+        let children: Vec<JoinHandle<Option<(Message, Held)>>> = messages
             .into_iter()
             .map(|message| {
                 let (coordinator, channel) = (self.clone(), channel.clone());
+                let held = in_hand.split(in_hand::weight_bytes(&message)).map(Held::new).unwrap_or_default();
                 task::spawn(async move {
                     let question = request::question(&message)?;
-                    coordinator.serve_request(&channel, question, message).await
+                    let answer = coordinator.serve_request(&channel, question, message, &held).await?;
+                    held.keep_answer();
+                    Some((answer, held))
                 })
             })
             .collect();
         let channel = channel.clone();
         task::spawn(async move {
-            let mut messages = Vec::with_capacity(children.len());
+            let mut answers = Vec::with_capacity(children.len());
             for child in children {
                 // Clients find answers by position: one that is missing makes all of them useless.
-                let Ok(Some(message)) = child.await else { return };
-                messages.push(message);
+                let Ok(Some(answer)) = child.await else { return };
+                answers.push(answer);
             }
+            let (messages, _held): (Vec<Message>, Vec<Held>) = answers.into_iter().unzip();
             channel.answer(&head, &Message::MergeResult { messages });
-            drop(in_hand);
         });
     }
 
@@ -315,6 +324,7 @@ impl Coordinator {
         channel: &Arc<Channel>,
         question: Question,
         request: Message,
+        held: &Held,
     ) -> Option<Message> {
         let identity = match channel.identity() {
             Some(identity) => identity,
@@ -329,7 +339,7 @@ impl Coordinator {
         };
         self.count(question);
         match request::read(request, &identity, &self.advertise) {
-            Request::Ask(ask) => self.serve_asked(channel, &identity, question, &ask).await,
+            Request::Ask(ask) => self.serve_asked(channel, &identity, question, &ask, held).await,
             Request::Settled(reply) => Some(self.answer_with(channel, &identity, question, None, reply)),
             Request::Other => None,
         }
@@ -338,14 +348,15 @@ impl Coordinator {
     /// What needs the leader of a group.
     async fn serve_asked(
         self: &Arc<Self>,
-        channel: &Channel,
+        channel: &Arc<Channel>,
         identity: &Identity,
         question: Question,
         ask: &Ask,
+        held: &Held,
     ) -> Option<Message> {
         let until = Instant::now() + patience(channel.roles());
         // A later answer harms `seata-go` and nobody waits for it (clients/go, note 7).
-        let Some(reply) = self.answer(ask, until).await.filter(|_| Instant::now() <= until) else {
+        let Some(reply) = self.answer(ask, until, held).await.filter(|_| Instant::now() <= until) else {
             self.counters.unanswered.one();
             return None;
         };

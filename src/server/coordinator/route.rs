@@ -4,14 +4,18 @@
 //! be reached, the request parks: it is tried again when something changes, at the latest after a short pause. When the
 //! client's patience ends there is no answer; a guessed status would be worse (design, section 4; semantics, W1).
 
+use core::future::pending;
+use core::pin::pin;
 use std::sync::Arc;
 
-use quorate_core::model::{GroupId, NodeId};
+use quorate_core::model::{GlobalStatus, GroupId, NodeId};
 use quorate_core::txn::answer;
-use quorate_world::time::{Duration, Instant, timeout};
+use quorate_world::select::{Either2, select2};
+use quorate_world::time::{Duration, Instant, sleep, timeout};
 
 use super::ask::{Ask, Reply};
 use super::context::{Coordinator, Leader};
+use super::in_hand::Held;
 use super::message::{ForwardV1, Query, Response};
 use super::nodes;
 use super::tenure::{Lost, Tenure};
@@ -20,6 +24,8 @@ use crate::peer::CallError;
 /// First pause of a parked request, doubled up to the longest one.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(320);
+/// Whether a decision that another node was asked for is in the log here is looked at this often.
+const DECIDED_LOOK: Duration = Duration::from_millis(250);
 
 /// How long to wait before the next try.
 pub(super) struct Pause(Duration);
@@ -39,15 +45,15 @@ impl Pause {
 }
 
 impl Coordinator {
-    /// The answer of the group's leader, wherever it is; nothing: none until then.
-    pub(super) async fn answer(self: &Arc<Self>, ask: &Ask, until: Instant) -> Option<Reply> {
+    /// The answer of the group's leader, wherever it is; nothing: none until then. `held` may be given back before.
+    pub(super) async fn answer(self: &Arc<Self>, ask: &Ask, until: Instant, held: &Held) -> Option<Reply> {
         let mut pause = Pause::new();
         let mut hinted = true;
         loop {
             let changed = self.changed.notified();
             let reply = match self.leader_for(ask, hinted) {
-                Leader::Here(tenure) => self.serve_ask(&tenure, ask, until).await.ok(),
-                Leader::There(node, group) => self.forward(node, group, ask, until).await,
+                Leader::Here(tenure) => self.serve_ask(&tenure, ask, until, held).await.ok(),
+                Leader::There(node, group) => self.forward(node, group, ask, until, held).await,
                 Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => {
                     Some(Reply::Standing(answer::UNKNOWN))
                 }
@@ -81,11 +87,12 @@ impl Coordinator {
         tenure: &Arc<Tenure>,
         ask: &Ask,
         until: Instant,
+        held: &Held,
     ) -> Result<Reply, Lost> {
         match ask {
             Ask::Begin(begin) => self.begin(tenure, begin).await,
-            Ask::Commit(transaction) => self.commit(tenure, *transaction, until).await,
-            Ask::Rollback(transaction) => self.rollback(tenure, *transaction, until).await,
+            Ask::Commit(transaction) => self.commit(tenure, *transaction, until, held).await,
+            Ask::Rollback(transaction) => self.rollback(tenure, *transaction, until, held).await,
             Ask::Status(transaction) => self.status(tenure, *transaction).await,
             Ask::Report(transaction, status) => self.report(tenure, *transaction, *status).await,
             // By far the largest of these futures: the tasks of all other requests stay small without it.
@@ -95,11 +102,19 @@ impl Coordinator {
         }
     }
 
-    async fn forward(&self, node: NodeId, group: GroupId, ask: &Ask, until: Instant) -> Option<Reply> {
+    async fn forward(&self, node: NodeId, group: GroupId, ask: &Ask, until: Instant, held: &Held) -> Option<Reply> {
         let patience = until.saturating_duration_since(Instant::now());
         let query = Query::Forward(ForwardV1 { ask: ask.clone(), patience_ms: patience.as_millis() as u32 });
         self.counters.forwarded.one();
-        match nodes::ask(&*self.nodes, node, group, &query, patience).await {
+        let mut asked = pin!(nodes::ask(&*self.nodes, node, group, &query, patience));
+        let answer = match select2(asked.as_mut(), self.seen_decided(group, ask)).await {
+            Either2::First(answer) => answer,
+            Either2::Second(()) => {
+                held.give_back();
+                asked.await
+            }
+        };
+        match answer {
             Ok(Response::Reply(reply)) => Some(reply),
             Ok(Response::Elsewhere(leader)) => {
                 self.led.hint(group, leader);
@@ -127,12 +142,25 @@ impl Coordinator {
         }
     }
 
+    /// Waits until a decision that a leader elsewhere was asked for stands in this node's copy of the group, if it has one, and
+    /// the transaction is in phase two.
+    async fn seen_decided(&self, group: GroupId, ask: &Ask) {
+        let (Ask::Commit(transaction) | Ask::Rollback(transaction), Some(replica)) = (ask, self.led.replica(group))
+        else {
+            return pending().await;
+        };
+        let standing = || replica.read(|state| state.session(*transaction).map(|session| session.status));
+        while standing().is_none_or(|status| status == GlobalStatus::Begin) {
+            sleep(DECIDED_LOOK).await;
+        }
+    }
+
     /// Another node forwards a request. Served here or sent back, never passed on.
     pub(super) async fn serve_forwarded(self: &Arc<Self>, group: GroupId, forward: ForwardV1) -> Response {
         let until = Instant::now() + Duration::from_millis(u64::from(forward.patience_ms));
         let Some(tenure) = self.led.tenure(group) else { return Response::Elsewhere(self.led.leader(group)) };
         self.counters.served_for_others.one();
-        match self.serve_ask(&tenure, &forward.ask, until).await {
+        match self.serve_ask(&tenure, &forward.ask, until, &Held::default()).await {
             Ok(reply) => Response::Reply(reply),
             Err(Lost) => Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node)),
         }

@@ -19,7 +19,7 @@ use quorate_world::time::{Duration, Instant, sleep};
 use quorate_world::watch;
 
 use super::dealer::Dealer;
-use super::drives::{Drives, Waiter};
+use super::drives::{Drives, Nudge, Waiter};
 use super::guard::locked;
 
 /// For so long after a refusal the lock home is asked first (rule 7).
@@ -339,8 +339,13 @@ impl Tenure {
     }
 
     /// Rings when an operator wants the driver of a transaction to look again, however long it meant to rest.
-    pub fn nudge(&self, transaction: TransactionId) -> Arc<Notify> {
+    pub fn nudge(&self, transaction: TransactionId) -> Arc<Nudge> {
         locked(&self.memory).drives.nudge(transaction)
+    }
+
+    /// How often that has rung.
+    pub fn nudges(&self, transaction: TransactionId) -> u64 {
+        locked(&self.memory).drives.nudges(transaction)
     }
 
     /// How many drivers are at work.

@@ -96,6 +96,10 @@ impl Coordinator {
         let coordinator = self.clone();
         task::spawn(coordinator.audit(tenure.clone()));
         self.drive_all(&tenure);
+        if self.patience.unlocks {
+            let coordinator = self.clone();
+            task::spawn(coordinator.unlock_given_up(tenure));
+        }
     }
 
     /// A new leader goes on with all that is unfinished, at once (semantics, W19). Repeated now and then: a decision whose

@@ -6,11 +6,13 @@
 //! outbox reaches the bound, the connection ends.
 //!
 //! A frame whose end has not come is memory that its client got for nothing. Long ones share a room (`Unfinished`), and each
-//! must be whole within half a minute.
+//! must be whole within half a minute. Who has not registered yet may announce little, and has a room apart, so that
+//! strangers keep no client waiting; and no client waits for room longer than for the frame.
 
 use super::foreign;
 use super::traffic::Traffic;
 use crate::coordinator::Outbox;
+use crate::coordinator::in_hand::STRANGER_BYTES_MAX;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::pin::pin;
@@ -21,7 +23,7 @@ use quorate_world::net::{ReadHalf, Stream, WriteHalf};
 use quorate_world::select::{Either2, Either3, select2, select3};
 use quorate_world::sync::{Semaphore, SemaphorePermit};
 use quorate_world::task::yield_now;
-use quorate_world::time::{Duration, Instant, sleep_until};
+use quorate_world::time::{Duration, Instant, sleep_until, timeout};
 
 /// A client that says nothing for so long is gone; the slowest pings every 10 s (protocol, section 5.5).
 pub const READ_IDLE: Duration = Duration::from_secs(15);
@@ -35,33 +37,53 @@ const WRITE_BYTES: usize = 64 << 10;
 const LONG_FRAME_BYTES: usize = 64 << 10;
 /// A long frame is whole within this, or its connection ends.
 const FRAME_PATIENCE: Duration = Duration::from_secs(30);
-/// Room for all long frames whose end has not come.
-const UNFINISHED_BYTES_MAX: usize = 128 << 20;
+/// Room for all long frames whose end has not come, of clients that have registered.
+pub const UNFINISHED_BYTES_MAX: usize = 112 << 20;
+/// The same of those that have not.
+pub const STRANGERS_BYTES_MAX: usize = 16 << 20;
 
 const _: () = assert!(FRAME_BYTES_MAX <= UNFINISHED_BYTES_MAX);
+const _: () = assert!(LONG_FRAME_BYTES < STRANGER_BYTES_MAX && STRANGER_BYTES_MAX <= STRANGERS_BYTES_MAX);
 
 /// Room for long frames whose end has not come, of all connections of a node.
-pub struct Unfinished(Semaphore);
+pub struct Unfinished {
+    clients: Semaphore,
+    strangers: Semaphore,
+    patience: Duration,
+}
 
 impl Default for Unfinished {
     fn default() -> Unfinished {
-        Unfinished(Semaphore::new(UNFINISHED_BYTES_MAX >> 10))
+        Unfinished::new(FRAME_PATIENCE)
     }
 }
 
 /// A long frame that has room, how much, and until when.
-struct Long<'a> {
+pub struct Long<'a> {
     bytes: usize,
     until: Instant,
     _room: SemaphorePermit<'a>,
 }
 
 impl Unfinished {
-    async fn take(&self, bytes: usize) -> Option<Long<'_>> {
+    /// Where a frame must have found room and be whole within so long each.
+    pub fn new(patience: Duration) -> Unfinished {
+        let semaphore = |bytes: usize| Semaphore::new(bytes >> 10);
+        Unfinished { clients: semaphore(UNFINISHED_BYTES_MAX), strangers: semaphore(STRANGERS_BYTES_MAX), patience }
+    }
+
+    /// Room for a frame that announces so much; waits for it.
+    pub async fn take(&self, bytes: usize, is_stranger: bool) -> Result<Long<'_>, Ended> {
+        if is_stranger && bytes > STRANGER_BYTES_MAX {
+            return Err(Ended::Unregistered(bytes));
+        }
         let units = bytes.min(FRAME_BYTES_MAX).div_ceil(1 << 10) as u32;
-        // The semaphore is never closed.
-        let room = self.0.acquire_many(units).await.ok()?;
-        Some(Long { bytes, until: Instant::now() + FRAME_PATIENCE, _room: room })
+        let room = if is_stranger { &self.strangers } else { &self.clients };
+        match timeout(self.patience, room.acquire_many(units)).await {
+            Ok(Ok(room)) => Ok(Long { bytes, until: Instant::now() + self.patience, _room: room }),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(Ended::Crowded),
+        }
     }
 }
 
@@ -76,6 +98,10 @@ pub enum Ended {
     Idle,
     /// A long frame did not end in time.
     Unfinished,
+    /// A frame of so many bytes was announced before anybody registered.
+    Unregistered(usize),
+    /// There was no room for a long frame in time.
+    Crowded,
     /// Nobody knows where the next frame begins.
     Framing(FrameError),
     /// The client does not read.
@@ -86,7 +112,8 @@ pub enum Ended {
 
 impl Ended {
     /// All names, for counting.
-    pub const NAMES: [&'static str; 7] = ["client", "server", "idle", "unfinished", "framing", "slow", "broken"];
+    pub const NAMES: [&'static str; 9] =
+        ["client", "server", "idle", "unfinished", "unregistered", "crowded", "framing", "slow", "broken"];
 
     /// Its name.
     pub const fn name(&self) -> &'static str {
@@ -95,6 +122,8 @@ impl Ended {
             Ended::ByUs => "server",
             Ended::Idle => "idle",
             Ended::Unfinished => "unfinished",
+            Ended::Unregistered(_) => "unregistered",
+            Ended::Crowded => "crowded",
             Ended::Framing(_) => "framing",
             Ended::Slow => "slow",
             Ended::Broken(_) => "broken",
@@ -114,6 +143,8 @@ pub struct Connection<'a> {
     pub traffic: &'a Traffic,
     /// Shared by all connections.
     pub unfinished: &'a Unfinished,
+    /// Whether nobody has registered on it yet.
+    pub is_stranger: &'a (dyn Fn() -> bool + Sync),
     /// See [`READ_IDLE`].
     pub idle: Duration,
     /// See [`WRITE_PATIENCE`].
@@ -162,7 +193,10 @@ impl Connection<'_> {
             if needed > LONG_FRAME_BYTES && long.as_ref().is_none_or(|long: &Long<'_>| long.bytes < needed) {
                 // Given back first: nobody waits for room and has some.
                 drop(long.take());
-                long = self.unfinished.take(needed).await;
+                match self.unfinished.take(needed, (self.is_stranger)()).await {
+                    Ok(room) => long = Some(room),
+                    Err(ended) => return ended,
+                }
             }
             let idle_at = Instant::now() + self.idle;
             let buffer = decoder.buffer_mut();

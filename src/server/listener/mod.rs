@@ -16,6 +16,7 @@ mod traffic;
 pub use traffic::Traffic;
 
 use crate::admin::{Admin, NoSuchPage};
+use crate::coordinator::channel::Roles;
 use crate::coordinator::{Coordinator, Outbox};
 use bytes::{Bytes, BytesMut};
 use connection::{Connection, Ended, READ_IDLE, Unfinished, WRITE_PATIENCE};
@@ -126,6 +127,7 @@ impl Listener {
             out: &out,
             traffic: &self.traffic,
             unfinished: &self.unfinished,
+            is_stranger: &|| channel.roles() == Roles::None,
             idle: READ_IDLE,
             patience: WRITE_PATIENCE,
         };
@@ -181,6 +183,12 @@ fn tell(peer: SocketAddr, ended: &Ended) {
         }
         Ended::Slow => tracing::warn!(%peer, "the connection was closed: the client does not read its answers"),
         Ended::Unfinished => tracing::warn!(%peer, "the connection was closed: a long frame did not end within 30 s"),
+        Ended::Unregistered(bytes) => {
+            tracing::warn!(%peer, bytes, "the connection was closed: a long frame came before any registration");
+        }
+        Ended::Crowded => {
+            tracing::warn!(%peer, "the connection was closed: there was no room for a long frame in 30 s")
+        }
         Ended::Idle => tracing::info!(%peer, "the connection was closed: the client was silent for 15 s"),
         Ended::Broken(error) => tracing::debug!(%peer, %error, "the connection broke"),
         Ended::ByClient | Ended::ByUs => {

@@ -1,17 +1,18 @@
 //! Connections over a socket of the world, with a stand-in for the coordinator: a closure that takes the frames.
 
-use super::connection::{Connection, Ended, Unfinished};
+use super::connection::{Connection, Ended, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, Unfinished};
 use super::detect::Protocol;
 use super::*;
 use crate::admin::{AdminContext, Console, Presenter};
+use crate::coordinator::in_hand::STRANGER_BYTES_MAX;
 use crate::coordinator::{CoordinatorContext, Nodes};
 use crate::peer::{BoxFuture, CallError};
 use bytes::BytesMut;
 use quorate_compressor::{Compressor, pack};
 use quorate_core::cluster::Routing;
-use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
+use quorate_core::model::limits::{FRAME_BYTES_MAX, UNPACKED_BODY_BYTES_MAX};
 use quorate_core::model::{BranchType, GroupId, NodeId};
-use quorate_core::wire::{Decoded, Decoder, FrameError, Head, Message, MessageKind, Version};
+use quorate_core::wire::{Decoded, Decoder, FrameError, Head, Message, MessageKind, Registration, Version};
 use quorate_core::wire::{encode_frame, encode_heartbeat, encode_opaque};
 use quorate_world::io::AsyncWriteExt;
 use quorate_world::runtime::run_test;
@@ -40,15 +41,25 @@ async fn serve(before: &'static [u8], idle: Duration) -> Served {
 }
 
 async fn serve_with(before: &'static [u8], idle: Duration, patience: Duration) -> Served {
+    serve_in(Arc::default(), false, before, idle, patience).await
+}
+
+async fn serve_in(
+    unfinished: Arc<Unfinished>,
+    is_stranger: bool,
+    before: &'static [u8],
+    idle: Duration,
+    patience: Duration,
+) -> Served {
     let (client, server, peer) = pair().await;
     let (out, traffic) = (Arc::new(Outbox::new()), Arc::new(Traffic::default()));
     let taken = Arc::new(Mutex::new(Vec::new()));
     let (way_out, counted, kept) = (out.clone(), traffic.clone(), taken.clone());
     let ended = spawn(async move {
         let before = Bytes::from_static(before);
-        let unfinished = Unfinished::default();
-        let (out, traffic, unfinished) = (&*way_out, &*counted, &unfinished);
-        let connection = Connection { peer, before, out, traffic, unfinished, idle, patience };
+        let (out, traffic, unfinished) = (&*way_out, &*counted, &*unfinished);
+        let is_stranger = &move || is_stranger;
+        let connection = Connection { peer, before, out, traffic, unfinished, is_stranger, idle, patience };
         let take = |decoded: Decoded| {
             if let Decoded::Heartbeat(head) = &decoded {
                 way_out.put(|out| encode_heartbeat(&head.answer(), out));
@@ -295,6 +306,95 @@ fn long_frames_arrive_whole() {
         let ids: Vec<i32> =
             served.taken.lock().expect("nobody panicked").iter().map(|decoded| decoded.head().request_id).collect();
         assert_eq!(ids, [1, 2, 3, 4]);
+    });
+}
+
+/// The head of a frame of so many bytes, which never comes.
+fn announced(bytes: usize) -> Vec<u8> {
+    let mut head = vec![0xda, 0xda, 1];
+    head.extend_from_slice(&(bytes as i32).to_be_bytes());
+    head.extend_from_slice(&[0, 16]);
+    head
+}
+
+#[test]
+fn who_has_not_registered_may_announce_little() {
+    run_test(async {
+        let mut served = serve_in(Arc::default(), true, b"", LONG, LONG).await;
+        served.client.write_all(&announced(STRANGER_BYTES_MAX + 1)).await.expect("it reads");
+        let ended = served.ended.await.expect("not aborted");
+        assert!(matches!(ended, Ended::Unregistered(bytes) if bytes == STRANGER_BYTES_MAX + 1), "{ended:?}");
+        assert!(metrics(&served.traffic).contains("quorate_connections_ended_total{kind=\"unregistered\"} 1\n"));
+        let mut client = serve(b"", LONG).await;
+        client.client.write_all(&announced(STRANGER_BYTES_MAX + 1)).await.expect("it reads");
+        drop(client.client);
+        assert!(matches!(client.ended.await, Ok(Ended::ByClient)), "a client may");
+    });
+}
+
+/// Through the door, where a registration makes the difference.
+#[test]
+fn a_registration_makes_a_client() {
+    run_test(async {
+        let ([seata, _], traffic, _stop) = doors().await;
+        let mut stranger = net::connect(seata).await.expect("it listens");
+        stranger.write_all(&announced(FRAME_BYTES_MAX)).await.expect("it reads");
+        let mut rest = Vec::new();
+        // Closed at once, with a reset where it had more to say.
+        _ = timeout(LONG, stranger.read_to_end(&mut rest)).await.expect("it is hung up on");
+        let registration = Registration {
+            version: "2.3.0".into(),
+            application_id: "shop".into(),
+            service_group: "default_tx_group".into(),
+            extra_data: String::new(),
+        };
+        let mut bytes = BytesMut::new();
+        let head = Head::new(Version::V1, MessageKind::Request, 1);
+        encode_frame(&head, &Message::RegisterTm(registration), &mut bytes).expect("a frame");
+        let mut body = vec![0; FRAME_BYTES_MAX - 16];
+        body[1] = 99;
+        encode_opaque(&Head::new(Version::V1, MessageKind::Request, 2), &body, &mut bytes).expect("a frame");
+        bytes.extend_from_slice(&ping(3));
+        let mut client = net::connect(seata).await.expect("it listens");
+        client.write_all(&bytes).await.expect("it reads");
+        let mut answers = Decoder::new();
+        let mut kinds = Vec::new();
+        while kinds.len() < 2 {
+            match answers.next_frame().expect("frames") {
+                Some(answer) => kinds.push(answer.head().request_id),
+                None => assert!(client.read_buf(answers.buffer_mut()).await.expect("an answer") > 0),
+            }
+        }
+        assert_eq!(kinds, [1, 3]);
+        assert!(metrics(&traffic).contains("quorate_connections_ended_total{kind=\"unregistered\"} 1\n"));
+    });
+}
+
+/// Strangers fill their own room only, and a client that finds none in its own is let go in the end.
+#[test]
+fn nobody_waits_for_room_for_ever() {
+    run_test(async {
+        let unfinished = Arc::new(Unfinished::new(Duration::from_millis(300)));
+        let mut taken = Vec::new();
+        for _ in 0..STRANGERS_BYTES_MAX / STRANGER_BYTES_MAX {
+            taken.push(unfinished.take(STRANGER_BYTES_MAX, true).await.expect("room for strangers"));
+        }
+        let mut stranger = serve_in(unfinished.clone(), true, b"", LONG, LONG).await;
+        stranger.client.write_all(&announced(STRANGER_BYTES_MAX)).await.expect("it reads");
+        assert!(matches!(stranger.ended.await, Ok(Ended::Crowded)));
+        // A client has room of its own.
+        let mut client = serve_in(unfinished.clone(), false, b"", LONG, LONG).await;
+        client.client.write_all(&announced(FRAME_BYTES_MAX)).await.expect("it reads");
+        drop(client.client);
+        assert!(matches!(client.ended.await, Ok(Ended::ByClient)));
+        for _ in 0..UNFINISHED_BYTES_MAX / FRAME_BYTES_MAX {
+            taken.push(unfinished.take(FRAME_BYTES_MAX, false).await.expect("room for clients"));
+        }
+        let mut client = serve_in(unfinished.clone(), false, b"", LONG, LONG).await;
+        client.client.write_all(&announced(FRAME_BYTES_MAX)).await.expect("it reads");
+        assert!(matches!(client.ended.await, Ok(Ended::Crowded)));
+        assert!(metrics(&client.traffic).contains("quorate_connections_ended_total{kind=\"crowded\"} 1\n"));
+        drop(taken);
     });
 }
 

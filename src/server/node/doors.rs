@@ -13,7 +13,7 @@ use quorate_world::task;
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Console, Exposition, Login, Presenter, Work, metrics};
+use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, Work, metrics};
 use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
@@ -94,6 +94,7 @@ fn login(console: &ConsoleConfig) -> Login {
         password: console.password.clone(),
         key: console.secret.as_ref().map_or_else(drawn, |secret| secret.as_bytes().to_vec()),
         validity_ms: console.token_validity_ms,
+        attempts: Attempts::default(),
     }
 }
 

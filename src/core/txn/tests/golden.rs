@@ -74,7 +74,9 @@ fn after(command: &Command) -> Option<Command> {
             Operation::Start => Operation::Reopen,
             Operation::Reopen => Operation::Delete,
             Operation::Delete => Operation::ForceDelete,
-            Operation::ForceDelete => return None,
+            Operation::ForceDelete => Operation::StopBranch(BRANCH),
+            Operation::StopBranch(branch) => Operation::StartBranch(*branch),
+            Operation::StartBranch(_) => return None,
         }),
     })
 }
@@ -118,7 +120,8 @@ fn worse(refusal: &Refusal) -> Option<Refusal> {
         Refusal::Unsupported { .. } => Refusal::BadFounding,
         Refusal::BadFounding => Refusal::Exhausted,
         Refusal::Exhausted => Refusal::HoldsLocks,
-        Refusal::HoldsLocks => return None,
+        Refusal::HoldsLocks => Refusal::BranchStands { status: BranchStatus::PhaseOne_RDONLY },
+        Refusal::BranchStands { .. } => return None,
     })
 }
 

@@ -39,8 +39,17 @@ fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(one, 1..count_max)
 }
 
-const OPERATIONS: [Operation; 5] =
-    [Operation::Stop, Operation::Start, Operation::Reopen, Operation::Delete, Operation::ForceDelete];
+fn operations(branch: BranchId) -> [Operation; 7] {
+    [
+        Operation::Stop,
+        Operation::Start,
+        Operation::Reopen,
+        Operation::Delete,
+        Operation::ForceDelete,
+        Operation::StopBranch(branch),
+        Operation::StartBranch(branch),
+    ]
+}
 
 /// What the test knows beside the state.
 #[derive(Default)]
@@ -136,8 +145,9 @@ impl Ghost {
             44 | 45 => {
                 let has_failed = state.standing(transaction).is_some_and(status::is_failed);
                 // Most of what fails is looked after; force is rare.
-                let picks = if has_failed { [2, 3, 3, 3, 2, 3, 3, 3, 4] } else { [0, 1, 2, 3, 4, 0, 1, 0, 1] };
-                let operation = OPERATIONS[picks[usize::from(wish.number) % 9]];
+                let picks =
+                    if has_failed { [2, 3, 3, 3, 2, 3, 3, 3, 4, 5, 6] } else { [0, 1, 2, 3, 4, 0, 1, 0, 1, 5, 6] };
+                let operation = operations(known)[picks[usize::from(wish.number) % 11]];
                 Command::Operate(OperateV1 { transaction, operation })
             }
             43 => Command::GiveUp(GiveUpV1 { transaction, after_ms: u64::from(wish.number) * 20 }),
@@ -345,7 +355,7 @@ fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
         Command::Forget(name),
         Command::Report(ReportV1 { transaction, status: GlobalStatus::ALL[bytes[4] as usize % 21], asked: None }),
         Command::GiveUp(GiveUpV1 { transaction, after_ms: bytes[5] }),
-        Command::Operate(OperateV1 { transaction, operation: OPERATIONS[bytes[3] as usize % 5] }),
+        Command::Operate(OperateV1 { transaction, operation: operations(branch)[bytes[3] as usize % 7] }),
         Command::Tick,
     ]
 }

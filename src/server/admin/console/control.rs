@@ -1,4 +1,5 @@
-//! Seata's control calls: what an operator has done with a transaction (semantics, section 7.5, since 2.4).
+//! Seata's control calls: what an operator has done with a transaction or one of its branches (semantics, section 7.5, since
+//! 2.4).
 
 use super::super::form::Form;
 use super::super::route::{Answer, json_of};
@@ -6,29 +7,54 @@ use super::super::{AdminContext, Work};
 use super::{PREFIX, SingleResult, failed};
 use hyper::{Method, StatusCode};
 use quorate_core::console::{Unfulfilled, Wish};
-use quorate_core::model::{GlobalStatus, TransactionId, Xid};
+use quorate_core::model::{BranchId, GlobalStatus, TransactionId, Xid};
 use quorate_core::txn::command::Operation;
 
 /// Has something done with a transaction, for whoever the text names. The status afterwards.
 pub type Operate = Box<dyn Fn(TransactionId, Wish, String) -> Work<Result<GlobalStatus, Unfulfilled>> + Send + Sync>;
 
+/// What a call wants: of a transaction, or of the branch that it names.
+#[derive(Clone, Copy)]
+pub enum Call {
+    /// With a transaction.
+    Whole(Wish),
+    /// With one of its branches.
+    Branch(fn(BranchId) -> Operation),
+}
+
 /// The call at a path, and how it is made.
-pub fn call(path: &str) -> Option<(Method, Wish)> {
-    let name = path.strip_prefix(PREFIX)?.strip_prefix("globalSession/")?;
-    Some(match name {
-        "stopGlobalSession" => (Method::PUT, Wish::Change(Operation::Stop)),
-        "startGlobalSession" => (Method::PUT, Wish::Change(Operation::Start)),
-        "sendCommitOrRollback" => (Method::PUT, Wish::RetryNow),
-        "changeGlobalStatus" => (Method::PUT, Wish::Change(Operation::Reopen)),
-        "deleteGlobalSession" => (Method::DELETE, Wish::Change(Operation::Delete)),
-        "forceDeleteGlobalSession" => (Method::DELETE, Wish::Change(Operation::ForceDelete)),
+pub fn call(path: &str) -> Option<(Method, Call)> {
+    let change = |operation| Call::Whole(Wish::Change(operation));
+    Some(match path.strip_prefix(PREFIX)? {
+        "globalSession/stopGlobalSession" => (Method::PUT, change(Operation::Stop)),
+        "globalSession/startGlobalSession" => (Method::PUT, change(Operation::Start)),
+        "globalSession/sendCommitOrRollback" => (Method::PUT, Call::Whole(Wish::RetryNow)),
+        "globalSession/changeGlobalStatus" => (Method::PUT, change(Operation::Reopen)),
+        "globalSession/deleteGlobalSession" => (Method::DELETE, change(Operation::Delete)),
+        "globalSession/forceDeleteGlobalSession" => (Method::DELETE, change(Operation::ForceDelete)),
+        "branchSession/stopBranchSession" => (Method::PUT, Call::Branch(Operation::StopBranch)),
+        "branchSession/startBranchSession" => (Method::PUT, Call::Branch(Operation::StartBranch)),
         _ => return None,
     })
 }
 
+fn wish(call: Call, form: &Form) -> Result<Wish, String> {
+    match call {
+        Call::Whole(wish) => Ok(wish),
+        Call::Branch(operation) => match form.number("branchId")? {
+            Some(branch) => Ok(Wish::Change(operation(BranchId(branch)))),
+            None => Err("branchId: the call is about one branch".to_owned()),
+        },
+    }
+}
+
 /// Has it done, and says how the transaction stands then.
-pub async fn operate(context: &AdminContext, wish: Wish, form: &Form, by: String) -> Answer {
+pub async fn operate(context: &AdminContext, call: Call, form: &Form, by: String) -> Answer {
     let xid = form.text("xid").unwrap_or_default();
+    let wish = match wish(call, form) {
+        Ok(wish) => wish,
+        Err(reason) => return failed(StatusCode::BAD_REQUEST, &reason),
+    };
     let transaction = match Xid::parse(&xid) {
         Ok(xid) => xid.transaction,
         Err(error) => return failed(StatusCode::BAD_REQUEST, &format!("xid: {error}")),

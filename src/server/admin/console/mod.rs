@@ -81,10 +81,10 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, head: &Parts) -> A
         Some((method, _)) if head.method != method => {
             failed(StatusCode::METHOD_NOT_ALLOWED, &format!("this call is made with {method}"))
         }
-        Some((_, wish)) => match &user {
-            Some(user) => control::operate(context, wish, &form, format!("{user} from {peer}")).await,
+        Some((_, call)) => match &user {
+            Some(user) => control::operate(context, call, &form, format!("{user} from {peer}")).await,
             None if may_change(context, peer, &head.headers) => {
-                control::operate(context, wish, &form, peer.to_string()).await
+                control::operate(context, call, &form, peer.to_string()).await
             }
             None => {
                 let message = "changes are served to loopback, and to others only with admin.token";

@@ -1,6 +1,7 @@
 //! The console's pages as a tool sees them.
 
 use super::super::Login;
+use super::super::attempts::FAILURES_MAX;
 use super::super::tests::{ask, founded, get, post, serve_console, serve_user};
 use super::*;
 use quorate_core::console::{BranchRow, LastAnswer, Trouble, Unfulfilled, Wish};
@@ -133,6 +134,25 @@ fn control_calls() {
         assert_eq!((status.as_str(), json(&body)), ("HTTP/1.1 409 Conflict", refused));
         assert_eq!(call("PUT", "stopGlobalSession", "xid=a:8", "").await.0, "HTTP/1.1 503 Service Unavailable");
         wished.lock().expect("nobody panicked").clear();
+        let branches = [
+            ("branchSession/stopBranchSession", Operation::StopBranch(BRANCH)),
+            ("branchSession/startBranchSession", Operation::StartBranch(BRANCH)),
+        ];
+        for (name, operation) in branches {
+            let of_branch = async |method: &str, query: &str| {
+                let head = format!("{method} /api/v1/console/{name}?{query} HTTP/1.1\r\nhost: q\r\nconnection: close");
+                ask(served.address, &format!("{head}\r\n\r\n")).await
+            };
+            assert_eq!(of_branch("PUT", &format!("xid=a:77&branchId={BRANCH}")).await.0, "HTTP/1.1 200 OK", "{name}");
+            assert_eq!(
+                wished.lock().expect("nobody panicked").pop(),
+                Some((TransactionId(77), Wish::Change(operation)))
+            );
+            let (status, _, body) = of_branch("PUT", "xid=a:77").await;
+            assert_eq!(status, "HTTP/1.1 400 Bad Request");
+            assert_eq!(json(&body)["message"], "branchId: the call is about one branch");
+            assert_eq!(of_branch("GET", "xid=a:77&branchId=9").await.0, "HTTP/1.1 405 Method Not Allowed");
+        }
         let (status, _, body) = call("PUT", "stopGlobalSession", "", "").await;
         assert_eq!(
             (status.as_str(), &json(&body)["message"]),
@@ -267,12 +287,55 @@ fn what_cannot_be_asked_is_refused_in_words() {
     });
 }
 
+fn ops() -> Login {
+    Login {
+        user: "ops".into(),
+        password: "sesame".into(),
+        key: b"a key".to_vec(),
+        validity_ms: 60_000,
+        attempts: Default::default(),
+    }
+}
+
+#[test]
+fn who_guesses_passwords_waits() {
+    run_test(async {
+        let served = serve_user(&founded(), None, Some(ops()), Console::of_nothing()).await;
+        let login = async |password: &str| {
+            let user = format!(r#"{{"username":"ops","password":"{password}"}}"#);
+            post(served.address, "/api/v1/auth/login", "", &user).await
+        };
+        let wrong = async |turn: u32| {
+            let (status, _, body) = login("simsim").await;
+            assert_eq!((status.as_str(), &json(&body)["code"]), ("HTTP/1.1 200 OK", &"401".into()), "{turn}");
+        };
+        for turn in 1..FAILURES_MAX {
+            wrong(turn).await;
+        }
+        assert_eq!(json(&login("sesame").await.2)["code"], "200", "and what came before is forgiven");
+        for turn in 0..FAILURES_MAX {
+            wrong(turn).await;
+        }
+        // Not even the right one is looked at: it would tell that it is.
+        let (status, headers, body) = login("sesame").await;
+        assert_eq!(status, "HTTP/1.1 429 Too Many Requests");
+        let after: u64 = headers
+            .lines()
+            .find_map(|line| line.strip_prefix("retry-after: ")?.trim().parse().ok())
+            .expect("it says how long");
+        assert!((1..=60).contains(&after), "{headers}");
+        let expected = serde_json::json!({
+            "code": "429", "message": "Too many failed logins from this address", "data": null, "success": false,
+        });
+        assert_eq!(json(&body), expected);
+    });
+}
+
 #[test]
 fn where_there_is_a_user_a_token_is_wanted() {
     run_test(async {
         let (console, wished) = operated();
-        let login =
-            Login { user: "ops".into(), password: "sesame".into(), key: b"a key".to_vec(), validity_ms: 60_000 };
+        let login = ops();
         let served = serve_user(&founded(), Some("the admin's"), Some(login), console).await;
         let list = "/api/v1/console/globalSession/query";
         let refused = |answer: (String, String, String)| {

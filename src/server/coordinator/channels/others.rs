@@ -53,6 +53,7 @@ impl Index {
         self.forget(node);
         let mut ends = Vec::new();
         for Announced { application, ip, port, resources } in channels {
+            let ip = ip.to_canonical();
             let application: Arc<str> = application.into();
             for resource in resources {
                 let resource: Arc<str> = resource.into();

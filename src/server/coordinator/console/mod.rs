@@ -125,8 +125,7 @@ impl Coordinator {
     pub fn unreported(&self) -> Vec<u64> {
         let mut counts = Vec::new();
         for tenure in self.led.tenures() {
-            let state = tenure.replica.read(quorate_core::txn::Transactions::clone);
-            let of_group = quorate_core::console::unreported(&state);
+            let of_group = tenure.replica.read(quorate_core::console::unreported);
             counts.resize(of_group.len(), 0);
             counts.iter_mut().zip(of_group).for_each(|(count, more)| *count += more);
         }

@@ -124,16 +124,19 @@ impl Coordinator {
             outcome => super::super::begin::unreachable_outcome("Operate", &outcome),
         };
         match operation {
-            Operation::Start | Operation::Reopen => self.drive(tenure, transaction, None),
-            Operation::Stop | Operation::Delete => {}
+            Operation::Start | Operation::Reopen | Operation::StartBranch(_) => self.drive(tenure, transaction, None),
+            Operation::Stop | Operation::Delete | Operation::StopBranch(_) => {}
             Operation::ForceDelete => {
                 tracing::warn!(transaction = transaction.0, %status, "deleted by force, with its row locks");
                 owed.into_iter().for_each(|slot| self.release_beside(tenure, transaction, slot));
             }
         }
         // A driver that rests sees what has become of its transaction.
-        tenure.nudge(transaction).notify_waiters();
-        tenure.answer_waiters(transaction);
+        tenure.nudge(transaction).ring();
+        // Nobody waits for a branch alone.
+        if !matches!(operation, Operation::StopBranch(_) | Operation::StartBranch(_)) {
+            tenure.answer_waiters(transaction);
+        }
         Ok(Ok(status))
     }
 
@@ -165,7 +168,7 @@ impl Coordinator {
         Ok(match standing.await? {
             Ok(status) if status::is_running(status) => {
                 self.drive(tenure, transaction, None);
-                tenure.nudge(transaction).notify_waiters();
+                tenure.nudge(transaction).ring();
                 Ok(status)
             }
             Ok(status) => Err(Wish::RetryNow.objection(status)),

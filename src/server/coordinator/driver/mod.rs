@@ -47,6 +47,8 @@ struct Drive {
     run: Run,
     /// Branches whose last attempt met nobody.
     alone: BTreeSet<BranchId>,
+    /// How often an operator had wanted it to look again, when it last asked: what he wants after that cuts the next rest short.
+    nudges: u64,
     /// Branches that are being asked, or rest, in tasks of their own.
     busy: BTreeSet<BranchId>,
     /// News from those tasks; made with the first of them.
@@ -83,6 +85,7 @@ impl Coordinator {
                 transaction,
                 run: Run::new(self.patience),
                 alone: BTreeSet::new(),
+                nudges: 0,
                 busy: BTreeSet::new(),
                 news: None,
                 releases: Vec::new(),
@@ -144,6 +147,8 @@ impl Drive {
             Some((None, _)) | None => return Ok(()),
         }
         while !self.tenure.is_over() {
+            // Before the look: what an operator wants after it is not in it.
+            let nudges = self.tenure.nudges(self.transaction);
             // Without a clock nothing is given up.
             let clock_ms = self.tenure.clock_ms().unwrap_or(0);
             let next = self
@@ -168,7 +173,7 @@ impl Drive {
                 Some(Step::FailForGood { .. } | Step::GiveUp { .. } | Step::Done) => {}
                 // An operator was here, or it ended.
                 Some(Step::Nothing) | None => return Ok(()),
-                Some(Step::Stopped) => self.stand_still().await,
+                Some(Step::Stopped) => self.stand_still(nudges).await,
             }
         }
         Err(Lost)
@@ -181,14 +186,15 @@ impl Drive {
 
     /// What is left may not be asked until somebody reports otherwise. What was done is remembered meanwhile: another driver
     /// would ask for it again.
-    async fn stand_still(&self) {
+    async fn stand_still(&self, nudges: u64) {
         self.answer();
         let nudge = self.tenure.nudge(self.transaction);
-        _ = select3(self.tenure.ended(), nudge.notified(), sleep(STOPPED)).await;
+        _ = select3(self.tenure.ended(), nudge.rung_since(nudges), sleep(STOPPED)).await;
     }
 
     /// Asks branches. The usual single one is asked right here, without a task.
     async fn ask(&mut self, branches: Vec<BranchId>) {
+        self.nudges = self.tenure.nudges(self.transaction);
         let alone = branches.len() == 1 && self.busy.is_empty() && self.run.waiting().next().is_none();
         for branch in branches {
             self.run.asked(branch);

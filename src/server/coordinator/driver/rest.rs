@@ -28,10 +28,10 @@ impl Drive {
             (_, _) => Duration::MAX,
         };
         let (pause, parked_pause) = (pause.min(left), PARKED.min(left));
-        let nudge = self.tenure.nudge(self.transaction);
+        let (nudge, nudges) = (self.tenure.nudge(self.transaction), self.nudges);
         async move {
             let Some(request) = request else { return };
-            let nudged = nudge.notified();
+            let nudged = nudge.rung_since(nudges);
             let appearance = coordinator.channels.appearance(&request.resource);
             let appeared = appearance.notified();
             let rest = coordinator.asked.rest(branch);

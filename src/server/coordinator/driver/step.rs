@@ -1,23 +1,53 @@
 //! The steps of a driver that change the state: releases, the statuses in between, the end (lock protocol, rules 12, 13).
 
-use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot};
+use std::sync::Arc;
+
+use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot, TransactionId};
 use quorate_core::phase_two::is_skipped;
 use quorate_core::txn::command::{FailV1, GiveUpV1, ReleaseLocksV1, ReportV1, TransactionV1};
 use quorate_core::txn::status::is_running;
-use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope, Session};
+use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope, Session, Transactions};
 use quorate_world::select::select2;
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, sleep, timeout};
 
 use super::super::begin::unreachable_outcome;
+use super::super::context::Coordinator;
 use super::super::events;
-use super::super::tenure::Lost;
+use super::super::tenure::{Lost, Tenure};
 use super::Drive;
 
 /// The state has moved on under a step: the next plan waits for so long.
 const REFUSED: Duration = Duration::from_secs(1);
 /// For so long a lock home is waited for before anything else goes on.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Lock slots of a rollback that was given up.
+fn given_up_slots(state: &Transactions, transaction: TransactionId) -> Vec<Slot> {
+    let session = state.session(transaction);
+    session
+        .filter(|session| session.status == GlobalStatus::RollbackRetryTimeout)
+        .map(Session::lock_slots)
+        .unwrap_or_default()
+}
+
+impl Coordinator {
+    /// A new leader lets the row locks of rollbacks go that were given up, where an operator wants that: the one before may
+    /// have been lost before it did.
+    pub(in super::super) async fn unlock_given_up(self: Arc<Self>, tenure: Arc<Tenure>) {
+        // A clone shares what nobody changes, and others go first between two slots.
+        let state = tenure.replica.read(Transactions::clone);
+        for (slot, _) in state.slots() {
+            let given_up = |session: &&Session| session.status == GlobalStatus::RollbackRetryTimeout;
+            for transaction in state.sessions_in(slot).filter(given_up).map(|session| session.transaction) {
+                for slot in tenure.replica.read(|state| given_up_slots(state, transaction)) {
+                    self.release(&tenure, ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::All }).await;
+                }
+            }
+            task::yield_now().await;
+        }
+    }
+}
 
 impl Drive {
     /// A commit lets all locks go. Those of slots that this group owned at the decision went with it, in its own apply;
@@ -152,22 +182,23 @@ impl Drive {
     }
 
     /// It was tried for as long as an operator wants: the session stays, for an operator. False: as in [`Drive::fail`].
+    ///
+    /// Row locks go after it, if they are to go: the log says whether an operator's stop came first, and what he has stopped
+    /// keeps them. If this leader is lost in between, the next one lets them go ([`Coordinator::unlock_given_up`]).
+    ///
+    /// [`Coordinator::unlock_given_up`]: super::super::context::Coordinator::unlock_given_up
     pub(super) async fn give_up(&mut self, after_ms: u64) -> Result<bool, Lost> {
-        if self.run.unlocks() {
-            let owed = self.tenure.replica.read(|state| {
-                let session = state.session(self.transaction);
-                session.filter(|session| session.direction() == Some(Direction::Rollback)).map(Session::lock_slots)
-            });
-            let owed = owed.unwrap_or_default();
-            self.release(owed.into_iter().map(|slot| (slot, ReleaseScope::All)).collect()).await;
-        }
-        self.await_releases().await;
         let give_up = Command::GiveUp(GiveUpV1 { transaction: self.transaction, after_ms });
         if !self.change_status("GiveUp", give_up).await? {
             return Ok(false);
         }
         tracing::error!(transaction = self.transaction.0, after_ms, "phase two was given up");
+        if self.run.unlocks() {
+            let owed = self.tenure.replica.read(|state| given_up_slots(state, self.transaction));
+            self.release(owed.into_iter().map(|slot| (slot, ReleaseScope::All)).collect()).await;
+        }
         self.answer();
+        self.await_releases().await;
         Ok(true)
     }
 

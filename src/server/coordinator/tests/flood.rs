@@ -1,17 +1,19 @@
 //! More than a client may ask for at a time: it is slowed down, and only a frame that could never be taken is refused.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use quorate_core::model::{ExceptionCode, GlobalStatus, limits};
+use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, limits};
 use quorate_core::wire::Message;
 use quorate_world::runtime::run_test;
 use quorate_world::task;
 use quorate_world::time::{Duration, timeout};
 
-use super::super::in_hand::{CONNECTION_BYTES_MAX, InHand, REQUEST_BYTES, STRANGER_BYTES_MAX};
+use super::super::in_hand::{CONNECTION_BYTES_MAX, Held, InHand, REQUEST_BYTES, STRANGER_BYTES_MAX, weight_bytes};
 use super::super::reply::Question;
-use super::ONE;
-use super::cluster::{Cluster, Given};
+use super::client::Answer;
+use super::cluster::{Cluster, Given, owner};
+use super::{ONE, THREE};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -128,7 +130,8 @@ fn a_request_weighs_what_its_task_does() {
         let mut cluster = Cluster::founded("weight", &ONE, 1).await;
         let tm = cluster.tm(ONE[0]).await;
         let begin = Message::GlobalBegin { timeout_ms: 60_000, name: "buy".into() };
-        let served = tm.coordinator.serve_request(&tm.channel, Question::Begin, begin);
+        let held = Held::default();
+        let served = tm.coordinator.serve_request(&tm.channel, Question::Begin, begin, &held);
         let bytes = size_of_val(&served) + size_of::<Message>();
         assert!((REQUEST_BYTES / 3..=REQUEST_BYTES).contains(&bytes), "{bytes}");
         drop(served);
@@ -151,6 +154,63 @@ fn what_is_answered_gives_its_room_back() {
             }
         });
         given_back.await.expect("all of it");
+        cluster.end().await;
+    });
+}
+
+/// A client that is TM and RM on one connection: what its RM says must not wait for the room that its commits hold.
+#[test]
+fn a_decision_that_waits_for_its_rms_holds_no_room() {
+    run_test(async {
+        let mut cluster = Cluster::founded("room-decided", &THREE, 3).await;
+        let client = cluster.tm(ONE[0]).await;
+        client.register_rm("shop", "pay").await;
+        cluster.announced("pay").await;
+        let mut led = BTreeSet::new();
+        // Transactions of all groups: this node leads some of them at most.
+        for turn in 0..12 {
+            let begins = cluster.tm(THREE[turn % 3]).await;
+            let xid = begins.begin(60_000).await;
+            led.insert(cluster.serving(owner(xid.transaction.slot().0, 3)).await);
+            client.branch(&xid, BranchType::TCC, "pay", "", "").await.expect("no locks");
+            let commits = Message::GlobalCommit { xid: xid.to_string(), extra_data: String::new() };
+            let request = match turn / 3 {
+                0 => commits,
+                1 => Message::GlobalRollback { xid: xid.to_string(), extra_data: String::new() },
+                // Answered together, because somebody asks for a status.
+                2 => {
+                    let status = Message::GlobalStatus { xid: xid.to_string(), extra_data: String::new() };
+                    Message::Merged { messages: vec![commits, status], ids: None }
+                }
+                _ => Message::Merged { messages: vec![commits], ids: Some(vec![1_000]) },
+            };
+            let room = &client.channel.room;
+            // Enough for this frame, and for none beside it.
+            let others = room.bytes_max() - weight_bytes(&request).next_multiple_of(1 << 10);
+            let held = InHand::take(room, &client.coordinator.room, others).await.expect("nobody has any");
+            client.will_answer(&[Answer::Hold]);
+            let asked = task::spawn({
+                let client = client.clone();
+                async move { client.ask(request).await }
+            });
+            client.await_told(turn + 1).await;
+            let status = timeout(Duration::from_secs(8), client.status(&xid)).await;
+            let status = status.unwrap_or_else(|_| panic!("turn {turn}: the connection is not read"));
+            assert!(matches!(status, GlobalStatus::Committing | GlobalStatus::Rollbacking), "{status}");
+            client.reply(match status {
+                GlobalStatus::Rollbacking => BranchStatus::PhaseTwo_Rollbacked,
+                _ => BranchStatus::PhaseTwo_Committed,
+            });
+            if turn < 9 {
+                assert!(timeout(PATIENCE, asked).await.expect("in time").expect("not aborted").is_some());
+            } else {
+                client.await_status(&xid, GlobalStatus::Committed).await;
+                asked.abort();
+            }
+            drop(held);
+        }
+        assert!(led.len() > 1 || !led.contains(&ONE[0]), "no decision was taken by another node");
+        cluster.at_rest().await;
         cluster.end().await;
     });
 }

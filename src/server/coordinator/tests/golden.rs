@@ -149,6 +149,7 @@ fn console_asks() -> Vec<(&'static str, Query)> {
         |wish| Query::Operate(OperateAskV1 { transaction: TRANSACTION, wish, by: "10.0.0.9:5 at node 1".into() });
     let wishes = [
         ("operate.force_delete", operate(Wish::Change(Operation::ForceDelete))),
+        ("operate.stop_branch", operate(Wish::Change(Operation::StopBranch(BRANCH)))),
         ("operate.retry", operate(Wish::RetryNow)),
     ];
     asks.into_iter().map(|(name, ask)| (name, Query::Console(ask))).chain(wishes).collect()

@@ -9,6 +9,7 @@ mod console;
 mod costs;
 mod failover;
 mod flood;
+mod give_up;
 mod golden;
 mod lost_tm;
 mod operate;

@@ -4,6 +4,7 @@ use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, Glo
 use quorate_core::phase_two::Patience;
 use quorate_world::runtime::run_test;
 use quorate_world::task;
+use quorate_world::time::{Duration, sleep, timeout};
 
 use super::super::message::Way;
 use super::client::{Answer, Client};
@@ -186,7 +187,12 @@ fn patience_ends_and_locks_go_if_wanted() {
         rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_RollbackFailed_Retryable); 8]);
         assert_eq!(tm.rollback(&x).await, GlobalStatus::RollbackRetrying);
         tm.await_status(&x, GlobalStatus::RollbackRetryTimeout).await;
-        assert!(rm.lockable(None, "db", "t:1").await);
+        let lets_go = timeout(Duration::from_secs(30), async {
+            while !rm.lockable(None, "db", "t:1").await {
+                sleep(Duration::from_millis(5)).await;
+            }
+        });
+        lets_go.await.expect("its rows are free");
         let y = tm.begin(60_000).await;
         rm.branch(&y, BranchType::TCC, "nowhere", "", "").await.expect("TCC locks nothing");
         assert_eq!(tm.commit(&y).await, GlobalStatus::CommitRetrying);
