@@ -182,7 +182,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => {
             Ok(args.what.with(|path, artefact, bug| single::replay(path, artefact, &args.windows.looks(bug))))
         }
-        Command::View(args) => Ok(args.with(|path, artefact, bug| single::draw(path, artefact, bug))),
+        Command::View(args) => Ok(args.with(single::draw)),
         Command::Story(args) => Ok(args.with(|_, artefact, bug| single::tell(artefact, bug))),
         Command::Shrink(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
         Command::Shrink(args) => shrink(args),

@@ -81,7 +81,8 @@ impl Shrinker {
     }
 
     fn all_passes(&mut self) -> io::Result<bool> {
-        if !self.take_first(&[self.best.clone()])? {
+        let first = self.best.clone();
+        if !self.take_first(std::slice::from_ref(&first))? {
             return Ok(false);
         }
         self.take_first(&[simpler::until(&self.best, self.failed_at_ms)])?;
