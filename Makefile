@@ -11,7 +11,7 @@ DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim hunt determinism bugs fuzz doc bench
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim replay shrink story view hunt determinism bugs fuzz doc bench
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -57,7 +57,8 @@ tidy:
 ## make test           all tests, in both worlds what touches the world, determinism, planted bugs, 20 fresh seeds
 test:
 	$(CARGO) test --locked
-	$(SIM) test --locked --profile sim -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client -p quorate-sim
+	$(SIM) test --locked --profile sim -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client
+	$(SIM) test --locked --profile sim -p quorate-sim --features planted_bugs
 	$(SIM) test --locked --profile sim -p quorate --lib
 	$(MAKE) determinism bugs
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
@@ -75,6 +76,22 @@ interop-packages:
 ## make sim SEED=7     one seed of the simulation [WORLD=R1] [BUG=name]
 sim:
 	@$(SIM_RUN) run --seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(TRACE),--trace $(TRACE)) $(if $(LOG),--log $(LOG))
+
+## make replay FILE=f  an artefact again, event for event [TRACE=file] [LOG=filter]
+replay:
+	@$(SIM_RUN) replay $(FILE) $(if $(TRACE),--trace $(TRACE)) $(if $(LOG),--log $(LOG))
+
+## make shrink FILE=f  a failure with as little in it as possible; or SEED=n [WORLD=R1] [BUG=name]
+shrink:
+	@$(SIM_RUN) shrink $(if $(FILE),$(FILE),--seed $(or $(SEED),7) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)))
+
+## make story FILE=f   what happened in an artefact, in plain text
+story:
+	@$(SIM_RUN) story $(FILE)
+
+## make view FILE=f    the same as a page: f with .html at its end, for any browser
+view:
+	@$(SIM_RUN) view $(FILE)
 
 ## make hunt SEEDS=1..100   a range of seeds, in parallel
 hunt:

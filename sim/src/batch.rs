@@ -45,7 +45,7 @@ pub const BUGS: [(&str, &[&str]); 24] = [
 ];
 
 /// Seeds that each planted bug is looked for in.
-const BUG_SEEDS: u64 = 20;
+const BUG_SEEDS: u64 = 40;
 
 /// Seeds, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,7 +77,7 @@ pub fn cores() -> usize {
 }
 
 fn job(seed: u64, size: Size, bug: Option<&str>) -> Job {
-    Job { seed, world: size.name, bug: bug.map(str::to_owned), trace: None }
+    Job::seed(seed, size.name, bug)
 }
 
 /// Runs a range of seeds. Gives the exit code.
@@ -143,8 +143,7 @@ fn tell_difference(seed: u64, size: Size) -> io::Result<()> {
     let path = |which: &str| folder.join(format!("quorate-trace-{}-{seed}-{which}", std::process::id()));
     let paths = [path("one"), path("other")];
     for path in &paths {
-        let trace = Some(path.to_string_lossy().into_owned());
-        Job { trace, ..job(seed, size, None) }.run()?;
+        job(seed, size, None).traced(path).run()?;
     }
     let [one, other] = &paths;
     let lines = BufReader::new(File::open(one)?).lines().zip(BufReader::new(File::open(other)?).lines());

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,14 +21,11 @@ const WALL_MAX: Duration = Duration::from_secs(1_800);
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Job {
-    /// The seed.
-    pub seed: u64,
-    /// The world.
-    pub world: &'static str,
-    /// The planted bug.
-    pub bug: Option<String>,
-    /// Where the trace goes.
-    pub trace: Option<String>,
+    seed: u64,
+    arguments: Vec<String>,
+    /// Failures are expected: what a run says about its own stays untold.
+    quiet: bool,
+    wall_max: Duration,
 }
 
 /// What came of it.
@@ -49,38 +47,74 @@ pub struct Ended {
 const CODE_HARNESS: u8 = 13;
 
 impl Job {
+    /// A seed of a world, with a planted bug or without.
+    pub fn seed(seed: u64, world: &str, bug: Option<&str>) -> Job {
+        let seed_text = seed.to_string();
+        let mut arguments: Vec<String> = ["run", "--seed", &seed_text, "--world", world].map(str::to_owned).into();
+        arguments.extend(bug.iter().flat_map(|bug| ["--bug".to_owned(), (*bug).to_owned()]));
+        Job { seed, arguments, quiet: bug.is_some(), wall_max: WALL_MAX }
+    }
+
+    /// An artefact, which may fail or not, and in this time.
+    pub fn artefact(path: &Path, wall_max: Duration) -> Job {
+        let arguments = vec!["replay".to_owned(), path.to_string_lossy().into_owned()];
+        Job { seed: 0, arguments, quiet: true, wall_max }
+    }
+
+    /// The same, and its trace goes to a file.
+    pub fn traced(mut self, path: &Path) -> Job {
+        self.arguments.extend(["--trace".to_owned(), path.to_string_lossy().into_owned()]);
+        self
+    }
+
+    /// The same under another number, to know it by among others.
+    pub fn numbered(self, seed: u64) -> Job {
+        Job { seed, ..self }
+    }
+
     /// Runs it to its end.
     pub fn run(&self) -> io::Result<Ended> {
         let began = Instant::now();
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", "--seed", &self.seed.to_string(), "--world", self.world]);
-        if let Some(bug) = &self.bug {
-            command.args(["--bug", bug]);
-        }
-        if let Some(trace) = &self.trace {
-            command.args(["--trace", trace]);
-        }
+        command.args(&self.arguments);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
         let code = loop {
             if let Some(status) = child.try_wait()? {
                 break status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(CODE_HARNESS);
             }
-            if began.elapsed() > WALL_MAX {
+            if began.elapsed() > self.wall_max {
                 child.kill()?;
                 child.wait()?;
                 break CODE_HARNESS;
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         };
         let text = |reader: std::thread::JoinHandle<String>| reader.join().unwrap_or_default();
         let (out, err) = (text(out), text(err));
         let no_line = format!("seed {} FAILED harness oracle=- (no line; exit code {code})", self.seed);
         let line = out.lines().last().map_or(no_line, str::to_owned);
-        if code != 0 && self.bug.is_none() {
+        if code != 0 && !self.quiet {
             eprint!("{err}");
         }
         Ok(Ended { seed: self.seed, line, code, faults: faults_in(&err), wall: began.elapsed() })
+    }
+}
+
+impl Ended {
+    /// The kind of its failure and who found it; `-` for both if there was none.
+    pub fn failure(&self) -> (&str, &str) {
+        let mut words = self.line.split_whitespace().skip_while(|word| *word != "FAILED").skip(1);
+        let kind = words.next().unwrap_or("-");
+        let oracle = words.next().and_then(|word| word.strip_prefix("oracle=")).unwrap_or("-");
+        (kind, oracle)
+    }
+
+    /// When it failed, by the world's time.
+    pub fn failed_at_ms(&self) -> Option<u64> {
+        let at = self.line.split_whitespace().find_map(|word| word.strip_prefix("at="))?;
+        let seconds: f64 = at.strip_suffix('s')?.parse().ok()?;
+        Some((seconds * 1e3).ceil() as u64)
     }
 }
 

@@ -3,7 +3,8 @@
 //! A node that ends by itself, whatever its code, ends the run: nothing that the simulation does to it is a reason to.
 
 use crate::actors::{node_ip, operator};
-use crate::plan::{NODES, Plan, ms};
+use crate::chronicle::Kind as About;
+use crate::plan::{Plan, ms};
 use crate::scene::Scene;
 use crate::verdict::{Failure, Kind};
 use quorate_core::model::NodeId;
@@ -28,7 +29,7 @@ pub struct Cluster {
 }
 
 fn configuration(plan: &Plan, number: u32) -> String {
-    let peers: Vec<String> = (1..=NODES).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
+    let peers: Vec<String> = (1..=plan.options.nodes).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
     format!(
         "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
@@ -49,7 +50,11 @@ impl Cluster {
             let text = configuration(&scene.plan, number);
             sim::add_machine(&format!("n{number}"), node_ip(number), move || run_node(text.clone()))
         };
-        Cluster { scene: scene.clone(), machines: (1..=NODES).map(add).collect(), stopping: Arc::default() }
+        Cluster {
+            scene: scene.clone(),
+            machines: (1..=scene.plan.options.nodes).map(add).collect(),
+            stopping: Arc::default(),
+        }
     }
 
     /// Starts a node that does not run, and watches over its end.
@@ -58,6 +63,8 @@ impl Cluster {
             return;
         }
         machine.start();
+        let node = self.node(machine);
+        self.scene.tell(About::Process, &[machine.name()], Duration::ZERO, "starts");
         let (scene, stopping) = (self.scene.clone(), self.stopping.clone());
         let life = machine.lives();
         task::spawn(async move {
@@ -71,7 +78,7 @@ impl Cluster {
             };
             if machine.lives() == life {
                 let mut failure = Failure::plain(Kind::Crash, text, sim::now());
-                failure.finding.node = Some(NodeId(machine.index() as u64));
+                failure.finding.node = node;
                 scene.fail(&mut scene.watch(), failure);
             }
         });
@@ -107,6 +114,12 @@ impl Cluster {
             }
             sleep(ms(50)).await;
         }
+    }
+
+    /// Which node it is.
+    pub fn node(&self, machine: Machine) -> Option<NodeId> {
+        let place = self.machines.iter().position(|known| *known == machine)?;
+        Some(NodeId(place as u64 + 1))
     }
 
     fn fail(&self, kind: Kind, oracle: &str, text: String) {

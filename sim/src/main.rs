@@ -11,6 +11,7 @@ mod artefact;
 mod bank;
 mod batch;
 mod child;
+mod chronicle;
 mod cluster;
 mod ghost;
 mod logging;
@@ -20,20 +21,24 @@ mod plan;
 mod remains;
 mod scene;
 mod seen;
+mod shrink;
+mod simpler;
+mod single;
+mod story;
 mod taps;
 mod verdict;
+mod view;
 mod world;
 
+use artefact::Artefact;
 use batch::Seeds;
 use clap::{Args, Parser, Subcommand};
-use plan::swarm::Class;
 use plan::{Plan, Size};
-use quorate_world::time::Duration;
-use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use verdict::{Failure, Kind, Line};
-use world::{Looks, Outcome};
+use verdict::Kind;
+use world::Looks;
 
 /// Wrong use: flags, an unknown world, a bug that is not compiled in.
 const EXIT_USAGE: u8 = 2;
@@ -51,6 +56,14 @@ enum Command {
     Run(RunArgs),
     /// A range of seeds, each in a process of its own
     Hunt(HuntArgs),
+    /// An artefact again
+    Replay(ReplayArgs),
+    /// A failure with as little in it as possible
+    Shrink(ShrinkArgs),
+    /// What happened in an artefact, in plain text
+    Story(FileArgs),
+    /// The same as a page to look at: FILE with .html at its end
+    View(FileArgs),
     /// Each seed twice, in fresh processes: the same hashes
     Determinism(DeterminismArgs),
     /// Is every planted bug found?
@@ -67,6 +80,52 @@ struct RunArgs {
     /// Plants this bug
     #[arg(long)]
     bug: Option<String>,
+    #[command(flatten)]
+    windows: Windows,
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    #[command(flatten)]
+    what: FileArgs,
+    #[command(flatten)]
+    windows: Windows,
+}
+
+#[derive(Args)]
+struct FileArgs {
+    /// What a failed run has written
+    file: PathBuf,
+    /// Without the planted bug of the artefact
+    #[arg(long)]
+    no_bug: bool,
+}
+
+#[derive(Args)]
+struct ShrinkArgs {
+    /// What a failed run has written
+    #[arg(required_unless_present = "seed", conflicts_with = "seed")]
+    file: Option<PathBuf>,
+    /// Runs this seed first
+    #[arg(long)]
+    seed: Option<u64>,
+    /// R1, or R0 for a small one
+    #[arg(long, default_value = "R1", value_parser = size)]
+    world: Size,
+    /// Plants this bug
+    #[arg(long)]
+    bug: Option<String>,
+    /// Processes at a time
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Seconds of CPU time after which the best so far has to do
+    #[arg(long, default_value_t = 120)]
+    cpu_s: u64,
+}
+
+/// How a run is looked into.
+#[derive(Args)]
+struct Windows {
     /// Writes every event of the run to this file
     #[arg(long)]
     trace: Option<String>,
@@ -118,7 +177,15 @@ fn size(name: &str) -> Result<Size, String> {
 
 fn main() -> ExitCode {
     let code = match Cli::parse().command {
-        Command::Run(args) => Ok(if is_usable(args.bug.as_deref()) { run(&args) } else { EXIT_USAGE }),
+        Command::Run(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
+        Command::Run(args) => Ok(single::run(&Plan::draw(args.seed, args.world), &args.windows.looks(args.bug))),
+        Command::Replay(args) => {
+            Ok(args.what.with(|path, artefact, bug| single::replay(path, artefact, &args.windows.looks(bug))))
+        }
+        Command::View(args) => Ok(args.with(single::draw)),
+        Command::Story(args) => Ok(args.with(|_, artefact, bug| single::tell(artefact, bug))),
+        Command::Shrink(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
+        Command::Shrink(args) => shrink(args),
         Command::Hunt(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
         Command::Hunt(args) => {
             batch::hunt(args.seeds, args.world, args.bug.as_deref(), args.jobs.unwrap_or_else(batch::cores))
@@ -146,72 +213,41 @@ fn is_usable(bug: Option<&str>) -> bool {
     true
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    clippy::disallowed_macros,
-    reason = "real time and output"
-)]
-fn run(args: &RunArgs) -> u8 {
-    let plan = Plan::draw(args.seed, args.world);
-    let looks = Looks { bug: args.bug.clone(), trace: args.trace.clone(), log: args.log.clone() };
-    let began = std::time::Instant::now();
-    let ran = catch_unwind(AssertUnwindSafe(|| world::run(plan.clone(), &looks)));
-    let wall = began.elapsed();
-    let (failure, digest, simulated) = match ran {
-        Ok(run) => {
-            tell_faults(&plan, &run.output);
-            if args.bug.is_some() && !run.bug_passed {
-                eprintln!("the place of the planted bug was not reached");
+impl FileArgs {
+    /// Does something with an artefact and its planted bug, if it can be read and run here.
+    fn with(&self, act: impl FnOnce(&Path, &Artefact, Option<String>) -> u8) -> u8 {
+        let artefact = match Artefact::read(&self.file) {
+            Ok(artefact) => artefact,
+            Err(error) => {
+                eprintln!("{}: {error}", self.file.display());
+                return Kind::Harness.exit_code();
             }
-            (run.output.failure, Some(run.digest), run.simulated)
+        };
+        let bug = artefact.bug.clone().filter(|_| !self.no_bug);
+        if !is_usable(bug.as_deref()) {
+            return EXIT_USAGE;
         }
-        Err(_) => {
-            let text = "the simulation itself panicked; see above";
-            (Some(Failure::plain(Kind::Harness, text, Duration::ZERO)), None, Duration::ZERO)
-        }
-    };
-    if let Some(failure) = &failure {
-        eprintln!("{}: {}", failure.oracle, failure.finding.text);
-        match artefact::write(&plan, args.bug.as_deref(), failure, digest) {
-            Ok(path) => eprintln!("the plan is in {}", path.display()),
-            Err(error) => eprintln!("the plan could not be written: {error}"),
-        }
+        act(&self.file, &artefact, bug)
     }
-    let replay = replay(args);
-    println!("{}", Line { seed: args.seed, failure: failure.as_ref(), digest, simulated, wall, replay: &replay });
-    failure.map_or(0, |failure| failure.kind.exit_code())
 }
 
-/// What to type to see it again.
-fn replay(args: &RunArgs) -> String {
-    let world = if args.world == plan::SIZES[0] { String::new() } else { format!(" WORLD={}", args.world.name) };
-    let bug = args.bug.as_ref().map(|bug| format!(" BUG={bug}")).unwrap_or_default();
-    format!("make sim SEED={}{world}{bug}", args.seed)
+fn shrink(args: ShrinkArgs) -> io::Result<u8> {
+    let jobs = args.jobs.unwrap_or_else(batch::cores);
+    let cpu_max = std::time::Duration::from_secs(args.cpu_s);
+    if let Some(file) = &args.file {
+        return shrink::shrink(file, jobs, cpu_max);
+    }
+    let seed = args.seed.unwrap_or_default();
+    let ended = child::Job::seed(seed, args.world.name, args.bug.as_deref()).run()?;
+    eprintln!("{}", ended.line);
+    if ended.code == 0 {
+        return Ok(Kind::Harness.exit_code());
+    }
+    shrink::shrink(&artefact::usual_path(args.world.name, seed, args.bug.as_deref()), jobs, cpu_max)
 }
 
-/// For whoever adds up many runs: each class of faults, how often it was planned and how often it happened.
-fn tell_faults(plan: &Plan, outcome: &Outcome) {
-    let mut planned: BTreeMap<Class, u64> = BTreeMap::new();
-    for fault in &plan.faults {
-        *planned.entry(fault.class).or_default() += 1;
+impl Windows {
+    fn looks(self, bug: Option<String>) -> Looks {
+        Looks { bug, trace: self.trace, log: self.log, chronicle: false }
     }
-    *planned.entry(Class::Founding).or_default() += plan.options.founding_strikes();
-    for operation in &plan.operations {
-        *planned.entry(Class::TmDeath).or_default() += u64::from(operation.tm_death.is_some());
-        for branch in &operation.branches {
-            *planned.entry(Class::RmDeath).or_default() += u64::from(branch.rm_death.is_some());
-            *planned.entry(Class::Hiccup).or_default() += u64::from(branch.retries) + u64::from(branch.fails);
-        }
-    }
-    let faults: BTreeMap<Class, (u64, u64)> = planned
-        .into_iter()
-        .map(|(class, planned)| (class, (planned, outcome.fired.get(&class).copied().unwrap_or(0))))
-        .collect();
-    match serde_json::to_string(&faults) {
-        Ok(text) => eprintln!("faults {text}"),
-        Err(error) => eprintln!("the faults cannot be told: {error}"),
-    }
-    let (begun, committed) = outcome.told;
-    eprintln!("clients {begun} begun, {committed} commits answered");
 }

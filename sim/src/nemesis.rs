@@ -5,6 +5,7 @@
 //! last of them that wanted it is over. To add a class: `plan::swarm::Class`, its habit in `plan::faults`, an arm in
 //! [`Nemesis::strike`], a line in `docs/SIMULATION.md`.
 
+use crate::chronicle::Kind as About;
 use crate::cluster::Cluster;
 use crate::plan::faults::Fault;
 use crate::plan::ms;
@@ -14,7 +15,7 @@ use quorate_core::model::GroupId;
 use quorate_world::sim::{self, Dice, DiskFaults, Latency, LinkState, Machine};
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, sleep};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 type Link = (Machine, Machine);
@@ -47,7 +48,7 @@ impl Nemesis {
                 nemesis.strike(&fault).await;
             })
         };
-        self.scene.plan.faults.iter().map(start).collect()
+        self.scene.plan.faults.iter().filter(|fault| fault.class != Class::Founding).map(start).collect()
     }
 
     /// Takes everything back: links, disks, clocks, and every process runs.
@@ -76,8 +77,8 @@ impl Nemesis {
     }
 
     async fn strike(&self, fault: &Fault) {
-        let lasts = ms(fault.to_ms.saturating_sub(fault.from_ms));
-        let mut dice = Dice::new(fault.pick, "strike");
+        let lasts = ms(fault.lasts_ms);
+        let mut dice = Dice::new(u64::from(fault.pick), "strike");
         match fault.class {
             Class::Kill => self.kill(&mut dice, lasts).await,
             Class::PowerFailure => self.cut_power(&mut dice, lasts).await,
@@ -119,7 +120,7 @@ impl Nemesis {
     async fn kill(&self, dice: &mut Dice, lasts: Duration) {
         let victim = self.victim(dice).await;
         victim.kill();
-        self.scene.fired(Class::Kill);
+        self.struck(Class::Kill, &[victim], lasts, "is killed");
         sleep(lasts).await;
         self.cluster.start(victim);
     }
@@ -138,7 +139,7 @@ impl Nemesis {
         for victim in &victims {
             victim.power_fail();
         }
-        self.scene.fired(Class::PowerFailure);
+        self.struck(Class::PowerFailure, &victims, lasts, "lose power");
         for victim in victims {
             sleep(lasts / (1 + dice.below(3) as u32)).await;
             self.cluster.start(victim);
@@ -148,7 +149,7 @@ impl Nemesis {
     async fn pause(&self, dice: &mut Dice, lasts: Duration) {
         let victim = self.victim(dice).await;
         victim.pause();
-        self.scene.fired(Class::Pause);
+        self.struck(Class::Pause, &[victim], lasts, "stands still");
         sleep(lasts).await;
         victim.resume();
     }
@@ -189,7 +190,8 @@ impl Nemesis {
 
     async fn block(&self, class: Class, links: Vec<Link>, lasts: Duration) {
         self.change_blocks(&links, |count| count + 1);
-        self.scene.fired(class);
+        let (of, text) = around_whom(&links);
+        self.struck(class, &of, lasts, &text);
         sleep(lasts).await;
         self.change_blocks(&links, |count| count.saturating_sub(1));
     }
@@ -220,7 +222,11 @@ impl Nemesis {
         let bytes_per_second = [None, None, Some(8_000), Some(200_000)][dice.below(4) as usize];
         let links = self.around(node, |_| true);
         self.change_links(&links, |link| LinkState { latency, loss_per_million, bytes_per_second, ..link });
-        self.scene.fired(Class::SlowLinks);
+        let text = format!(
+            "has slow links: {:?} on average, {loss_per_million} in a million lost, {bytes_per_second:?} bytes a second",
+            latency.mean_extra
+        );
+        self.struck(Class::SlowLinks, &[node], lasts, &text);
         sleep(lasts).await;
         let usual = self.scene.plan.options.link();
         self.change_links(&links, |link| LinkState { blocked: link.blocked, ..usual });
@@ -236,8 +242,9 @@ impl Nemesis {
         let all = self.everybody();
         let node = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
         let others: Vec<Machine> = all.into_iter().filter(|other| *other != node).collect();
-        sim::reset_connections(node, others[dice.below(others.len() as u64) as usize]);
-        self.scene.fired(Class::Resets);
+        let other = others[dice.below(others.len() as u64) as usize];
+        sim::reset_connections(node, other);
+        self.struck(Class::Resets, &[node, other], Duration::ZERO, "lose their connections");
     }
 
     async fn slow_disk(&self, dice: &mut Dice, lasts: Duration) {
@@ -249,7 +256,7 @@ impl Nemesis {
             let slow_sync_per_million = dice.between(50_000, 1_000_000) as u32;
             machine.disk().set_faults(DiskFaults { slow_sync, slow_sync_per_million, ..DiskFaults::default() });
         }
-        self.scene.fired(Class::SlowDisk);
+        self.struck(Class::SlowDisk, &[machine], lasts, "has a slow disk");
         sleep(lasts).await;
         machine.disk().set_faults(DiskFaults::default());
     }
@@ -260,8 +267,9 @@ impl Nemesis {
             Level::Off | Level::Light => 500,
             Level::Heavy => 100_000,
         };
-        machine.set_clock_ppm(dice.between(0, 2 * most) as i64 - most as i64);
-        self.scene.fired(Class::ClockRate);
+        let ppm = dice.between(0, 2 * most) as i64 - most as i64;
+        machine.set_clock_ppm(ppm);
+        self.struck(Class::ClockRate, &[machine], lasts, &format!("has a clock that is wrong by {ppm} ppm"));
         sleep(lasts).await;
         machine.set_clock_ppm(self.usual_ppm.get(&machine).copied().unwrap_or(0));
     }
@@ -269,8 +277,9 @@ impl Nemesis {
     fn clock_jump(&self, dice: &mut Dice) {
         const HOUR_MS: u64 = 3_600_000;
         let by_ms = dice.between(0, 2 * HOUR_MS) as i64 - HOUR_MS as i64;
-        self.anybody(dice).move_wall_clock_ms(by_ms);
-        self.scene.fired(Class::ClockJump);
+        let machine = self.anybody(dice);
+        machine.move_wall_clock_ms(by_ms);
+        self.struck(Class::ClockJump, &[machine], Duration::ZERO, &format!("has its wall clock moved by {by_ms} ms"));
     }
 
     fn anybody(&self, dice: &mut Dice) -> Machine {
@@ -278,25 +287,52 @@ impl Nemesis {
         all[dice.below(all.len() as u64) as usize]
     }
 
+    /// It has happened.
+    fn struck(&self, class: Class, who: &[Machine], lasts: Duration, text: &str) {
+        self.scene.fired(class);
+        let lanes: Vec<String> = who.iter().map(|machine| machine.name()).collect();
+        self.scene.tell(About::Fault, &lanes, lasts, text);
+    }
+
     fn level(&self, class: Class) -> Level {
         self.scene.plan.options.level(class)
     }
 }
 
+/// In whose middle blocked links are: the machine that all of them share, or those of one side.
+fn around_whom(links: &[Link]) -> (Vec<Machine>, String) {
+    let name = |machines: &BTreeSet<Machine>| {
+        let names: Vec<String> = machines.iter().map(|machine| machine.name()).collect();
+        names.join(", ")
+    };
+    let Some((from, to)) = links.first() else { return (Vec::new(), "are cut off from nobody".to_owned()) };
+    let senders: BTreeSet<Machine> = links.iter().map(|(from, _)| *from).collect();
+    let receivers: BTreeSet<Machine> = links.iter().map(|(_, to)| *to).collect();
+    if senders.len() == 1 && receivers.len() > 1 {
+        return (vec![*from], format!("is not heard by {}", name(&receivers)));
+    }
+    if receivers.len() == 1 && senders.len() > 1 {
+        return (vec![*to], format!("does not hear {}", name(&senders)));
+    }
+    let here: BTreeSet<Machine> = links.iter().filter(|(_, other)| other == to).map(|(one, _)| *one).collect();
+    let there: BTreeSet<Machine> = senders.difference(&here).copied().collect();
+    (here.iter().copied().collect(), format!("are cut off from {}", name(&there)))
+}
+
 /// Strikes nodes while they found the cluster, and starts them again.
 pub fn disturb_founding(scene: &Arc<Scene>, cluster: &Arc<Cluster>) {
-    for number in 0..scene.plan.options.founding_strikes() {
-        let mut dice = Dice::new(scene.plan.seed, &format!("strike {number} of the founding"));
-        let (scene, cluster) = (scene.clone(), cluster.clone());
+    for fault in scene.plan.faults.iter().filter(|fault| fault.class == Class::Founding) {
+        let (scene, cluster, fault) = (scene.clone(), cluster.clone(), *fault);
         task::spawn(async move {
-            let halvings = dice.below(8);
-            sleep(ms(dice.below(2_000 >> halvings))).await;
+            sleep(ms(fault.from_ms)).await;
+            let mut dice = Dice::new(u64::from(fault.pick), "strike");
             let machine = cluster.machines[dice.below(cluster.machines.len() as u64) as usize];
             let struck = if dice.below(2) == 0 { machine.kill() } else { machine.power_fail() };
             if struck {
                 scene.fired(Class::Founding);
+                scene.tell(About::Fault, &[machine.name()], ms(fault.lasts_ms), "falls while the cluster is founded");
             }
-            sleep(ms(dice.between(20, 2_000))).await;
+            sleep(ms(fault.lasts_ms)).await;
             cluster.start(machine);
         });
     }

@@ -6,7 +6,6 @@
 
 use crate::ghost::Ghost;
 use crate::ghost::told::Told;
-use crate::plan::NODES;
 use crate::scene::Scene;
 use crate::seen::Seen;
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
@@ -142,7 +141,7 @@ pub struct Remains {
 impl Remains {
     /// Of the nodes of this world. Begins to look.
     pub fn begin(scene: &Arc<Scene>) -> Arc<Remains> {
-        let dice = Dice::new(scene.plan.seed, "looks at disks");
+        let dice = Dice::new(scene.plan.options.schedule, "looks at disks");
         let agenda = Agenda { waiting: VecDeque::new(), busy: false, next: BTreeMap::new(), dice };
         let remains = Arc::new(Remains { scene: scene.clone(), agenda: Mutex::new(agenda), bell: Notify::new() });
         let slot = Arc::<Mutex<Option<Result<Found, String>>>>::default();
@@ -172,13 +171,13 @@ impl Remains {
         if !due || agenda.waiting.len() >= WAITING_MAX {
             return;
         }
-        let mean = Duration::from_millis(self.scene.plan.size.safety_ms) / reason.looks();
+        let mean = Duration::from_millis(self.scene.plan.options.safety_ms) / reason.looks();
         let pause = agenda.dice.exponential(mean.as_nanos() as u64);
         agenda.next.insert(reason, sim::now() + Duration::from_nanos(pause));
         let image = |node: NodeId| sim::machine(&format!("n{node}")).map(|machine| machine.disk().surviving());
         let task = match seen {
             Seen::Answered { group, log_id, .. } => {
-                let nodes = (1..=NODES).map(|number| NodeId(u64::from(number)));
+                let nodes = (1..=self.scene.plan.options.nodes).map(|number| NodeId(u64::from(number)));
                 let images = nodes.filter_map(|node| Some((node, image(node)?))).collect();
                 Task::Everybody(*group, *log_id, images)
             }
@@ -220,14 +219,14 @@ impl Remains {
                     self.scene.saw(Seen::Remains { node, told, model, found });
                 }
                 Some(Task::Everybody(group, log_id, images)) => {
-                    let mut holders = BTreeSet::new();
+                    let (mut holders, nodes) = (BTreeSet::new(), images.len());
                     for (node, image) in images {
                         let found = look(machine, slot, image).await;
                         if found.is_ok_and(|found| found.get(&group).is_some_and(|replica| replica.has(log_id))) {
                             holders.insert(node);
                         }
                     }
-                    self.scene.saw(Seen::Holders { group, log_id, holders });
+                    self.scene.saw(Seen::Holders { group, log_id, holders, nodes });
                 }
             }
         }

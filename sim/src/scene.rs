@@ -4,6 +4,7 @@
 //! Taps, clients and databases report to [`Scene::saw`]; the first broken promise ends the run. Nothing here waits.
 
 use crate::bank::{Bank, BranchKey, Damage, Effect};
+use crate::chronicle::{Chronicle, Kind as About, of_group, of_node};
 use crate::ghost::Ghost;
 use crate::oracles::{self, Finding, Oracle};
 use crate::plan::operations::{RmDeath, TmDeath};
@@ -25,6 +26,7 @@ pub struct Scene {
     pub plan: Plan,
     watch: Mutex<Watch>,
     alarm: Notify,
+    chronicle: Option<Mutex<Chronicle>>,
 }
 
 /// What is known at this moment.
@@ -51,8 +53,8 @@ pub struct Watch {
 
 impl Scene {
     /// Of a run before it begins.
-    pub fn new(plan: Plan) -> Arc<Scene> {
-        let resources = |kind: &'static str| (1..=plan.size.rms).map(move |number| format!("{kind}-{number}"));
+    pub fn new(plan: Plan, keeps_chronicle: bool) -> Arc<Scene> {
+        let resources = |kind: &'static str| (1..=plan.options.rms).map(move |number| format!("{kind}-{number}"));
         let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"));
         let watch = Watch {
             ghost: Ghost::default(),
@@ -69,7 +71,28 @@ impl Scene {
             fired: BTreeMap::new(),
             told: (0, 0),
         };
-        Arc::new(Scene { plan, watch: Mutex::new(watch), alarm: Notify::new() })
+        let chronicle = keeps_chronicle.then(Mutex::default);
+        Arc::new(Scene { plan, watch: Mutex::new(watch), alarm: Notify::new(), chronicle })
+    }
+
+    /// The chronicle, if one is kept.
+    pub fn chronicle(&self) -> Option<MutexGuard<'_, Chronicle>> {
+        self.chronicle.as_ref().map(|kept| kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the chronicle of something that happens now and goes on for so long.
+    pub fn tell(&self, kind: About, lanes: &[String], lasts: Duration, text: &str) {
+        if let Some(mut chronicle) = self.chronicle() {
+            chronicle.add(kind, lanes.to_vec(), lasts, text.to_owned());
+        }
+    }
+
+    /// A client says what it does or was told, to the trace and to the chronicle.
+    pub fn note(&self, text: &str) {
+        sim::note(text);
+        if let Some((here, _)) = self.chronicle.as_ref().and_then(|_| sim::here()) {
+            self.tell(About::Client, &[here], Duration::ZERO, text);
+        }
     }
 
     /// Lends what is known. Never held across an await.
@@ -79,6 +102,9 @@ impl Scene {
 
     /// Somebody saw something.
     pub fn saw(&self, seen: Seen) {
+        if let Some(mut chronicle) = self.chronicle() {
+            chronicle.see(&seen);
+        }
         let mut watch = self.watch();
         let failed = watch.saw(&seen);
         self.raise(&mut watch, failed);
@@ -91,6 +117,9 @@ impl Scene {
         if let Some((done, model_hash)) = watch.ghost.apply(group, log_id, batch) {
             failed = watch.saw(&Seen::Outcomes { node, group, log_id, hash: model_hash });
             for (command, outcome) in &done {
+                if let Some(mut chronicle) = self.chronicle() {
+                    chronicle.step(&Step { group, command, outcome });
+                }
                 failed = failed.and_then(|()| watch.step(&Step { group, command, outcome }));
             }
         }
@@ -107,6 +136,9 @@ impl Scene {
     pub fn fail(&self, watch: &mut Watch, failure: Failure) {
         if watch.failure.is_none() {
             sim::note(&format!("failure {} {}", failure.oracle, failure.finding.text));
+            let Finding { node, group, .. } = failure.finding;
+            let lanes: Vec<String> = node.map(of_node).into_iter().chain(group.map(of_group)).collect();
+            self.tell(About::Verdict, &lanes, Duration::ZERO, &failure.finding.text);
             watch.failure = Some(failure);
             self.alarm.notify_one();
         }
@@ -167,7 +199,7 @@ impl Scene {
 
     /// Whether the TM dies here, which it does once.
     pub fn tm_dies(&self, op: u32, at: TmDeath) -> bool {
-        let planned = self.plan.operations.get(op as usize).is_some_and(|found| found.tm_death == Some(at));
+        let planned = self.plan.operation(op).is_some_and(|found| found.tm_death == Some(at));
         let mut watch = self.watch();
         let dies = planned && watch.tm_deaths.insert((op, at));
         if dies {
@@ -178,7 +210,7 @@ impl Scene {
 
     /// Whether the RM dies here, which it does once.
     pub fn rm_dies(&self, op: u32, branch: u32, at: RmDeath) -> bool {
-        let planned = self.plan.operations.get(op as usize).and_then(|found| found.branches.get(branch as usize));
+        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
         let planned = planned.is_some_and(|found| found.rm_death == Some(at));
         let mut watch = self.watch();
         let dies = planned && watch.rm_deaths.insert((op, branch, at));
@@ -200,7 +232,7 @@ impl Scene {
 
     /// Whether this phase-two call is to be answered "try again".
     pub fn retries(&self, op: u32, branch: u32) -> bool {
-        let planned = self.plan.operations.get(op as usize).and_then(|found| found.branches.get(branch as usize));
+        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
         let planned = planned.map_or(0, |found| found.retries);
         let mut watch = self.watch();
         let so_far = watch.retried.entry((op, branch)).or_default();
@@ -227,6 +259,9 @@ impl Scene {
             Err(damage) => (None, Seen::Damaged { resource, key, damage }),
         };
         sim::note(&format!("{seen:?}"));
+        if let Some(mut chronicle) = self.chronicle() {
+            chronicle.see(&seen);
+        }
         let failed = watch.saw(&seen);
         self.raise(&mut watch, failed);
         effect

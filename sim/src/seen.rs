@@ -30,8 +30,8 @@ pub enum Seen {
     Truncating { node: NodeId, group: GroupId, from: LogIndex },
     /// What would be left of a node's disk, against what the node had been told.
     Remains { node: NodeId, told: BTreeMap<GroupId, Told>, model: Option<Modelled>, found: Result<Found, String> },
-    /// Whose disks have an answered entry for certain.
-    Holders { group: GroupId, log_id: LogId, holders: BTreeSet<NodeId> },
+    /// Whose disks of so many have an answered entry for certain.
+    Holders { group: GroupId, log_id: LogId, holders: BTreeSet<NodeId>, nodes: usize },
     /// A node leads a group.
     Elected { node: NodeId, group: GroupId, term: Term },
     /// Commands were answered to those who proposed them.

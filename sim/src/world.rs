@@ -1,17 +1,19 @@
 //! One run of a world: build it, let the plan happen, heal, wait for rest, judge, stop.
 
 use crate::actors::{operator, rm, rm_ip, tm, tm_ip};
+use crate::chronicle::{Chronicle, Kind as About};
 use crate::cluster::Cluster;
 use crate::nemesis::{Nemesis, disturb_founding};
 use crate::oracles::Finding;
+use crate::plan::faults::Fault;
 use crate::plan::swarm::Class;
-use crate::plan::{Plan, ms};
+use crate::plan::{Options, Plan, ms};
 use crate::remains::Remains;
 use crate::scene::Scene;
 use crate::taps;
 use crate::verdict::{Failure, Kind};
 use quorate_world::select::{Either2, select2};
-use quorate_world::sim::{self, Dice, Machine, Run};
+use quorate_world::sim::{self, Carried, Dice, Machine, Run};
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
 use std::collections::BTreeMap;
@@ -32,6 +34,19 @@ pub struct Outcome {
     pub fired: BTreeMap<Class, u64>,
     /// Begins and commits that clients saw.
     pub told: (u64, u64),
+    /// Empty if nothing was kept.
+    pub seen: SeenThrough,
+}
+
+/// What a run that is looked through keeps beside.
+#[derive(Clone, Default, Debug)]
+pub struct SeenThrough {
+    /// What happened.
+    pub chronicle: Chronicle,
+    /// Every message that arrived.
+    pub messages: Vec<Carried>,
+    /// Names of machines, by their number.
+    pub machines: BTreeMap<u32, String>,
 }
 
 /// How a run is looked at.
@@ -43,6 +58,8 @@ pub struct Looks {
     pub trace: Option<String>,
     /// Filter of the log, which goes to standard error.
     pub log: Option<String>,
+    /// Keeps the chronicle and the messages.
+    pub chronicle: bool,
 }
 
 /// Runs a plan in a world of its own.
@@ -53,19 +70,20 @@ pub fn run(plan: Plan, looks: &Looks) -> Run<Outcome> {
         clock_ppm_max: plan.options.clock_ppm_max,
         wall_skew_ms_max: plan.options.wall_skew_ms_max,
         trace_path: looks.trace.clone(),
+        keep_messages: looks.chronicle,
         bug: looks.bug.clone(),
     };
-    let log = looks.log.clone();
-    sim::run(plan.seed, options, move || async move {
+    let (log, keeps_chronicle) = (looks.log.clone(), looks.chronicle);
+    sim::run(plan.options.schedule, options, move || async move {
         if let Some(filter) = &log {
             crate::logging::start(filter);
         }
-        play(plan).await
+        play(plan, keeps_chronicle).await
     })
 }
 
-async fn play(plan: Plan) -> Outcome {
-    let scene = Scene::new(plan);
+async fn play(plan: Plan, keeps_chronicle: bool) -> Outcome {
+    let scene = Scene::new(plan, keeps_chronicle);
     let shown = scene.clone();
     let remains = Remains::begin(&scene);
     let looks = remains.clone();
@@ -77,8 +95,17 @@ async fn play(plan: Plan) -> Outcome {
             failure.or_else(|| never_fired(&scene))
         }
     };
+    let chronicle = scene.chronicle().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
+    let seen = SeenThrough { chronicle, messages: sim::take_messages(), machines: machine_names(&scene.plan) };
     let watch = scene.watch();
-    Outcome { failure, fired: watch.fired.clone(), told: watch.told }
+    Outcome { failure, fired: watch.fired.clone(), told: watch.told, seen }
+}
+
+fn machine_names(plan: &Plan) -> BTreeMap<u32, String> {
+    let many = |kind: &'static str, count: u32| (1..=count).map(move |number| format!("{kind}{number}"));
+    let Options { nodes, tms, rms, .. } = plan.options;
+    let names = many("n", nodes).chain(many("tm", tms)).chain(many("rm", rms)).chain(["operator".to_owned()]);
+    names.filter_map(|name| Some((sim::machine(&name)?.index() as u32, name))).collect()
 }
 
 async fn acts(scene: &Arc<Scene>, remains: &Remains) {
@@ -88,19 +115,21 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     cluster.start_all().await;
     scene.begin();
     sim::note("the plan begins");
+    scene.tell(About::Process, &[], Duration::ZERO, "the cluster is founded: the plan begins");
     for (number, client) in (1..).zip(&clients) {
         keep_running(scene.clone(), *client, number);
     }
-    if operator::is_there(scene.plan.seed) {
+    if scene.plan.options.operator {
         let shared = scene.clone();
         sim::add_machine("operator", operator::ip(), move || operator::run(shared.clone())).start();
     }
     let nemesis = Nemesis::new(scene.clone(), cluster.clone(), clients);
     let faults = nemesis.begin();
-    scene.until(scene.plan.size.safety_ms).await;
+    scene.until(scene.plan.options.safety_ms).await;
     faults.iter().for_each(task::JoinHandle::abort);
     nemesis.heal();
     sim::note("healed");
+    scene.tell(About::Fault, &[], Duration::ZERO, "everything is healed");
     come_to_rest(scene).await;
     judge_rest(scene);
     scene.watch().ghost.keep_history();
@@ -109,13 +138,13 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
 }
 
 fn add_clients(scene: &Arc<Scene>) -> Vec<Machine> {
-    let size = scene.plan.size;
-    let tms = (1..=size.tms).map(|number| {
+    let options = &scene.plan.options;
+    let tms = (1..=options.tms).map(|number| {
         let scene = scene.clone();
         sim::add_machine(&format!("tm{number}"), tm_ip(number), move || tm::run(scene.clone(), number))
     });
     let tms: Vec<Machine> = tms.collect();
-    let rms = (1..=size.rms).map(|number| {
+    let rms = (1..=options.rms).map(|number| {
         let scene = scene.clone();
         sim::add_machine(&format!("rm{number}"), rm_ip(number), move || rm::run(scene.clone(), number))
     });
@@ -124,11 +153,12 @@ fn add_clients(scene: &Arc<Scene>) -> Vec<Machine> {
 
 /// Clients die of the plan only, and are started again soon after. TMs are numbered first.
 fn keep_running(scene: Arc<Scene>, client: Machine, number: u32) {
-    let mut dice = Dice::new(scene.plan.seed, &format!("restarts of {}", client.name()));
+    let mut dice = Dice::new(scene.plan.options.schedule, &format!("restarts of {}", client.name()));
     task::spawn(async move {
         loop {
             client.start();
             let ending = client.ended().await;
+            scene.tell(About::Process, &[client.name()], Duration::ZERO, "dies, as planned");
             if ending.code() != Some(crate::actors::EXIT_KILLED) {
                 let text = format!("client {} ended: {ending:?}", client.name());
                 scene.fail(&mut scene.watch(), Failure::plain(Kind::Harness, text, sim::now()));
@@ -136,6 +166,7 @@ fn keep_running(scene: Arc<Scene>, client: Machine, number: u32) {
             }
             scene.abandon(number);
             sleep(ms(dice.between(10, 8_000))).await;
+            scene.tell(About::Process, &[client.name()], Duration::ZERO, "starts again");
         }
     });
 }
@@ -176,8 +207,9 @@ fn judge_rest(scene: &Scene) {
 /// A run that plans faults which never happen proves nothing.
 fn never_fired(scene: &Scene) -> Option<Failure> {
     let watch = scene.watch();
-    let in_time = |from_ms: u64| from_ms + LATE_MS < scene.plan.size.safety_ms;
-    let mut planned = scene.plan.faults.iter().filter(|fault| in_time(fault.from_ms));
+    let in_time = |from_ms: u64| from_ms + LATE_MS < scene.plan.options.safety_ms;
+    let strikes = |fault: &&Fault| in_time(fault.from_ms) && fault.class != Class::Founding;
+    let mut planned = scene.plan.faults.iter().filter(strikes);
     let class = planned.find(|fault| !watch.fired.contains_key(&fault.class))?.class;
     Some(Failure::plain(Kind::Harness, format!("{class:?} was planned and never happened"), sim::now()))
 }

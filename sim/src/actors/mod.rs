@@ -29,8 +29,8 @@ pub fn business_at(number: u32) -> SocketAddr {
 }
 
 /// What clients have in their configuration: all nodes.
-pub fn servers() -> Vec<String> {
-    (1..=crate::plan::NODES).map(|number| format!("{}:8091", node_ip(number))).collect()
+pub fn servers(nodes: u32) -> Vec<String> {
+    (1..=nodes).map(|number| format!("{}:8091", node_ip(number))).collect()
 }
 
 /// How a process ends that is told to die.

@@ -5,12 +5,12 @@
 //! A third of the seeds have one. What he may do is refused more often than not, and that must do no harm either.
 
 use super::node_ip;
-use crate::plan::{NODES, ms};
+use crate::plan::ms;
 use crate::scene::Scene;
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, IpAddr, Ipv4Addr, SocketAddr};
 use quorate_world::select::select2;
-use quorate_world::sim::{self, Dice};
+use quorate_world::sim::Dice;
 use quorate_world::time::{Duration, sleep, timeout};
 use serde_json::Value;
 use std::sync::Arc;
@@ -25,36 +25,34 @@ pub fn ip() -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 3, 1))
 }
 
-/// Whether a seed has one.
-pub fn is_there(seed: u64) -> bool {
-    Dice::new(seed, "is there an operator").below(3) == 0
-}
-
 /// His process.
 pub async fn run(scene: Arc<Scene>) -> i32 {
-    let dice = Dice::new(scene.plan.seed, "what the operator does");
-    _ = select2(scene.until(scene.plan.size.safety_ms), meddle(dice)).await;
-    sim::note("the operator starts what he stopped");
+    let options = &scene.plan.options;
+    let nodes = options.nodes;
+    let dice = Dice::new(options.schedule, "what the operator does");
+    _ = select2(scene.until(options.safety_ms), meddle(&scene, dice, nodes)).await;
+    scene.note("the operator starts what he stopped");
     let mut node = 0;
     loop {
-        node = node % NODES + 1;
-        for Open { xid, status, branches } in transactions(node).await {
+        node = node % nodes + 1;
+        for Open { xid, status, branches } in transactions(&scene, node).await {
             if status.starts_with("Stop") {
-                call(node, "PUT", &format!("globalSession/startGlobalSession?xid={xid}")).await;
+                call(&scene, node, "PUT", &format!("globalSession/startGlobalSession?xid={xid}")).await;
             }
             for (branch, _) in branches.iter().filter(|(_, status)| status == "STOP_RETRY") {
-                call(node, "PUT", &format!("branchSession/startBranchSession?xid={xid}&branchId={branch}")).await;
+                call(&scene, node, "PUT", &format!("branchSession/startBranchSession?xid={xid}&branchId={branch}"))
+                    .await;
             }
         }
         sleep(ms(1_000)).await;
     }
 }
 
-async fn meddle(mut dice: Dice) {
+async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
     loop {
         sleep(ms(dice.between(100, 3_000))).await;
-        let node = 1 + dice.below(u64::from(NODES)) as u32;
-        let there = transactions(node).await;
+        let node = 1 + dice.below(u64::from(nodes)) as u32;
+        let there = transactions(scene, node).await;
         let Some(open) = there.get(dice.below(there.len().max(1) as u64) as usize) else { continue };
         let xid = &open.xid;
         let of_branch = dice.below(3) == 0;
@@ -75,7 +73,7 @@ async fn meddle(mut dice: Dice) {
                 format!("globalSession/{wish}?xid={xid}")
             }
         };
-        call(1 + dice.below(u64::from(NODES)) as u32, "PUT", &what).await;
+        call(scene, 1 + dice.below(u64::from(nodes)) as u32, "PUT", &what).await;
     }
 }
 
@@ -88,8 +86,8 @@ struct Open {
 }
 
 /// What there is.
-async fn transactions(node: u32) -> Vec<Open> {
-    let Some(page) = call(node, "GET", "globalSession/query?pageSize=100").await else { return Vec::new() };
+async fn transactions(scene: &Scene, node: u32) -> Vec<Open> {
+    let Some(page) = call(scene, node, "GET", "globalSession/query?pageSize=100").await else { return Vec::new() };
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let branch = |row: &Value| (text(row, "branchId"), text(row, "statusName"));
@@ -101,12 +99,13 @@ async fn transactions(node: u32) -> Vec<Open> {
     rows(&page["data"]).iter().map(open).collect()
 }
 
-async fn call(node: u32, method: &str, what: &str) -> Option<Value> {
+async fn call(scene: &Scene, node: u32, method: &str, what: &str) -> Option<Value> {
     let answer = timeout(PATIENCE, exchange(node, method, what)).await.ok()?.ok()?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     let answer: Value = serde_json::from_str(body).ok()?;
     if method != "GET" {
-        sim::note(&format!("the operator asked n{node} to {what}: {}", answer["message"].as_str().unwrap_or_default()));
+        scene
+            .note(&format!("the operator asked n{node} to {what}: {}", answer["message"].as_str().unwrap_or_default()));
     }
     Some(answer)
 }

@@ -16,7 +16,7 @@ use quorate_client::rm::{Answer, RegisterError};
 use quorate_client::{Application, Branch, Resource, ResourceManager};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode};
 use quorate_world::time::{Duration, sleep};
-use quorate_world::{net, process, random, sim};
+use quorate_world::{net, process, random};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
             resources.insert(id.clone(), Arc::new(Table { scene: scene.clone(), kind, id }));
         }
     }
-    let rm = ResourceManager::start(&servers(), &application, resources);
+    let rm = ResourceManager::start(&servers(scene.plan.options.nodes), &application, resources);
     let Ok(listener) = net::listen(business_at(number)).await else { return 1 };
     let work = move |call: Call| {
         let (scene, rm) = (scene.clone(), rm.clone());
@@ -60,11 +60,11 @@ struct Phase1<'a> {
 impl Phase1<'_> {
     async fn work(&self) -> bool {
         let Call { op, branch, xid } = self.call;
-        let Some(planned) = self.scene.plan.operations.get(*op as usize) else { return false };
+        let Some(planned) = self.scene.plan.operation(*op) else { return false };
         let Some(planned) = planned.branches.get(*branch as usize) else { return false };
         let Some(transaction) = transaction_of(xid) else { return false };
         let Some(id) = self.register(planned).await else { return false };
-        sim::note(&format!("branch {op}/{branch} is {id} of {transaction}"));
+        self.scene.note(&format!("branch {op}/{branch} is {id} of {transaction}"));
         self.scene.names((transaction, id), *op, *branch);
         self.scene.saw(Seen::ToldRegistered { transaction, branch: id });
         if planned.fails {
@@ -96,7 +96,7 @@ impl Phase1<'_> {
                 Ok(branch) => return Some(branch),
                 Err(RegisterError::Refused { code: ExceptionCode::LockKeyConflict, .. }) => sleep(LOCK_PAUSE).await,
                 Err(error) => {
-                    sim::note(&format!("branch {data} is not registered: {error}"));
+                    self.scene.note(&format!("branch {data} is not registered: {error}"));
                     return None;
                 }
             }

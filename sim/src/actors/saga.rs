@@ -15,7 +15,7 @@ use quorate_client::rm::Answer;
 use quorate_client::{Application, Branch, Resource, ResourceManager, TransactionManager};
 use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, TransactionId};
 use quorate_world::time::sleep;
-use quorate_world::{process, random, sim};
+use quorate_world::{process, random};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -55,7 +55,7 @@ impl Engine {
         let name = format!("$Saga_op-{}", operation.op);
         let Ok(xid) = tm.begin(&name, operation.timeout_ms).await else { return };
         let Some(transaction) = transaction_of(&xid) else { return };
-        sim::note(&format!("{name} is {xid}"));
+        self.scene.note(&format!("{name} is {xid}"));
         self.scene.saw(Seen::ToldBegun { transaction });
         if !self.scene.watch().bank.sagas.start(transaction, planned) {
             return;
@@ -83,7 +83,7 @@ impl Engine {
             process::exit(EXIT_KILLED);
         }
         let answer = telling.await;
-        sim::note(&format!("{name} reported {word}: {answer:?}"));
+        self.scene.note(&format!("{name} reported {word}: {answer:?}"));
     }
 
     async fn go_on(&self, xid: &str, transaction: TransactionId) -> Came {
@@ -93,14 +93,14 @@ impl Engine {
                 match rm.register(xid, BranchType::SAGA, "machine#step", "", "").await {
                     Ok(branch) => self.scene.saw(Seen::ToldRegistered { transaction, branch }),
                     Err(error) => {
-                        sim::note(&format!("a step of {transaction} is not registered: {error}"));
+                        self.scene.note(&format!("a step of {transaction} is not registered: {error}"));
                         return Came::Stuck;
                     }
                 }
                 sleep(ms(random::below(5))).await;
             }
             let went = self.scene.watch().bank.sagas.step(transaction);
-            sim::note(&format!("saga {transaction} goes on: {went:?}"));
+            self.scene.note(&format!("saga {transaction} goes on: {went:?}"));
             match went {
                 Went::Step => {}
                 Went::Over => return Came::Through,
@@ -113,7 +113,7 @@ impl Engine {
     async fn undo(&self, transaction: TransactionId) {
         loop {
             let went = self.scene.watch().bank.sagas.undo(transaction);
-            sim::note(&format!("saga {transaction} goes back: {went:?}"));
+            self.scene.note(&format!("saga {transaction} goes back: {went:?}"));
             if went != Went::Step {
                 return;
             }

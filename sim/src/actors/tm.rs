@@ -17,15 +17,16 @@ use quorate_client::{Application, TransactionManager};
 use quorate_core::model::GlobalStatus;
 use quorate_core::wire::Message;
 use quorate_world::time::sleep;
-use quorate_world::{process, sim, task};
+use quorate_world::{process, task};
 use std::sync::Arc;
 
 /// The process of TM `number`, from 1.
 pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let (name, group) = (format!("shop-{number}"), "default_tx_group");
     let application = Application::new(name.clone(), group);
-    let tm = TransactionManager::start(&servers(), &application);
-    let engine = Engine::start(&scene, &servers(), &name, group);
+    let servers = servers(scene.plan.options.nodes);
+    let tm = TransactionManager::start(&servers, &application);
+    let engine = Engine::start(&scene, &servers, &name, group);
     let mine = scene.plan.operations.iter().filter(|operation| operation.tm + 1 == number);
     let tasks: Vec<_> = mine
         .map(|operation| task::spawn(wait_and_do(scene.clone(), tm.clone(), engine.clone(), operation.clone())))
@@ -53,12 +54,12 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     let xid = match tm.begin(&name, operation.timeout_ms).await {
         Ok(xid) => xid,
         Err(error) => {
-            sim::note(&format!("{name} has not begun: {error}"));
+            scene.note(&format!("{name} has not begun: {error}"));
             return;
         }
     };
     let Some(transaction) = transaction_of(&xid) else { return };
-    sim::note(&format!("{name} is {xid}"));
+    scene.note(&format!("{name} is {xid}"));
     scene.saw(Seen::ToldBegun { transaction });
     for (number, after_ms) in (0..).zip(&operation.asks_ms) {
         task::spawn(wonder(scene.clone(), tm.clone(), xid.clone(), *after_ms, number % 2 == 0));
@@ -75,7 +76,7 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
         process::exit(EXIT_KILLED);
     }
     let answer = ending.await;
-    sim::note(&format!("{name} asked to {}: {answer:?}", if commit { "commit" } else { "roll back" }));
+    scene.note(&format!("{name} asked to {}: {answer:?}", if commit { "commit" } else { "roll back" }));
     if let Some(status) = answer {
         scene.saw(Seen::ToldEnd { transaction, commit, status });
     }
@@ -87,7 +88,7 @@ async fn wonder(scene: Arc<Scene>, tm: TransactionManager, xid: String, after_ms
     let Some(transaction) = transaction_of(&xid) else { return };
     let since = scene.watch().ghost.transaction(transaction).map_or(0, |found| found.statuses.len());
     let answer = if anybody { status_from_any(&tm, &xid).await } else { tm.status(&xid).await };
-    sim::note(&format!("{xid} stands at {answer:?}"));
+    scene.note(&format!("{xid} stands at {answer:?}"));
     if let Some(status) = answer {
         scene.saw(Seen::ToldStatus { transaction, since, status });
     }

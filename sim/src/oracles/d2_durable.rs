@@ -6,7 +6,6 @@
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;
 use crate::ghost::told::Told;
-use crate::plan::NODES;
 use crate::remains::{Found, Replica};
 use crate::seen::Seen;
 use quorate_core::model::GroupId;
@@ -29,7 +28,7 @@ impl Oracle for DurableFirst {
             Seen::Remains { node, told, found: Ok(found), .. } => {
                 judge(told, found).map_err(|found| found.at_node(*node))
             }
-            Seen::Holders { group, log_id, holders } if holders.len() * 2 <= NODES as usize => {
+            Seen::Holders { group, log_id, holders, nodes } if holders.len() * 2 <= *nodes => {
                 let text = format!("entry {log_id:?} was answered, and only {holders:?} have it for certain");
                 Err(Finding::new(text).in_group(*group))
             }

@@ -13,12 +13,17 @@ pub struct Fault {
     pub fault: u32,
     /// Of which class.
     pub class: Class,
-    /// Counted from when the cluster was ready.
+    /// Counted from when the cluster was ready; for what strikes the founding, from when its nodes started.
     pub from_ms: u64,
-    /// When it is over; for what happens in a moment, the same.
-    pub to_ms: u64,
+    /// How long it goes on; for what happens in a moment, nothing.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lasts_ms: u64,
     /// Decides what it hits.
-    pub pick: u64,
+    pub pick: u32,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Mean pause between two faults of a class at a level, and how long one lasts.
@@ -55,7 +60,7 @@ fn draw_length(dice: &mut Dice, (least, most): (u64, u64)) -> u64 {
 
 /// Draws the faults of all classes that strike the world; those that belong to a transaction stand there.
 pub fn draw(seed: u64, size: Size, swarm: &Swarm) -> Vec<Fault> {
-    let mut faults = Vec::new();
+    let mut faults = founding(seed, swarm);
     for class in Class::ALL {
         let Some(habit) = habit(class) else { continue };
         let mean_ms = match swarm.level(class) {
@@ -66,12 +71,29 @@ pub fn draw(seed: u64, size: Size, swarm: &Swarm) -> Vec<Fault> {
         let mut times = Dice::new(seed, &format!("times of {class:?}"));
         let mut at_ms = times.below(mean_ms.min(size.safety_ms / 2));
         while at_ms < size.safety_ms {
-            let number = faults.len() as u32;
             let mut dice = Dice::new(seed, &format!("{class:?} at {at_ms}"));
-            let to_ms = at_ms + draw_length(&mut dice, habit.lasts_ms);
-            faults.push(Fault { fault: number, class, from_ms: at_ms, to_ms, pick: dice.next() });
+            let lasts_ms = draw_length(&mut dice, habit.lasts_ms);
+            let fault = faults.len() as u32;
+            faults.push(Fault { fault, class, from_ms: at_ms, lasts_ms, pick: dice.next() as u32 });
             at_ms += 1 + times.exponential(mean_ms * 1_000_000) / 1_000_000;
         }
     }
     faults
+}
+
+/// Those that strike nodes while they found the cluster.
+fn founding(seed: u64, swarm: &Swarm) -> Vec<Fault> {
+    let strikes = match swarm.level(Class::Founding) {
+        Level::Off => 0,
+        Level::Light => 1,
+        Level::Heavy => 4,
+    };
+    let strike = |fault: u32| {
+        let mut dice = Dice::new(seed, &format!("strike {fault} of the founding"));
+        let halvings = dice.below(8);
+        let from_ms = dice.below(2_000 >> halvings);
+        let lasts_ms = dice.between(20, 2_000);
+        Fault { fault, class: Class::Founding, from_ms, lasts_ms, pick: dice.next() as u32 }
+    };
+    (0..strikes).map(strike).collect()
 }

@@ -14,8 +14,9 @@ use crate::plan::swarm::{Class, Level, Swarm};
 use quorate_world::sim::{Dice, DiskSpeed, Latency, LinkState};
 use quorate_world::time::Duration;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// The coordinator nodes of every world.
+/// The coordinator nodes of every world that a seed draws.
 pub const NODES: u32 = 3;
 
 /// How large a world is.
@@ -52,6 +53,18 @@ impl Size {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
+    /// Names all streams of chance that are not the plan's: latencies, disks, clocks, the order of tasks.
+    pub schedule: u64,
+    /// How long faults and transactions go on.
+    pub safety_ms: u64,
+    /// Coordinator nodes.
+    pub nodes: u32,
+    /// Machines that begin transactions.
+    pub tms: u32,
+    /// Machines that own resources; even.
+    pub rms: u32,
+    /// Somebody has a hand in phase two, over HTTP.
+    pub operator: bool,
     /// Data groups.
     pub groups: u32,
     /// A leader shows itself this often; the election time-out follows.
@@ -75,8 +88,8 @@ pub struct Options {
 pub struct Plan {
     /// The seed it was drawn from.
     pub seed: u64,
-    /// How large.
-    pub size: Size,
+    /// The world that it was drawn for.
+    pub world: String,
     /// Of what kind.
     pub options: Options,
     /// Transactions, by number.
@@ -91,7 +104,29 @@ impl Plan {
         let swarm = Swarm::draw(seed);
         let options = draw_options(seed, size, &swarm);
         let operations = (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
-        Plan { seed, size, operations, faults: faults::draw(seed, size, &swarm), options }
+        Plan { seed, world: size.name.to_owned(), operations, faults: faults::draw(seed, size, &swarm), options }
+    }
+
+    /// The transaction of this number.
+    pub fn operation(&self, op: u32) -> Option<&Operation> {
+        let place = self.operations.binary_search_by_key(&op, |operation| operation.op).ok()?;
+        self.operations.get(place)
+    }
+
+    /// How often each class of faults is planned, those that belong to a transaction among them.
+    pub fn planned(&self) -> BTreeMap<Class, u64> {
+        let mut planned: BTreeMap<Class, u64> = BTreeMap::new();
+        for fault in &self.faults {
+            *planned.entry(fault.class).or_default() += 1;
+        }
+        for operation in &self.operations {
+            *planned.entry(Class::TmDeath).or_default() += u64::from(operation.tm_death.is_some());
+            for branch in &operation.branches {
+                *planned.entry(Class::RmDeath).or_default() += u64::from(branch.rm_death.is_some());
+                *planned.entry(Class::Hiccup).or_default() += u64::from(branch.retries) + u64::from(branch.fails);
+            }
+        }
+        planned
     }
 }
 
@@ -99,6 +134,12 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
     let mut dice = Dice::new(seed, "options");
     let clocks = swarm.level(Class::ClockRate);
     Options {
+        schedule: seed,
+        safety_ms: size.safety_ms,
+        nodes: NODES,
+        tms: size.tms,
+        rms: size.rms,
+        operator: Dice::new(seed, "is there an operator").below(3) == 0,
         groups: dice.between(2, u64::from(size.groups_max)) as u32,
         heartbeat_ms: [150, 300, 600][Dice::new(seed, "heartbeats").below(3) as usize],
         snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
@@ -122,15 +163,6 @@ impl Options {
     /// How much of a class.
     pub fn level(&self, class: Class) -> Level {
         self.swarm.iter().find(|(known, _)| *known == class).map_or(Level::Off, |(_, level)| *level)
-    }
-
-    /// How often nodes are struck while they found the cluster.
-    pub fn founding_strikes(&self) -> u64 {
-        match self.level(Class::Founding) {
-            Level::Off => 0,
-            Level::Light => 1,
-            Level::Heavy => 4,
-        }
     }
 
     /// How links are when nothing is wrong with them.
@@ -178,8 +210,7 @@ mod tests {
     fn money_moves_and_none_is_made() {
         for seed in 0..20 {
             for operation in Plan::draw(seed, SIZES[0]).operations {
-                let moved: i64 = operation.branches.iter().map(|branch| branch.delta()).sum();
-                assert_eq!(moved, 0, "{operation:?}");
+                assert_eq!(operation.delta(), 0, "{operation:?}");
             }
         }
     }

@@ -21,6 +21,7 @@ pub struct Operation {
     /// As the TM says in Begin.
     pub timeout_ms: i32,
     /// What it does, in this order; nothing if it is a Saga.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<PlannedBranch>,
     /// It is a Saga.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,8 +31,10 @@ pub struct Operation {
     /// How long the business thinks before it ends the transaction.
     pub thinks_ms: u64,
     /// How long after the begin its TM asks how it stands.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asks_ms: Vec<u64>,
     /// Where its TM dies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tm_death: Option<TmDeath>,
 }
 
@@ -42,13 +45,19 @@ pub struct PlannedSaga {
     /// Account and what is added, step by step.
     pub steps: Vec<(u64, i64)>,
     /// This step's business refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fails_at: Option<usize>,
     /// Its engine rather goes on when its time is up.
     pub goes_on: bool,
     /// When it fails, its engine says so and leaves the rest to the coordinator.
     pub undoes_later: bool,
     /// So many phase-two calls are answered "try again" first.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One branch.
@@ -60,10 +69,13 @@ pub struct PlannedBranch {
     /// What it does there.
     pub work: Work,
     /// Its business fails after the registration.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fails: bool,
     /// So many phase-two calls are answered "try again" first.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
     /// Where its RM dies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rm_death: Option<RmDeath>,
 }
 
@@ -103,6 +115,14 @@ pub enum RmDeath {
     BeforePhaseTwo,
     /// Phase two is in the table, the answer has not left.
     BeforeAnswer,
+}
+
+impl Operation {
+    /// What it adds to the world's money: nothing.
+    pub fn delta(&self) -> i64 {
+        let steps = self.saga.iter().flat_map(|saga| saga.steps.iter().map(|(_, delta)| *delta));
+        self.branches.iter().map(PlannedBranch::delta).chain(steps).sum()
+    }
 }
 
 impl PlannedBranch {
@@ -192,7 +212,7 @@ fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
 }
 
 /// The last branch takes what the others gave.
-fn balance(branches: &mut [PlannedBranch]) {
+pub fn balance(branches: &mut [PlannedBranch]) {
     let sum: i64 = branches.iter().map(PlannedBranch::delta).sum();
     match branches.last_mut().map(|branch| &mut branch.work) {
         Some(Work::At(rows)) => {

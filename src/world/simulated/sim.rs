@@ -24,7 +24,7 @@ use std::task::Poll;
 pub use super::dice::{Dice, Latency};
 pub use super::disk::{DiskFaults, DiskImage, DiskSpeed, Moment};
 pub use super::faults::{Counters, FaultClass};
-pub use super::net::LinkState;
+pub use super::net::{Carried, LinkState};
 pub use super::trace::{Digest, Kind as TraceKind};
 
 mod disks;
@@ -33,7 +33,7 @@ mod links;
 pub use disks::MachineDisk;
 pub use links::{
     block, change_link, delay_message, heal_all, isolate, link, messages, partition, partition_one_way,
-    reset_connections, set_link, unblock,
+    reset_connections, set_link, take_messages, unblock,
 };
 
 /// What a world is made of.
@@ -49,6 +49,8 @@ pub struct Options {
     pub wall_skew_ms_max: u64,
     /// Where the lines of the trace go.
     pub trace_path: Option<String>,
+    /// Every message that arrives is kept for [`take_messages`].
+    pub keep_messages: bool,
     /// The planted bug of this run.
     pub bug: Option<String>,
 }

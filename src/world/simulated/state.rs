@@ -89,7 +89,7 @@ impl State {
             time,
             machines: Vec::new(),
             timers: Timers::default(),
-            net: Net::new(seed, options.link),
+            net: Net::new(seed, options.link, options.keep_messages),
             counters: Counters::new(),
             wakes: Vec::new(),
             tasks_spawned: 0,
@@ -141,6 +141,8 @@ impl State {
             end_waiters: Vec::new(),
             said: Vec::new(),
         });
+        let names: Vec<&str> = self.machines.iter().map(|machine| machine.name.as_str()).collect();
+        self.net.chance.add(&names);
         self.machines.len() as u32 - 1
     }
 

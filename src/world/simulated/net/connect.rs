@@ -175,13 +175,13 @@ impl State {
             return self.settle(number, Outcome::Failed(io::ErrorKind::TimedOut));
         }
         let wait = SECOND_NANOS << (knocks - 1);
-        let wait = wait + self.net.dice.below(wait / 10);
+        let wait = wait + self.net.chance.on(owner.machine, machine).below(wait / 10);
         self.add_net_timer(wait, NetEvent::Knock(number));
     }
 
     /// The kernel of the other machine makes the connection and puts it in line.
     fn connect_to(&mut self, owner: Identity, target: SocketAddr, machine: u32) -> u64 {
-        let windows = self.draw_windows();
+        let windows = self.draw_windows(owner.machine, machine);
         let local_ip = if owner.machine == machine && target.ip().is_loopback() {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         } else {
@@ -213,7 +213,7 @@ impl State {
         let now = self.now_nanos();
         if self.is_stopped(machine, owner.machine, now) {
             self.count(FaultClass::ConnectHang, owner.machine, u64::from(machine));
-            let again = self.net.dice.between(SECOND_NANOS, 3 * SECOND_NANOS);
+            let again = self.net.chance.on(machine, owner.machine).between(SECOND_NANOS, 3 * SECOND_NANOS);
             return self.add_net_timer(again, NetEvent::Answer(number));
         }
         self.settle(number, answer);

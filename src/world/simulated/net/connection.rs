@@ -3,7 +3,7 @@
 //! A pipe carries segments in order. Only its first segment has a timer; segments due at the same moment arrive
 //! together. Its window bounds what is written and not yet read on the other side: beyond it the writer waits.
 
-use super::EndId;
+use super::{Carried, EndId};
 use crate::net::SocketAddr;
 use crate::simulated::faults::FaultClass;
 use crate::simulated::state::{Power, State};
@@ -133,14 +133,15 @@ impl Pipe {
 }
 
 impl State {
-    pub(super) fn draw_windows(&mut self) -> [usize; 2] {
-        let dice = &mut self.net.dice;
+    pub(super) fn draw_windows(&mut self, from: u32, to: u32) -> [usize; 2] {
+        let dice = self.net.chance.on(from, to);
         [0, 1].map(|_| dice.between(WINDOW_BYTES.0, WINDOW_BYTES.1) as usize)
     }
 
     /// A process writes.
     pub fn net_write(&mut self, end: EndId, bytes: &[u8], waker: &Waker) -> Poll<io::Result<usize>> {
         let Some(found) = self.net.connections.get_mut(&end.connection) else { return gone() };
+        let (from, to) = found.machines(end);
         let (own, pipe) = (&mut found.ends[end.side], &mut found.pipes[end.side]);
         if own.reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -157,11 +158,11 @@ impl State {
             return Poll::Pending;
         }
         let mut count = bytes.len().min(room);
-        if count > 1 && self.net.dice.happens(SHORT_CALL_PER_MILLION) {
-            count = 1 + self.net.dice.below(count as u64) as usize;
+        let dice = self.net.chance.on(from, to);
+        if count > 1 && dice.happens(SHORT_CALL_PER_MILLION) {
+            count = 1 + dice.below(count as u64) as usize;
         }
         pipe.outstanding_bytes += count;
-        let (from, to) = found.machines(end);
         self.record(Kind::Sent, end.number(), count as u64, hash_of(&bytes[..count]));
         self.send_bytes(end, from, to, bytes[..count].to_vec());
         Poll::Ready(Ok(count))
@@ -169,14 +170,14 @@ impl State {
 
     fn send_bytes(&mut self, end: EndId, from: u32, to: u32, mut bytes: Vec<u8>) {
         let link = self.link(from, to);
-        if self.net.dice.happens(link.reset_per_million) {
+        if self.net.chance.on(from, to).happens(link.reset_per_million) {
             self.count(FaultClass::LinkReset, from, u64::from(to));
             self.break_connection(end.connection);
             return;
         }
-        if self.net.dice.happens(link.corrupt_per_million) {
+        if self.net.chance.on(from, to).happens(link.corrupt_per_million) {
             self.count(FaultClass::LinkCorruption, from, u64::from(to));
-            let bit = self.net.dice.below(bytes.len() as u64 * 8);
+            let bit = self.net.chance.on(from, to).below(bytes.len() as u64 * 8);
             bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
         }
         self.send(end, What::Bytes(bytes));
@@ -229,7 +230,7 @@ impl State {
             }
             let Some(found) = self.net.connections.get_mut(&from.connection) else { return };
             let Some(segment) = found.pipe_mut(from).under_way.pop_front() else { return };
-            self.deliver(from, segment.what);
+            self.deliver(from, sent, segment.what);
         }
     }
 
@@ -247,9 +248,11 @@ impl State {
         }
     }
 
-    fn deliver(&mut self, from: EndId, what: What) {
+    fn deliver(&mut self, from: EndId, sent_nanos: u64, what: What) {
         let to = from.other();
+        let arrived_nanos = self.now_nanos();
         let Some(found) = self.net.connections.get_mut(&from.connection) else { return };
+        let machines = found.machines(from);
         let (own, pipe) = (&mut found.ends[to.side], &mut found.pipes[from.side]);
         if own.standing != Standing::Open {
             // Nobody is there. The kernel answers bytes with a reset, and ends with nothing.
@@ -266,6 +269,10 @@ impl State {
                 pipe.arrived.extend(&bytes);
                 self.wakes.extend(own.reader.take());
                 self.record(Kind::Delivered, from.number(), bytes.len() as u64, hash_of(&bytes));
+                if let Some(kept) = &mut self.net.kept {
+                    let (from, to, way) = (machines.0, machines.1, from.number());
+                    kept.push(Carried { way, from, to, sent_nanos, arrived_nanos, bytes });
+                }
             }
             What::End => {
                 pipe.end_arrived = true;
@@ -296,8 +303,9 @@ impl State {
             return Poll::Pending;
         }
         let mut count = pipe.arrived.len().min(into.remaining());
-        if count > 1 && self.net.dice.happens(SHORT_CALL_PER_MILLION) {
-            count = 1 + self.net.dice.below(count as u64) as usize;
+        let dice = self.net.chance.on(writer_machine, reader_machine);
+        if count > 1 && dice.happens(SHORT_CALL_PER_MILLION) {
+            count = 1 + dice.below(count as u64) as usize;
         }
         // No more than that: buffers are large, and messages small.
         take_front(&mut pipe.arrived, into.initialize_unfilled_to(count));
@@ -421,16 +429,17 @@ impl State {
     /// Power is back: peers who still have something to say are told that nobody knows them.
     pub(super) fn answer_held(&mut self, machine: u32) {
         let now = self.now_nanos();
-        let held: Vec<(EndId, u64)> = self
+        let held: Vec<(EndId, (u32, u32), u64)> = self
             .ends_at(machine)
             .into_iter()
             .filter_map(|end| {
-                let pipe = self.net.connections.get_mut(&end.connection)?.pipe_mut(end.other());
-                Some((end.other(), now - pipe.held_since_nanos?))
+                let found = self.net.connections.get_mut(&end.connection)?;
+                let machines = found.machines(end.other());
+                Some((end.other(), machines, now - found.pipe_mut(end.other()).held_since_nanos?))
             })
             .collect();
-        for (from, silent_nanos) in held {
-            let at = now + self.draw_retransmission(silent_nanos);
+        for (from, (sender, receiver), silent_nanos) in held {
+            let at = now + self.draw_retransmission(sender, receiver, silent_nanos);
             self.schedule_arrival(from, at);
         }
     }

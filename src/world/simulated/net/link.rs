@@ -89,15 +89,15 @@ impl State {
     pub(super) fn draw_passage(&mut self, from: u32, to: u32, bytes: usize) -> u64 {
         let link = self.link(from, to);
         let usual = link.latency.least + link.latency.mean_extra * 20;
-        let mut nanos = self.net.dice.latency(&link.latency);
+        let mut nanos = self.net.chance.on(from, to).latency(&link.latency);
         if u128::from(nanos) > usual.as_nanos() {
             self.count(FaultClass::LinkTail, from, u64::from(to));
         }
-        if self.net.dice.happens(link.loss_per_million) {
+        if self.net.chance.on(from, to).happens(link.loss_per_million) {
             self.count(FaultClass::LinkLoss, from, u64::from(to));
             let mut again = RETRANSMIT_LEAST;
             nanos += nanos_of(again);
-            while self.net.dice.happens(link.loss_per_million) && again < RETRANSMIT_MOST {
+            while self.net.chance.on(from, to).happens(link.loss_per_million) && again < RETRANSMIT_MOST {
                 again *= 2;
                 nanos += nanos_of(again);
             }
@@ -131,9 +131,9 @@ impl State {
     }
 
     /// When the kernel tries again after a silence of this length.
-    pub(super) fn draw_retransmission(&mut self, silent_nanos: u64) -> u64 {
+    pub(super) fn draw_retransmission(&mut self, from: u32, to: u32, silent_nanos: u64) -> u64 {
         let most = silent_nanos.clamp(nanos_of(RETRANSMIT_LEAST), nanos_of(RETRANSMIT_MOST));
-        self.net.dice.between(1_000_000, most)
+        self.net.chance.on(from, to).between(1_000_000, most)
     }
 
     /// A link passes again: whatever waits for it goes on, or is found broken.
@@ -153,12 +153,12 @@ impl State {
             }
         }
         for end in waiting {
-            if self.net.dice.happens(link.reset_after_block_per_million) {
+            if self.net.chance.on(from, to).happens(link.reset_after_block_per_million) {
                 self.count(FaultClass::LinkReset, from, u64::from(to));
                 self.break_connection(end.connection);
                 continue;
             }
-            let at = self.now_nanos() + self.draw_retransmission(silent_nanos);
+            let at = self.now_nanos() + self.draw_retransmission(from, to, silent_nanos);
             self.schedule_arrival(end, at);
         }
         for end in credited {

@@ -71,11 +71,54 @@ pub(crate) struct Net {
     connections: BTreeMap<u64, Connection>,
     attempts: BTreeMap<u64, Attempt>,
     numbers: u64,
-    dice: Dice,
+    pub chance: Chance,
+    /// All that arrives, if somebody wants to look at it.
+    pub kept: Option<Vec<Carried>>,
+}
+
+/// A stream of chance for each ordered pair of machines, named after them: what passes one link does not shift what
+/// happens on another.
+pub(crate) struct Chance {
+    seed: u64,
+    streams: BTreeMap<(u32, u32), Dice>,
+}
+
+impl Chance {
+    /// A machine is added to those before it.
+    pub fn add(&mut self, names: &[&str]) {
+        let Some((new, newest)) = names.iter().zip(0..).last() else { return };
+        for (old, name) in (0..).zip(names) {
+            let seed = self.seed;
+            self.streams.insert((newest, old), Dice::new(seed, &format!("link {new}>{name}")));
+            self.streams.insert((old, newest), Dice::new(seed, &format!("link {name}>{new}")));
+        }
+    }
+
+    fn on(&mut self, from: u32, to: u32) -> &mut Dice {
+        let seed = self.seed;
+        self.streams.entry((from, to)).or_insert_with(|| Dice::new(seed, "links to nowhere"))
+    }
+}
+
+/// Bytes that have reached a process, together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Carried {
+    /// Connection and direction.
+    pub way: u64,
+    /// From which machine,
+    pub from: u32,
+    /// to which.
+    pub to: u32,
+    /// When they left,
+    pub sent_nanos: u64,
+    /// and when they came.
+    pub arrived_nanos: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
 }
 
 impl Net {
-    pub fn new(seed: u64, usual: LinkState) -> Net {
+    pub fn new(seed: u64, usual: LinkState, keeps: bool) -> Net {
         Net {
             names: BTreeMap::new(),
             ips: BTreeMap::new(),
@@ -89,7 +132,8 @@ impl Net {
             connections: BTreeMap::new(),
             attempts: BTreeMap::new(),
             numbers: 0,
-            dice: Dice::new(seed, "network"),
+            chance: Chance { seed, streams: BTreeMap::new() },
+            kept: keeps.then(Vec::new),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Control of links.
 
-use super::{FaultClass, LinkState, Machine};
+use super::{Carried, FaultClass, LinkState, Machine};
 use crate::simulated::dice::nanos;
 use crate::simulated::with;
 use crate::time::Duration;
@@ -83,6 +83,11 @@ pub fn delay_message(from: Machine, to: Machine, number: u64, by: Duration) {
 /// How many messages this link has been given: connects, answers to them, writes, ends.
 pub fn messages(from: Machine, to: Machine) -> u64 {
     with(|state| state.messages(from.0, to.0))
+}
+
+/// What has arrived so far, if the world keeps it; it is not kept any longer.
+pub fn take_messages() -> Vec<Carried> {
+    with(|state| state.net.kept.as_mut().map(std::mem::take).unwrap_or_default())
 }
 
 fn all() -> Vec<Machine> {
