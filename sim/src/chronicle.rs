@@ -219,7 +219,7 @@ fn told(command: &Command, outcome: &Outcome) -> Option<String> {
     };
     Some(match command {
         Command::Found(_) | Command::Lead(_) | Command::Tick => return None,
-        Command::Begin(begin) => match outcome {
+        Command::Begin(begin) | Command::BeginNear(begin) => match outcome {
             Outcome::Begun(transaction) => format!("begins {transaction}, with {} ms", begin.timeout_ms),
             _ => format!("begins nothing: {}", came("")),
         },
