@@ -133,7 +133,7 @@ impl Chronicle {
 
     fn learn_names(&mut self, step: &Step<'_>) {
         match (step.command, step.outcome) {
-            (Command::Begin(begin), Outcome::Begun(transaction)) => {
+            (Command::Begin(begin) | Command::BeginNear(begin), Outcome::Begun(transaction)) => {
                 let name = begin.name.trim_start_matches("$Saga_").to_owned();
                 self.transactions.insert(*transaction, name);
             }

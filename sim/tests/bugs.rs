@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-fn replay(fact: &str, more: &[&str]) -> Output {
+fn simulator(verb: &str, fact: &str, more: &[&str]) -> Output {
     let file = bugs().join(fact).join("seed.jsonl");
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate-sim"));
-    command.arg("replay").arg(file).args(more).output().expect("the simulator starts")
+    command.arg(verb).arg(file).args(more).output().expect("the simulator starts")
 }
 
 fn bugs() -> PathBuf {
@@ -18,11 +18,16 @@ fn bugs() -> PathBuf {
 }
 
 fn check(fact: &str, oracle: &str) {
-    assert!(bugs().join(fact).join("story.txt").exists(), "{fact} has no story");
-    let with = replay(fact, &[]);
+    let kept = std::fs::read_to_string(bugs().join(fact).join("story.txt")).expect("each fact has a story");
+    let told = String::from_utf8_lossy(&simulator("story", fact, &[]).stdout).into_owned();
+    // Moments move with the code; who it is about does not.
+    for word in ["begins op-", &format!("{oracle} is broken")] {
+        assert_eq!(told.contains(word), kept.contains(word), "{fact}, {word}: {told}");
+    }
+    let with = simulator("replay", fact, &[]);
     let line = String::from_utf8_lossy(&with.stdout).into_owned();
     assert!(line.contains(&format!(" oracle={oracle} ")), "{fact}: {line}{}", String::from_utf8_lossy(&with.stderr));
-    let without = replay(fact, &["--no-bug"]);
+    let without = simulator("replay", fact, &["--no-bug"]);
     let line = String::from_utf8_lossy(&without.stdout).into_owned();
     assert_eq!(without.status.code(), Some(0), "{fact}: {line}{}", String::from_utf8_lossy(&without.stderr));
 }
