@@ -200,7 +200,11 @@ fn drop_address(text: &mut String) {
 
 /// What notes say with ids is said twice with names.
 fn plain(text: &str) -> String {
-    let text = text.replace("branch branch ", "branch ");
+    let text = heard(&text.replace("branch branch ", "branch "));
+    let text = match text.split_once(' ') {
+        Some((name, rest)) if rest.starts_with(&format!("{name} ")) => rest.to_owned(),
+        _ => text,
+    };
     match text.split_once(" is ") {
         Some((name, same)) if name == same => format!("is told that {name} has begun"),
         Some((name, of)) if name.starts_with("branch ") && of.starts_with("branch ") && of.contains(" of ") => {
@@ -208,6 +212,16 @@ fn plain(text: &str) -> String {
         }
         _ => text,
     }
+}
+
+/// An answer that a client got or not, in words.
+fn heard(text: &str) -> String {
+    let answer = |before: &str, answer: &str| match answer.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')'))
+    {
+        Some(status) => Some(format!("{before} {status}")),
+        None => (answer == "None").then(|| format!("{before} nothing that was heard")),
+    };
+    text.rsplit_once(' ').and_then(|(before, word)| answer(before, word)).unwrap_or_else(|| text.to_owned())
 }
 
 fn told(command: &Command, outcome: &Outcome) -> Option<String> {
@@ -265,6 +279,13 @@ mod tests {
         chronicle.branches.insert(branch, (transaction, "branch 1".to_owned()));
         let text = "10.0.0.1:8091:282193273141858306 stands at 7 with 282193272873435138";
         assert_eq!(chronicle.named(text), "op-3 stands at 7 with branch 1");
+        for (text, named) in [
+            ("282193273141858306 stands at Some(Committed)", "op-3 stands at Committed"),
+            ("op-3 asked to commit: None", "op-3 asked to commit: nothing that was heard"),
+            ("op-3 282193273141858306 is Committing; leader node 1", "op-3 is Committing; leader node 1"),
+        ] {
+            assert_eq!(chronicle.named(text), named);
+        }
         assert_eq!(chronicle.about(text), [transaction]);
         assert_eq!(chronicle.named("n1 waits 300 ms"), "n1 waits 300 ms");
         assert_eq!(chronicle.named("op-3 is 10.0.0.1:8091:282193273141858306"), "is told that op-3 has begun");
