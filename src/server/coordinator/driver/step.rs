@@ -31,20 +31,27 @@ fn given_up_slots(state: &Transactions, transaction: TransactionId) -> Vec<Slot>
         .unwrap_or_default()
 }
 
+/// Rollbacks that were given up. Looked for in a clone, which shares what nobody changes and makes every change copy: it
+/// goes before anything waits for a lock home. Others go first between two slots.
+async fn given_up(tenure: &Tenure) -> Vec<TransactionId> {
+    let state = tenure.replica.read(Transactions::clone);
+    let mut given_up = Vec::new();
+    for (slot, _) in state.slots() {
+        let sessions = state.sessions_in(slot).filter(|session| session.status == GlobalStatus::RollbackRetryTimeout);
+        given_up.extend(sessions.map(|session| session.transaction));
+        task::yield_now().await;
+    }
+    given_up
+}
+
 impl Coordinator {
     /// A new leader lets the row locks of rollbacks go that were given up, where an operator wants that: the one before may
     /// have been lost before it did.
     pub(in super::super) async fn unlock_given_up(self: Arc<Self>, tenure: Arc<Tenure>) {
-        // A clone shares what nobody changes, and others go first between two slots.
-        let state = tenure.replica.read(Transactions::clone);
-        for (slot, _) in state.slots() {
-            let given_up = |session: &&Session| session.status == GlobalStatus::RollbackRetryTimeout;
-            for transaction in state.sessions_in(slot).filter(given_up).map(|session| session.transaction) {
-                for slot in tenure.replica.read(|state| given_up_slots(state, transaction)) {
-                    self.release(&tenure, ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::All }).await;
-                }
+        for transaction in given_up(&tenure).await {
+            for slot in tenure.replica.read(|state| given_up_slots(state, transaction)) {
+                self.release(&tenure, ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::All }).await;
             }
-            task::yield_now().await;
         }
     }
 }
