@@ -102,6 +102,19 @@ struct FileArgs {
 }
 
 #[derive(Args)]
+struct Jobs {
+    /// Processes at a time; by default as many as there are cores
+    #[arg(long)]
+    jobs: Option<usize>,
+}
+
+impl Jobs {
+    fn count(&self) -> usize {
+        self.jobs.unwrap_or_else(batch::cores)
+    }
+}
+
+#[derive(Args)]
 struct ShrinkArgs {
     /// What a failed run has written
     #[arg(required_unless_present = "seed", conflicts_with = "seed")]
@@ -115,9 +128,8 @@ struct ShrinkArgs {
     /// Plants this bug
     #[arg(long)]
     bug: Option<String>,
-    /// Processes at a time
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    jobs: Jobs,
     /// Seconds of CPU time after which the best so far has to do
     #[arg(long, default_value_t = 120)]
     cpu_s: u64,
@@ -145,9 +157,8 @@ struct HuntArgs {
     /// Plants this bug
     #[arg(long)]
     bug: Option<String>,
-    /// Processes at a time; by default as many as there are cores
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    jobs: Jobs,
 }
 
 #[derive(Args)]
@@ -158,16 +169,14 @@ struct DeterminismArgs {
     /// R1, or R0 for a small one
     #[arg(long, default_value = "R0", value_parser = size)]
     world: Size,
-    /// Processes at a time
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    jobs: Jobs,
 }
 
 #[derive(Args)]
 struct BugsArgs {
-    /// Processes at a time
-    #[arg(long)]
-    jobs: Option<usize>,
+    #[command(flatten)]
+    jobs: Jobs,
 }
 
 fn size(name: &str) -> Result<Size, String> {
@@ -187,14 +196,10 @@ fn main() -> ExitCode {
         Command::Shrink(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
         Command::Shrink(args) => shrink(args),
         Command::Hunt(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
-        Command::Hunt(args) => {
-            batch::hunt(args.seeds, args.world, args.bug.as_deref(), args.jobs.unwrap_or_else(batch::cores))
-        }
-        Command::Determinism(args) => {
-            batch::determinism(args.seeds, args.world, args.jobs.unwrap_or_else(batch::cores))
-        }
+        Command::Hunt(args) => batch::hunt(args.seeds, args.world, args.bug.as_deref(), args.jobs.count()),
+        Command::Determinism(args) => batch::determinism(args.seeds, args.world, args.jobs.count()),
         Command::Bugs(_) if !is_usable(Some(batch::BUGS[0].0)) => Ok(EXIT_USAGE),
-        Command::Bugs(args) => batch::bugs(plan::SIZES[1], args.jobs.unwrap_or_else(batch::cores)),
+        Command::Bugs(args) => batch::bugs(plan::SIZES[1], args.jobs.count()),
     };
     match code {
         Ok(code) => ExitCode::from(code),
@@ -232,7 +237,7 @@ impl FileArgs {
 }
 
 fn shrink(args: ShrinkArgs) -> io::Result<u8> {
-    let jobs = args.jobs.unwrap_or_else(batch::cores);
+    let jobs = args.jobs.count();
     let cpu_max = std::time::Duration::from_secs(args.cpu_s);
     if let Some(file) = &args.file {
         return shrink::shrink(file, jobs, cpu_max);
