@@ -11,7 +11,7 @@ DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim replay shrink story view hunt determinism bugs fuzz doc bench
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim replay shrink story view hunt gate night determinism bugs fuzz doc bench
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -93,9 +93,20 @@ story:
 view:
 	@$(SIM_RUN) view $(FILE)
 
-## make hunt SEEDS=1..100   a range of seeds, in parallel
+## make hunt SEEDS=1..100   a range of seeds, in parallel [WORLD=R1] [BUG=name] [JSON=file]
 hunt:
-	@$(SIM_RUN) hunt --seeds $(or $(SEEDS),1..100) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG))
+	@$(SIM_RUN) hunt --seeds $(or $(SEEDS),1..100) $(if $(WORLD),--world $(WORLD)) $(if $(BUG),--bug $(BUG)) $(if $(JSON),--json $(JSON))
+
+# Seeds never repeat: the day, then from 0 on for nights, from 500,000 on by the time of day for gates.
+## make gate           small failures of old, fresh seeds, some of them again: ten minutes of two cores
+gate:
+	@first=$$(( $$(date +%Y%m%d) * 1000000 + 500000 + $$(date +%s) % 86400 )); \
+	$(SIM_RUN) gate --first $$first --cpu-s $(or $(CPU_S),1200) --json target/sim/gate.json
+
+## make night          the same for an hour, and every planted bug
+night:
+	@$(SIM_RUN) gate --first $$(( $$(date +%Y%m%d) * 1000000 )) --cpu-s $(or $(CPU_S),6000) --json target/sim/night.json
+	@$(SIM_RUN) bugs
 
 ## make determinism    20 seeds, twice, in fresh processes: the same hashes
 determinism:

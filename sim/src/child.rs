@@ -7,6 +7,8 @@
     reason = "outside of all worlds: processes and threads are real"
 )]
 
+use crate::coverage::Coverage;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
@@ -17,6 +19,9 @@ use std::time::{Duration, Instant};
 
 /// A run that takes longer has stopped making progress.
 const WALL_MAX: Duration = Duration::from_secs(1_800);
+
+/// The kernel counts CPU time in hundredths of a second, on every Linux.
+const TICK_MS: u64 = 10;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -39,6 +44,8 @@ pub struct Ended {
     pub code: u8,
     /// Classes of faults: planned and happened.
     pub faults: BTreeMap<String, (u64, u64)>,
+    /// What it has brought about.
+    pub coverage: Coverage,
     /// How long it took.
     pub wall: Duration,
 }
@@ -59,6 +66,17 @@ impl Job {
     pub fn artefact(path: &Path, wall_max: Duration) -> Job {
         let arguments = vec!["replay".to_owned(), path.to_string_lossy().into_owned()];
         Job { seed: 0, arguments, quiet: true, wall_max }
+    }
+
+    /// The same without its planted bug.
+    pub fn without_bug(mut self) -> Job {
+        self.arguments.push("--no-bug".to_owned());
+        self
+    }
+
+    /// The same, and what it says stays untold.
+    pub fn quiet(self) -> Job {
+        Job { quiet: true, ..self }
     }
 
     /// The same, and its trace goes to a file.
@@ -97,7 +115,8 @@ impl Job {
         if code != 0 && !self.quiet {
             eprint!("{err}");
         }
-        Ok(Ended { seed: self.seed, line, code, faults: faults_in(&err), wall: began.elapsed() })
+        let (faults, coverage) = (told(&err, "faults "), told(&err, "coverage "));
+        Ok(Ended { seed: self.seed, line, code, faults, coverage, wall: began.elapsed() })
     }
 }
 
@@ -129,10 +148,19 @@ fn reader<R: Read + Send + 'static>(from: Option<R>) -> std::thread::JoinHandle<
     })
 }
 
-/// The line `faults {"kill":[3,3],..}` that a run writes to standard error.
-fn faults_in(err: &str) -> BTreeMap<String, (u64, u64)> {
-    let line = err.lines().find_map(|line| line.strip_prefix("faults "));
+/// What a run tells on a line of standard error that begins so: `faults {"kill":[3,3],..}`.
+fn told<T: DeserializeOwned + Default>(err: &str, what: &str) -> T {
+    let line = err.lines().find_map(|line| line.strip_prefix(what));
     line.and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default()
+}
+
+/// User and system time of all processes that this one has started and seen the end of; zero where the kernel does not tell.
+pub fn children_cpu() -> Duration {
+    let Ok(text) = std::fs::read_to_string("/proc/self/stat") else { return Duration::ZERO };
+    // The name in the second field may have spaces; behind it the first is field 3.
+    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let ticks: u64 = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * TICK_MS)
 }
 
 /// Runs jobs, as many at a time as asked, and shows each as it ends, in no order. `show` says whether to go on.

@@ -9,6 +9,7 @@ use crate::scene::Scene;
 use crate::verdict::{Failure, Kind};
 use quorate_core::model::NodeId;
 use quorate_server::config::Config;
+use quorate_server::exit::ExitCode;
 use quorate_world::sim::{self, Ending, Machine};
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
@@ -32,7 +33,8 @@ fn configuration(plan: &Plan, number: u32) -> String {
     let peers: Vec<String> = (1..=plan.options.nodes).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
     format!(
         "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
-         [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+         [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
+         batch_commands_max = {}\nbatches_in_flight_max = {}\n{}[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         peers.join(","),
         node_ip(number),
         plan.options.groups,
@@ -40,6 +42,13 @@ fn configuration(plan: &Plan, number: u32) -> String {
         plan.options.heartbeat_ms,
         plan.options.heartbeat_ms * 10 / 3,
         plan.options.snapshot_interval_s,
+        plan.options.log_entries_kept,
+        plan.options.batch_commands_max,
+        plan.options.batches_in_flight_max,
+        match plan.options.lost_tm_ms {
+            0 => String::new(),
+            lost_tm_ms => format!("[tm]\nlost_rollback_ms = {lost_tm_ms}\n"),
+        },
     )
 }
 
@@ -73,6 +82,10 @@ impl Cluster {
                 Ending::Killed | Ending::PowerFailed => return,
                 Ending::Returned if stopping.load(Ordering::Relaxed) => return,
                 Ending::Returned => "it stopped, and nobody had asked it to".to_owned(),
+                Ending::Exited(code) if *code == ExitCode::Damaged.number() && scene.damaged() == Some(machine) => {
+                    scene.tell(About::Process, &[machine.name()], Duration::ZERO, "refuses its damaged disk");
+                    return;
+                }
                 Ending::Exited(code) => format!("it left with code {code}"),
                 Ending::Panicked(text) => format!("it panicked: {text}"),
             };
@@ -133,7 +146,7 @@ async fn run_node(configuration: String) -> i32 {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(%error, "the configuration is refused");
-            return quorate_server::exit::ExitCode::Usage.number();
+            return ExitCode::Usage.number();
         }
     };
     match quorate_server::run(config).await {

@@ -13,6 +13,9 @@ mod batch;
 mod child;
 mod chronicle;
 mod cluster;
+mod coverage;
+mod damage;
+mod gate;
 mod ghost;
 mod logging;
 mod nemesis;
@@ -25,6 +28,7 @@ mod shrink;
 mod simpler;
 mod single;
 mod story;
+mod tally;
 mod taps;
 mod verdict;
 mod view;
@@ -56,6 +60,8 @@ enum Command {
     Run(RunArgs),
     /// A range of seeds, each in a process of its own
     Hunt(HuntArgs),
+    /// Small failures of old, fresh seeds for a while, and some of them again
+    Gate(GateArgs),
     /// An artefact again
     Replay(ReplayArgs),
     /// A failure with as little in it as possible
@@ -157,6 +163,30 @@ struct HuntArgs {
     /// Plants this bug
     #[arg(long)]
     bug: Option<String>,
+    /// Writes a summary to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    jobs: Jobs,
+}
+
+#[derive(Args)]
+struct GateArgs {
+    /// The first fresh seed
+    #[arg(long)]
+    first: u64,
+    /// Seconds of CPU time for all of it
+    #[arg(long)]
+    cpu_s: u64,
+    /// R1, or R0 for a small one
+    #[arg(long, default_value = "R1", value_parser = size)]
+    world: Size,
+    /// Where small failures of old are
+    #[arg(long, default_value = "sim/bugs")]
+    corpus: PathBuf,
+    /// Writes a summary to this file
+    #[arg(long)]
+    json: Option<PathBuf>,
     #[command(flatten)]
     jobs: Jobs,
 }
@@ -196,7 +226,11 @@ fn main() -> ExitCode {
         Command::Shrink(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
         Command::Shrink(args) => shrink(args),
         Command::Hunt(args) if !is_usable(args.bug.as_deref()) => Ok(EXIT_USAGE),
-        Command::Hunt(args) => batch::hunt(args.seeds, args.world, args.bug.as_deref(), args.jobs.count()),
+        Command::Hunt(args) => {
+            let (bug, json) = (args.bug.as_deref(), args.json.as_deref());
+            batch::hunt(args.seeds, args.world, bug, args.jobs.count(), json)
+        }
+        Command::Gate(args) => pass(&args),
         Command::Determinism(args) => batch::determinism(args.seeds, args.world, args.jobs.count()),
         Command::Bugs(_) if !is_usable(Some(batch::BUGS[0].0)) => Ok(EXIT_USAGE),
         Command::Bugs(args) => batch::bugs(plan::SIZES[1], args.jobs.count()),
@@ -216,6 +250,12 @@ fn is_usable(bug: Option<&str>) -> bool {
         return false;
     }
     true
+}
+
+fn pass(args: &GateArgs) -> io::Result<u8> {
+    let GateArgs { first, cpu_s, world, corpus, json, jobs } = args;
+    let (cpu_max, jobs) = (std::time::Duration::from_secs(*cpu_s), jobs.count());
+    gate::Gate { first: *first, cpu_max, corpus, json: json.as_deref(), jobs }.run(*world)
 }
 
 impl FileArgs {

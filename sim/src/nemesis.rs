@@ -7,6 +7,7 @@
 
 use crate::chronicle::Kind as About;
 use crate::cluster::Cluster;
+use crate::damage::DiskDamage;
 use crate::plan::faults::Fault;
 use crate::plan::ms;
 use crate::plan::swarm::{Class, Level};
@@ -29,6 +30,7 @@ pub struct Nemesis {
     usual_ppm: BTreeMap<Machine, i64>,
     /// By how many faults a link is blocked now.
     blocks: Mutex<BTreeMap<Link, u32>>,
+    damage: DiskDamage,
 }
 
 impl Nemesis {
@@ -36,7 +38,8 @@ impl Nemesis {
     pub fn new(scene: Arc<Scene>, cluster: Arc<Cluster>, clients: Vec<Machine>) -> Arc<Nemesis> {
         let all = cluster.machines.iter().chain(&clients);
         let usual_ppm = all.map(|machine| (*machine, machine.clock_ppm())).collect();
-        Arc::new(Nemesis { scene, cluster, clients, usual_ppm, blocks: Mutex::default() })
+        let (blocks, damage) = (Mutex::default(), DiskDamage::default());
+        Arc::new(Nemesis { scene, cluster, clients, usual_ppm, blocks, damage })
     }
 
     /// Starts a task for each planned fault.
@@ -65,6 +68,7 @@ impl Nemesis {
             machine.resume();
             machine.set_clock_ppm(*ppm);
         }
+        self.damage.repair(&self.scene);
         for machine in &self.cluster.machines {
             machine.disk().set_speed(disk);
             machine.disk().set_faults(DiskFaults::default());
@@ -80,7 +84,7 @@ impl Nemesis {
         let lasts = ms(fault.lasts_ms);
         let mut dice = Dice::new(u64::from(fault.pick), "strike");
         match fault.class {
-            Class::Kill => self.kill(&mut dice, lasts).await,
+            Class::Kill => self.kill(Class::Kill, &mut dice, lasts).await,
             Class::PowerFailure => self.cut_power(&mut dice, lasts).await,
             Class::Pause => self.pause(&mut dice, lasts).await,
             Class::Partition => {
@@ -101,7 +105,11 @@ impl Nemesis {
             Class::SlowDisk => self.slow_disk(&mut dice, lasts).await,
             Class::ClockRate => self.clock_rate(&mut dice, lasts).await,
             Class::ClockJump => self.clock_jump(&mut dice),
-            Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding => {}
+            Class::LongAbsence => self.kill(Class::LongAbsence, &mut dice, lasts).await,
+            Class::DiskDamage => self.damage.strike(&self.scene, &self.cluster, &mut dice, lasts).await,
+            // The machine `mover` sees to it, and clients do the rest.
+            Class::Transfer => {}
+            Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding | Class::SlowRm => {}
         }
     }
 
@@ -117,10 +125,10 @@ impl Nemesis {
         }
     }
 
-    async fn kill(&self, dice: &mut Dice, lasts: Duration) {
+    async fn kill(&self, class: Class, dice: &mut Dice, lasts: Duration) {
         let victim = self.victim(dice).await;
         victim.kill();
-        self.struck(Class::Kill, &[victim], lasts, "is killed");
+        self.struck(class, &[victim], lasts, "is killed");
         sleep(lasts).await;
         self.cluster.start(victim);
     }
@@ -289,7 +297,7 @@ impl Nemesis {
 
     /// It has happened.
     fn struck(&self, class: Class, who: &[Machine], lasts: Duration, text: &str) {
-        self.scene.fired(class);
+        self.scene.strikes(class, lasts);
         let lanes: Vec<String> = who.iter().map(|machine| machine.name()).collect();
         self.scene.tell(About::Fault, &lanes, lasts, text);
     }

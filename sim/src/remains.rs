@@ -166,6 +166,9 @@ impl Remains {
     /// Something was seen: a reason to look?
     pub fn consider(&self, seen: &Seen) {
         let Some((node, reason)) = Reason::of(seen) else { return };
+        if self.scene.damaged().is_some() {
+            return; // what is left of a damaged disk is another promise
+        }
         let agenda = &mut *self.agenda();
         let due = agenda.next.get(&reason).is_none_or(|next| *next <= sim::now());
         if !due || agenda.waiting.len() >= WAITING_MAX {

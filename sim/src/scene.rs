@@ -5,6 +5,7 @@
 
 use crate::bank::{Bank, BranchKey, Damage, Effect};
 use crate::chronicle::{Chronicle, Kind as About, of_group, of_node};
+use crate::coverage::Cells;
 use crate::ghost::Ghost;
 use crate::oracles::{self, Finding, Oracle};
 use crate::plan::operations::{RmDeath, TmDeath};
@@ -13,8 +14,8 @@ use crate::plan::{Plan, ms};
 use crate::seen::{Seen, Step};
 use crate::verdict::{Failure, Kind};
 use quorate_core::model::{GroupId, LogId, NodeId};
-use quorate_core::txn::Batch;
-use quorate_world::sim;
+use quorate_core::txn::{Batch, Command, Outcome};
+use quorate_world::sim::{self, Machine};
 use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, sleep};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,8 +46,14 @@ pub struct Watch {
     rm_deaths: BTreeSet<(u32, u32, RmDeath)>,
     retried: BTreeMap<(u32, u32), u32>,
     named: BTreeMap<BranchKey, (u32, u32)>,
+    /// Branches that were slow once, as planned.
+    slowed: BTreeSet<(u32, u32)>,
     /// How often each class of planned faults has happened.
     pub fired: BTreeMap<Class, u64>,
+    /// What faults met.
+    pub cells: Cells,
+    /// Whose disk is damaged.
+    damaged: Option<Machine>,
     /// How many begins were answered, and how many of them committed, as clients saw it.
     pub told: (u64, u64),
 }
@@ -68,7 +75,10 @@ impl Scene {
             rm_deaths: BTreeSet::new(),
             retried: BTreeMap::new(),
             named: BTreeMap::new(),
+            slowed: BTreeSet::new(),
             fired: BTreeMap::new(),
+            cells: Cells::default(),
+            damaged: None,
             told: (0, 0),
         };
         let chronicle = keeps_chronicle.then(Mutex::default);
@@ -117,6 +127,7 @@ impl Scene {
         if let Some((done, model_hash)) = watch.ghost.apply(group, log_id, batch) {
             failed = watch.saw(&Seen::Outcomes { node, group, log_id, hash: model_hash });
             for (command, outcome) in &done {
+                watch.met(group, command, outcome);
                 if let Some(mut chronicle) = self.chronicle() {
                     chronicle.step(&Step { group, command, outcome });
                 }
@@ -192,9 +203,41 @@ impl Scene {
         watch.finished.extend(started);
     }
 
-    /// A planned fault has happened.
+    /// A planned fault has happened in a moment.
     pub fn fired(&self, class: Class) {
-        *self.watch().fired.entry(class).or_default() += 1;
+        self.strikes(class, Duration::ZERO);
+    }
+
+    /// A planned fault has begun, and goes on for so long.
+    pub fn strikes(&self, class: Class, lasts: Duration) {
+        self.watch().strikes(class, lasts);
+    }
+
+    /// The disk of a machine is damaged from now on; nothing: of none. False: another one is.
+    pub fn damage(&self, machine: Option<Machine>) -> bool {
+        let mut watch = self.watch();
+        let free = watch.damaged.is_none() || machine.is_none();
+        if free {
+            watch.damaged = machine;
+        }
+        free
+    }
+
+    /// Whose disk is damaged.
+    pub fn damaged(&self) -> Option<Machine> {
+        self.watch().damaged
+    }
+
+    /// How long this phase-two call takes, beyond the usual; the first of a branch does.
+    pub fn slowness(&self, op: u32, branch: u32) -> Duration {
+        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
+        let slow_ms = planned.map_or(0, |found| found.slow_ms);
+        let mut watch = self.watch();
+        if slow_ms == 0 || !watch.slowed.insert((op, branch)) {
+            return Duration::ZERO;
+        }
+        watch.strikes(Class::SlowRm, ms(slow_ms));
+        ms(slow_ms)
     }
 
     /// Whether the TM dies here, which it does once.
@@ -203,7 +246,7 @@ impl Scene {
         let mut watch = self.watch();
         let dies = planned && watch.tm_deaths.insert((op, at));
         if dies {
-            *watch.fired.entry(Class::TmDeath).or_default() += 1;
+            watch.strikes(Class::TmDeath, Duration::ZERO);
         }
         dies
     }
@@ -215,7 +258,7 @@ impl Scene {
         let mut watch = self.watch();
         let dies = planned && watch.rm_deaths.insert((op, branch, at));
         if dies {
-            *watch.fired.entry(Class::RmDeath).or_default() += 1;
+            watch.strikes(Class::RmDeath, Duration::ZERO);
         }
         dies
     }
@@ -240,7 +283,7 @@ impl Scene {
             return false;
         }
         *so_far += 1;
-        *watch.fired.entry(Class::Hiccup).or_default() += 1;
+        watch.strikes(Class::Hiccup, Duration::ZERO);
         true
     }
 
@@ -269,6 +312,11 @@ impl Scene {
 }
 
 impl Watch {
+    fn strikes(&mut self, class: Class, lasts: Duration) {
+        *self.fired.entry(class).or_default() += 1;
+        self.cells.strikes(class, lasts);
+    }
+
     fn saw(&mut self, seen: &Seen) -> Result<(), (&'static str, Finding)> {
         self.remember(seen);
         let Watch { ghost, oracles, .. } = self;
@@ -276,6 +324,13 @@ impl Watch {
             oracle.see(ghost, seen).map_err(|finding| (oracle.name(), finding))?;
         }
         Ok(())
+    }
+
+    fn met(&mut self, group: GroupId, command: &Command, outcome: &Outcome) {
+        let Watch { ghost, cells, .. } = self;
+        if let Some(found) = ghost.groups.get(&group) {
+            cells.applied(group, &found.model, command, outcome);
+        }
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<(), (&'static str, Finding)> {

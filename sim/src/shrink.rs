@@ -15,7 +15,7 @@
 )]
 
 use crate::artefact::{Artefact, Verdict};
-use crate::child::{Ended, Job, run_all};
+use crate::child::{Ended, Job, children_cpu, run_all};
 use crate::plan::Plan;
 use crate::simpler::{self, Item};
 use crate::single;
@@ -31,8 +31,6 @@ const OPERATIONS_GOAL: usize = 12;
 const FAULTS_GOAL: usize = 4;
 /// How many other schedules.
 const SCHEDULES: u64 = 3;
-/// The kernel counts CPU time in hundredths of a second, on every Linux.
-const TICK_MS: u64 = 10;
 
 /// Shrinks one failure.
 pub struct Shrinker {
@@ -247,13 +245,4 @@ pub fn shrink(path: &Path, at_a_time: usize, cpu_max: Duration) -> io::Result<u8
         small.display(),
     );
     Ok(if code == 0 { Kind::Harness.exit_code() } else { 0 })
-}
-
-/// User and system time of all processes that this one has started and seen the end of; zero where the kernel does not tell.
-fn children_cpu() -> Duration {
-    let Ok(text) = std::fs::read_to_string("/proc/self/stat") else { return Duration::ZERO };
-    // The name in the second field may have spaces; behind it the first is field 3.
-    let fields = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
-    let ticks: u64 = fields.skip(13).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * TICK_MS)
 }

@@ -67,6 +67,11 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
             (plan.options.clock_ppm_max, plan.options.wall_skew_ms_max) = (0, 0);
         }),
         with(&|plan| plan.options.snapshot_interval_s = 0),
+        with(&|plan| {
+            let options = &mut plan.options;
+            (options.log_entries_kept, options.lost_tm_ms) = (1_000, 0);
+            (options.batch_commands_max, options.batches_in_flight_max) = (512, 4);
+        }),
         // What is left of the swarm says how wrong clocks go.
         with(&|plan| match clock_rates(plan) {
             true => plan.options.swarm = vec![(Class::ClockRate, level(Class::ClockRate))],
@@ -148,7 +153,7 @@ fn simpler_operations(operation: &Operation) -> Vec<Operation> {
         operation
     };
     let calm = |branch: &mut PlannedBranch| {
-        (branch.fails, branch.retries, branch.rm_death) = (false, 0, None);
+        (branch.fails, branch.retries, branch.slow_ms, branch.rm_death) = (false, 0, 0, None);
     };
     let mut simpler = vec![
         with(&|operation| {
@@ -163,6 +168,10 @@ fn simpler_operations(operation: &Operation) -> Vec<Operation> {
         with(&|operation| operation.branches.iter_mut().for_each(calm)),
         with(&|operation| operation.saga.iter_mut().for_each(|saga| saga.retries = 0)),
     ];
+    if operation.saga.is_some() && !operation.branches.is_empty() {
+        simpler.push(with(&|operation| operation.branches.clear()));
+        simpler.push(with(&|operation| operation.saga = None));
+    }
     for place in 0..operation.branches.len() {
         simpler.push(with(&|operation| {
             operation.branches.remove(place);

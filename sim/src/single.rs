@@ -8,6 +8,7 @@
 )]
 
 use crate::artefact::{Artefact, Verdict, digits, usual_path};
+use crate::coverage::Coverage;
 use crate::plan::Plan;
 use crate::plan::swarm::Class;
 use crate::story;
@@ -52,7 +53,12 @@ pub fn play(plan: &Plan, looks: &Looks) -> Ran {
     if looks.bug.is_some() && !run.bug_passed {
         eprintln!("the place of the planted bug was not reached");
     }
-    let Outcome { failure, seen, .. } = run.output;
+    let Outcome { failure, seen, cells, .. } = run.output;
+    let coverage = Coverage::of_this_process(run.digest.events, run.simulated, cells);
+    match serde_json::to_string(&coverage) {
+        Ok(text) => eprintln!("coverage {text}"),
+        Err(error) => eprintln!("what was covered cannot be told: {error}"),
+    }
     Ran { failure, digest: Some(run.digest), seen, simulated: run.simulated, wall }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::chronicle::{Chronicle, Kind};
 use crate::plan::Plan;
+use crate::plan::swarm::Class;
 use crate::story;
 use crate::verdict::Failure;
 use crate::world::SeenThrough;
@@ -88,6 +89,8 @@ fn lanes(plan: &Plan, chronicle: &Chronicle) -> Vec<String> {
     let options = &plan.options;
     let many = |kind: &'static str, count: u32| (1..=count).map(move |number| format!("{kind}{number}"));
     let operator = options.operator.then(|| "operator".to_owned());
+    let moves = plan.faults.iter().any(|fault| fault.class == Class::Transfer);
+    let operator = operator.into_iter().chain(moves.then(|| "mover".to_owned()));
     let machines = many("tm", options.tms).chain(many("n", options.nodes)).chain(many("rm", options.rms));
     let groups: BTreeSet<&String> = chronicle.entries.iter().flat_map(|entry| &entry.lanes).collect();
     let groups = groups.into_iter().filter(|lane| lane.ends_with("group") || lane.starts_with("group ")).cloned();

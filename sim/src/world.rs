@@ -1,8 +1,9 @@
 //! One run of a world: build it, let the plan happen, heal, wait for rest, judge, stop.
 
-use crate::actors::{operator, rm, rm_ip, tm, tm_ip};
+use crate::actors::{mover, operator, rm, rm_ip, tm, tm_ip};
 use crate::chronicle::{Chronicle, Kind as About};
 use crate::cluster::Cluster;
+use crate::coverage::Cell;
 use crate::nemesis::{Nemesis, disturb_founding};
 use crate::oracles::Finding;
 use crate::plan::faults::Fault;
@@ -16,7 +17,7 @@ use quorate_world::select::{Either2, select2};
 use quorate_world::sim::{self, Carried, Dice, Machine, Run};
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// After the heal everything comes to rest in this time. A TM may still wait 30 s for each of five answers that a broken
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub fired: BTreeMap<Class, u64>,
     /// Begins and commits that clients saw.
     pub told: (u64, u64),
+    /// What faults met.
+    pub cells: BTreeSet<Cell>,
     /// Empty if nothing was kept.
     pub seen: SeenThrough,
 }
@@ -98,13 +101,15 @@ async fn play(plan: Plan, keeps_chronicle: bool) -> Outcome {
     let chronicle = scene.chronicle().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
     let seen = SeenThrough { chronicle, messages: sim::take_messages(), machines: machine_names(&scene.plan) };
     let watch = scene.watch();
-    Outcome { failure, fired: watch.fired.clone(), told: watch.told, seen }
+    let cells = watch.cells.met().clone();
+    Outcome { failure, fired: watch.fired.clone(), told: watch.told, cells, seen }
 }
 
 fn machine_names(plan: &Plan) -> BTreeMap<u32, String> {
     let many = |kind: &'static str, count: u32| (1..=count).map(move |number| format!("{kind}{number}"));
     let Options { nodes, tms, rms, .. } = plan.options;
-    let names = many("n", nodes).chain(many("tm", tms)).chain(many("rm", rms)).chain(["operator".to_owned()]);
+    let names =
+        many("n", nodes).chain(many("tm", tms)).chain(many("rm", rms)).chain(["operator", "mover"].map(str::to_owned));
     names.filter_map(|name| Some((sim::machine(&name)?.index() as u32, name))).collect()
 }
 
@@ -122,6 +127,10 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     if scene.plan.options.operator {
         let shared = scene.clone();
         sim::add_machine("operator", operator::ip(), move || operator::run(shared.clone())).start();
+    }
+    if scene.plan.faults.iter().any(|fault| fault.class == Class::Transfer) {
+        let shared = scene.clone();
+        sim::add_machine("mover", mover::ip(), move || mover::run(shared.clone())).start();
     }
     let nemesis = Nemesis::new(scene.clone(), cluster.clone(), clients);
     let faults = nemesis.begin();
@@ -165,7 +174,9 @@ fn keep_running(scene: Arc<Scene>, client: Machine, number: u32) {
                 return;
             }
             scene.abandon(number);
-            sleep(ms(dice.between(10, 8_000))).await;
+            // Where lost TMs are rolled back early, some stay away for longer than that takes.
+            let away_ms_max = 8_000 + 2 * scene.plan.options.lost_tm_ms;
+            sleep(ms(dice.between(10, away_ms_max))).await;
             scene.tell(About::Process, &[client.name()], Duration::ZERO, "starts again");
         }
     });

@@ -9,6 +9,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[macro_use]
+pub mod probe;
+
 pub mod model;
 
 pub mod wire;

@@ -1,6 +1,7 @@
 //! The clients of the world: machines that run the real client code, begin transactions, own resources, and die.
 
 pub mod call;
+pub mod mover;
 pub mod operator;
 pub mod rm;
 pub mod saga;

@@ -83,7 +83,8 @@ impl Phase1<'_> {
     async fn register(&self, planned: &PlannedBranch) -> Option<BranchId> {
         let (kind, lock_keys) = match &planned.work {
             Work::At(rows) => {
-                let keys: Vec<String> = rows.iter().map(|(row, _)| row.to_string()).collect();
+                let locked = if quorate_world::bug!("second_row_not_locked") { 1 } else { rows.len() };
+                let keys: Vec<String> = rows.iter().take(locked).map(|(row, _)| row.to_string()).collect();
                 (BranchType::AT, format!("account:{}", keys.join(",")))
             }
             Work::Tcc(..) => (BranchType::TCC, String::new()),
@@ -160,7 +161,7 @@ impl Table {
             let key: BranchKey = (transaction_of(&branch.xid)?, branch.id);
             let (op, number) = planned(&branch.application_data).or_else(|| scene.named(key))?;
             die(&scene, (op, number), RmDeath::BeforePhaseTwo);
-            sleep(ms(1 + random::below(4))).await;
+            sleep(ms(1 + random::below(4)) + scene.slowness(op, number)).await;
             if scene.retries(op, number) {
                 return Some(match commit {
                     true => BranchStatus::PhaseTwo_CommitFailed_Retryable,

@@ -3,7 +3,7 @@
 //! It lives in the process of a TM and serves phase two as the resource `application#group`. All that it knows is in a
 //! database outside (`bank::saga`), so its next life, or phase two beside it, goes on where it was.
 
-use super::EXIT_KILLED;
+use super::{EXIT_KILLED, tm};
 use crate::bank::saga::Went;
 use crate::plan::ms;
 use crate::plan::operations::{Operation, PlannedSaga, TmDeath};
@@ -37,6 +37,8 @@ enum Came {
     Stuck,
     /// Somebody else undoes it.
     Barred,
+    /// What was done beside it has failed.
+    ForUndoing,
 }
 
 impl Engine {
@@ -51,9 +53,9 @@ impl Engine {
     }
 
     /// Runs a planned Saga from its begin to its report.
-    pub async fn run(&self, tm: &TransactionManager, operation: &Operation, planned: &PlannedSaga) {
+    pub async fn run(&self, manager: &TransactionManager, operation: &Operation, planned: &PlannedSaga) {
         let name = format!("$Saga_op-{}", operation.op);
-        let Ok(xid) = tm.begin(&name, operation.timeout_ms).await else { return };
+        let Ok(xid) = manager.begin(&name, operation.timeout_ms).await else { return };
         let Some(transaction) = transaction_of(&xid) else { return };
         self.scene.note(&format!("{name} is {xid}"));
         self.scene.saw(Seen::ToldBegun { transaction });
@@ -62,6 +64,13 @@ impl Engine {
         }
         self.die(operation, TmDeath::AfterBegin);
         let came = self.go_on(&xid, transaction).await;
+        let came = match came {
+            // Beside branches of other kinds it may not turn later: what is not done now is undone now.
+            _ if operation.branches.is_empty() => came,
+            Came::Through if tm::all_branches(operation, &xid).await => Came::Through,
+            Came::Barred => Came::Barred,
+            Came::Through | Came::Failed | Came::Stuck | Came::ForUndoing => Came::ForUndoing,
+        };
         sleep(ms(operation.thinks_ms)).await;
         self.die(operation, TmDeath::BeforeEnd);
         let word = match came {
@@ -71,13 +80,13 @@ impl Engine {
                 self.scene.watch().bank.sagas.turn_back(transaction);
                 GlobalStatus::RollbackRetrying
             }
-            Came::Failed => {
+            Came::Failed | Came::ForUndoing => {
                 self.undo(transaction).await;
                 GlobalStatus::Rollbacked
             }
             Came::Barred => return,
         };
-        let telling = tm.report(&xid, word);
+        let telling = manager.report(&xid, word);
         if self.scene.tm_dies(operation.op, TmDeath::AfterEndSent) {
             let _ = quorate_world::time::timeout(ms(1), telling).await;
             process::exit(EXIT_KILLED);
@@ -147,7 +156,7 @@ impl Resource for Engine {
             Some(match engine.go_on(&branch.xid, transaction).await {
                 Came::Through => BranchStatus::PhaseTwo_Committed,
                 Came::Stuck => BranchStatus::PhaseTwo_CommitFailed_Retryable,
-                Came::Failed | Came::Barred => {
+                Came::Failed | Came::Barred | Came::ForUndoing => {
                     let later = engine.scene.watch().bank.sagas.undoes_later(transaction);
                     if later {
                         engine.scene.watch().bank.sagas.turn_back(transaction);

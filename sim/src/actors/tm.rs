@@ -103,7 +103,8 @@ async fn status_from_any(tm: &TransactionManager, xid: &str) -> Option<GlobalSta
     }
 }
 
-async fn all_branches(operation: &Operation, xid: &str) -> bool {
+/// Has all branches done, one after another.
+pub(super) async fn all_branches(operation: &Operation, xid: &str) -> bool {
     for (number, branch) in operation.branches.iter().enumerate() {
         let call = Call { op: operation.op, branch: number as u32, xid: xid.to_owned() };
         if call::ask(business_at(branch.rm + 1), &call).await != Some(true) {

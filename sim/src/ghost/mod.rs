@@ -170,6 +170,10 @@ impl Ghost {
                 if let Some(found) = self.transactions.get_mut(&report.transaction) {
                     found.hear(*now, clock_ms);
                 }
+                if matches!(outcome, Outcome::Decided(_)) && status::direction(*now) == Some(status::Direction::Commit)
+                {
+                    self.locks.release_own(group, report.transaction);
+                }
             }
             (Command::GiveUp(give_up), Outcome::Now(now)) => self.set_status(give_up.transaction, *now),
             (Command::Operate(operate), Outcome::Now(now)) => self.operated(group, clock_ms, operate, *now),

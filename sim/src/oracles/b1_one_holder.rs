@@ -9,6 +9,7 @@ use crate::ghost::Ghost;
 use crate::ghost::locks::Row;
 use crate::seen::{Seen, Step};
 use quorate_core::model::{BranchId, TransactionId, lock_key};
+use quorate_core::txn::command::{DecideV1, ReportV1};
 use quorate_core::txn::status::Direction;
 use quorate_core::txn::{Command, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,10 +83,12 @@ impl Oracle for OneHolder {
             return Err(Finding::about(*got, text).in_group(step.group));
         }
         match (step.command, step.outcome) {
-            (Command::Decide(decide), Outcome::Decided(_)) => {
-                let Some(found) = ghost.transaction(decide.transaction) else { return Ok(()) };
+            (Command::Decide(DecideV1 { transaction, .. }), Outcome::Decided(_))
+            // An engine decides on what stands beside its steps.
+            | (Command::Report(ReportV1 { transaction, .. }), Outcome::Decided(_)) => {
+                let Some(found) = ghost.transaction(*transaction) else { return Ok(()) };
                 let commits = found.decision == Some(Direction::Commit);
-                self.free(decide.transaction, |branch| commits || found.has_failed(branch));
+                self.free(*transaction, |branch| commits || found.has_failed(branch));
                 Ok(())
             }
             (Command::ReleaseLocks(release), Outcome::Released) => {

@@ -20,6 +20,8 @@ pub(super) struct BranchLine {
     fails: bool,
     #[serde(default, skip_serializing_if = "is_zero")]
     retries: u32,
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    slow_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rm_death: Option<RmDeath>,
 }
@@ -28,15 +30,19 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn is_nothing(ms: &u64) -> bool {
+    *ms == 0
+}
+
 impl From<PlannedBranch> for BranchLine {
     fn from(branch: PlannedBranch) -> BranchLine {
-        let PlannedBranch { rm, work, fails, retries, rm_death } = branch;
+        let PlannedBranch { rm, work, fails, retries, slow_ms, rm_death } = branch;
         let (at, tcc, xa) = match work {
             Work::At(rows) => (Some(rows), None, None),
             Work::Tcc(account, delta) => (None, Some((account, delta)), None),
             Work::Xa(account, delta) => (None, None, Some((account, delta))),
         };
-        BranchLine { rm, at, tcc, xa, work: None, fails, retries, rm_death }
+        BranchLine { rm, at, tcc, xa, work: None, fails, retries, slow_ms, rm_death }
     }
 }
 
@@ -44,7 +50,7 @@ impl TryFrom<BranchLine> for PlannedBranch {
     type Error = &'static str;
 
     fn try_from(line: BranchLine) -> Result<PlannedBranch, &'static str> {
-        let BranchLine { rm, at, tcc, xa, work, fails, retries, rm_death } = line;
+        let BranchLine { rm, at, tcc, xa, work, fails, retries, slow_ms, rm_death } = line;
         let at = at.map(Work::At);
         let tcc = tcc.map(|(account, delta)| Work::Tcc(account, delta));
         let xa = xa.map(|(account, delta)| Work::Xa(account, delta));
@@ -53,6 +59,6 @@ impl TryFrom<BranchLine> for PlannedBranch {
         if told.next().is_some() {
             return Err("a branch does one thing: at, tcc or xa");
         }
-        Ok(PlannedBranch { rm, work, fails, retries, rm_death })
+        Ok(PlannedBranch { rm, work, fails, retries, slow_ms, rm_death })
     }
 }

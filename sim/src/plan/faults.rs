@@ -45,11 +45,14 @@ fn habit(class: Class) -> Option<Habit> {
         Class::OneWay => (60_000, 12_000, (200, 40_000)),
         Class::IsolateLeader => (60_000, 10_000, (500, 20_000)),
         Class::SlowLinks => (60_000, 15_000, (1_000, 30_000)),
-        Class::Resets => (20_000, 1_500, (0, 0)),
+        Class::Resets => (20_000, 2_000, (0, 0)),
         Class::SlowDisk => (60_000, 10_000, (500, 20_000)),
         Class::ClockRate => (90_000, 20_000, (2_000, 60_000)),
         Class::ClockJump => (90_000, 20_000, (0, 0)),
-        Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding => return None,
+        Class::Transfer => (40_000, 8_000, (0, 0)),
+        Class::LongAbsence => (150_000, 60_000, (20_000, 90_000)),
+        Class::DiskDamage => (150_000, 40_000, (2_000, 20_000)),
+        Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding | Class::SlowRm => return None,
     };
     Some(Habit { light_ms, heavy_ms, lasts_ms })
 }

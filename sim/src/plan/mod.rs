@@ -72,6 +72,18 @@ pub struct Options {
     pub heartbeat_ms: u64,
     /// Seconds between snapshots; 0: by size only.
     pub snapshot_interval_s: u64,
+    /// Entries that stay in a log behind its snapshot.
+    #[serde(default = "usual::log_entries_kept", skip_serializing_if = "usual::is_log_entries_kept")]
+    pub log_entries_kept: u64,
+    /// Commands in one entry.
+    #[serde(default = "usual::batch_commands_max", skip_serializing_if = "usual::is_batch_commands_max")]
+    pub batch_commands_max: u32,
+    /// Entries proposed and not yet applied.
+    #[serde(default = "usual::batches_in_flight_max", skip_serializing_if = "usual::is_batches_in_flight_max")]
+    pub batches_in_flight_max: u32,
+    /// What a lost TM left open is rolled back after so long; 0: when its time is up.
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub lost_tm_ms: u64,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -125,10 +137,47 @@ impl Plan {
             for branch in &operation.branches {
                 *planned.entry(Class::RmDeath).or_default() += u64::from(branch.rm_death.is_some());
                 *planned.entry(Class::Hiccup).or_default() += u64::from(branch.retries) + u64::from(branch.fails);
+                *planned.entry(Class::SlowRm).or_default() += u64::from(branch.slow_ms > 0);
             }
         }
         planned
     }
+}
+
+/// Settings as a node has them if nothing is set: what files leave out, and files of earlier builds never had.
+mod usual {
+    pub fn log_entries_kept() -> u64 {
+        1_000
+    }
+
+    pub fn is_log_entries_kept(kept: &u64) -> bool {
+        *kept == log_entries_kept()
+    }
+
+    pub fn batch_commands_max() -> u32 {
+        512
+    }
+
+    pub fn is_batch_commands_max(max: &u32) -> bool {
+        *max == batch_commands_max()
+    }
+
+    pub fn batches_in_flight_max() -> u32 {
+        4
+    }
+
+    pub fn is_batches_in_flight_max(max: &u32) -> bool {
+        *max == batches_in_flight_max()
+    }
+
+    pub fn is_nothing(ms: &u64) -> bool {
+        *ms == 0
+    }
+}
+
+/// Of these, each as often as the next.
+fn draw_of<T: Copy>(seed: u64, what: &str, choice: &[T]) -> T {
+    choice[Dice::new(seed, what).below(choice.len() as u64) as usize]
 }
 
 fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
@@ -144,6 +193,10 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         groups: dice.between(2, u64::from(size.groups_max)) as u32,
         heartbeat_ms: [150, 300, 600][Dice::new(seed, "heartbeats").below(3) as usize],
         snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
+        log_entries_kept: draw_of(seed, "entries kept", &[1_000, 1_000, 50, 5, 0]),
+        batch_commands_max: draw_of(seed, "commands of an entry", &[512, 512, 1, 3]),
+        batches_in_flight_max: draw_of(seed, "entries in flight", &[4, 4, 1, 16]),
+        lost_tm_ms: draw_of(seed, "lost TMs", &[0, 0, 0, 10_000]),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {

@@ -22,7 +22,7 @@ pub struct Operation {
     /// As the TM says in Begin.
     #[serde(default = "usual_timeout_ms", skip_serializing_if = "is_usual_timeout")]
     pub timeout_ms: i32,
-    /// What it does, in this order; nothing if it is a Saga.
+    /// What it does, in this order; of a Saga, what is done beside its steps when they are through.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub branches: Vec<PlannedBranch>,
     /// It is a Saga.
@@ -99,6 +99,8 @@ pub struct PlannedBranch {
     pub fails: bool,
     /// So many phase-two calls are answered "try again" first.
     pub retries: u32,
+    /// So long its RM takes for phase two when it is first asked.
+    pub slow_ms: u64,
     /// Where its RM dies.
     pub rm_death: Option<RmDeath>,
 }
@@ -168,7 +170,8 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
     balance(&mut branches);
     let deaths = chance(swarm.level(Class::TmDeath), 20_000, 150_000);
     let saga = dice.happens(200_000).then(|| draw_saga(&mut dice, swarm));
-    if saga.is_some() {
+    // A quarter of the Sagas has branches of other kinds beside its steps.
+    if saga.is_some() && Dice::new(seed, &format!("is operation {number} mixed")).below(4) > 0 {
         branches.clear();
     }
     Operation {
@@ -226,7 +229,9 @@ fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
     };
     let deaths = chance(swarm.level(Class::RmDeath), 10_000, 80_000);
     let hiccups = chance(swarm.level(Class::Hiccup), 20_000, 150_000);
+    let slow = chance(swarm.level(Class::SlowRm), 20_000, 150_000);
     PlannedBranch {
+        slow_ms: if dice.happens(slow) { dice.between(500, 40_000) } else { 0 },
         rm: dice.below(u64::from(size.rms)) as u32,
         work,
         fails: dice.happens(hiccups / 2),

@@ -41,11 +41,19 @@ pub enum Class {
     Hiccup,
     /// Nodes are killed or lose power while they found the cluster.
     Founding,
+    /// Somebody asks a leader to hand its group over.
+    Transfer,
+    /// A node is away for so long that the others purge what it lacks.
+    LongAbsence,
+    /// A bit of a synced sector turns over.
+    DiskDamage,
+    /// An RM takes longer for phase two than anybody waits.
+    SlowRm,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 19] = [
         Class::Kill,
         Class::PowerFailure,
         Class::Pause,
@@ -61,7 +69,36 @@ impl Class {
         Class::RmDeath,
         Class::Hiccup,
         Class::Founding,
+        Class::Transfer,
+        Class::LongAbsence,
+        Class::DiskDamage,
+        Class::SlowRm,
     ];
+
+    /// As files and tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Kill => "kill",
+            Class::PowerFailure => "power_failure",
+            Class::Pause => "pause",
+            Class::Partition => "partition",
+            Class::OneWay => "one_way",
+            Class::IsolateLeader => "isolate_leader",
+            Class::SlowLinks => "slow_links",
+            Class::Resets => "resets",
+            Class::SlowDisk => "slow_disk",
+            Class::ClockRate => "clock_rate",
+            Class::ClockJump => "clock_jump",
+            Class::TmDeath => "tm_death",
+            Class::RmDeath => "rm_death",
+            Class::Hiccup => "hiccup",
+            Class::Founding => "founding",
+            Class::Transfer => "transfer",
+            Class::LongAbsence => "long_absence",
+            Class::DiskDamage => "disk_damage",
+            Class::SlowRm => "slow_rm",
+        }
+    }
 }
 
 /// How much of a class.

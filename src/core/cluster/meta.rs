@@ -63,6 +63,7 @@ impl Meta {
 
     fn found(&mut self, founding: &FoundClusterV1) -> Result<bool, MetaRefusal> {
         if let Some(cluster) = self.routing.cluster {
+            sometimes!("second_founding_was_refused");
             return Err(MetaRefusal::Founded(cluster));
         }
         check_founding(founding).map_err(MetaRefusal::Founding)?;
@@ -84,6 +85,9 @@ impl Meta {
         known.admits(started.disk, started.epoch, started.start).map_err(MetaRefusal::Identity)?;
         let new = node(started);
         let changed = *known != new;
+        if changed {
+            sometimes!("start_of_a_node_was_recorded");
+        }
         *known = new;
         Ok(changed)
     }
@@ -92,6 +96,11 @@ impl Meta {
         let known = self.node_mut(which.node)?;
         // A word about an earlier start is void: the node has spoken for itself since.
         let changed = known.epoch == which.epoch && known.silent != silent;
+        match (changed, silent) {
+            (true, true) => sometimes!("node_was_recorded_as_silent"),
+            (true, false) => sometimes!("node_was_recorded_as_back"),
+            (false, _) => sometimes!("word_about_a_node_changed_nothing"),
+        }
         if changed {
             known.silent = silent;
         }

@@ -121,6 +121,9 @@ fn word_at_end(session: &Session) -> GlobalStatus {
 pub fn is_skipped(branch: &Branch, direction: Direction) -> bool {
     let is_read_only = branch.kind == BranchType::XA && branch.status == BranchStatus::PhaseOne_RDONLY;
     let is_final = branch.kind == BranchType::SAGA_ANNOTATION && direction == Direction::Commit;
+    if branch.has_failed_phase_one() {
+        sometimes!("branch_that_failed_is_passed_over");
+    }
     branch.has_failed_phase_one() || is_read_only || is_final
 }
 
@@ -194,9 +197,15 @@ fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: b
         match run.at(part.id, Direction::Commit) {
             At::Done(_) => {}
             At::Asked => return Step::Wait,
-            At::Idle | At::Later { .. } if part.is_stopped => is_complete = false,
+            At::Idle | At::Later { .. } if part.is_stopped => {
+                sometimes!("stopped_branch_let_the_next_go_ahead");
+                is_complete = false;
+            }
             At::Idle => return Step::Ask(vec![part.id]),
-            At::Later { heard: false } if is_retrying => (is_complete, is_resting) = (false, true),
+            At::Later { heard: false } if is_retrying => {
+                sometimes!("silent_branch_let_the_next_go_ahead");
+                (is_complete, is_resting) = (false, true);
+            }
             At::Later { .. } => return Step::Wait,
         }
     }

@@ -75,7 +75,9 @@ impl Run {
                     self.reported = Some((word, session.status));
                 }
             }
-            Verdict::FailForGood(_) | Verdict::RetryLater | Verdict::Reported(_) => {}
+            Verdict::FailForGood(_) | Verdict::RetryLater | Verdict::Reported(_) => {
+                sometimes!("answer_to_a_question_that_was_given_up");
+            }
         }
         verdict
     }
@@ -85,6 +87,7 @@ impl Run {
         if let Some(progress) = self.branches.get_mut(&branch)
             && progress.at == At::Asked
         {
+            sometimes!("question_was_answered_in_vain");
             progress.at = At::Idle;
         }
     }

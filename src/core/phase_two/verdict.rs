@@ -33,7 +33,14 @@ pub fn judge(session: &Session, direction: Direction, reply: Reply, clock_ms: u6
         Direction::Commit => (PhaseTwo_Committed, PhaseTwo_CommitFailed_XAER_NOTA_Retryable),
         Direction::Rollback => (PhaseTwo_Rollbacked, PhaseTwo_RollbackFailed_XAER_NOTA_Retryable),
     };
-    if status == done || (status == unknown && clock_ms > nota_deadline_ms(session, xaer_nota_ms)) {
+    if status == unknown && clock_ms > nota_deadline_ms(session, xaer_nota_ms) {
+        sometimes!("branch_that_its_database_does_not_know_is_taken_for_done");
+        return Verdict::Done;
+    }
+    if status == unknown {
+        sometimes!("branch_that_its_database_does_not_know_is_asked_again");
+    }
+    if status == done {
         return Verdict::Done;
     }
     if status == refusal(direction) { Verdict::FailForGood(status) } else { Verdict::RetryLater }
@@ -45,10 +52,19 @@ pub fn judge_engine(session: &Session, direction: Direction, reply: Reply) -> Ve
     let verdict = match (direction, status) {
         (Direction::Commit, PhaseTwo_Committed) | (Direction::Rollback, PhaseTwo_Rollbacked) => Verdict::Done,
         // It was undone on the way; or it has failed, and nothing was to be undone.
-        (Direction::Commit, PhaseTwo_Rollbacked | PhaseOne_Failed) => Verdict::Reported(GlobalStatus::Rollbacked),
-        (Direction::Commit, PhaseTwo_RollbackFailed_Retryable) => Verdict::Reported(GlobalStatus::RollbackRetrying),
+        (Direction::Commit, PhaseTwo_Rollbacked | PhaseOne_Failed) => {
+            sometimes!("engine_undid_what_was_to_go_on");
+            Verdict::Reported(GlobalStatus::Rollbacked)
+        }
+        (Direction::Commit, PhaseTwo_RollbackFailed_Retryable) => {
+            sometimes!("engine_turns_back_later");
+            Verdict::Reported(GlobalStatus::RollbackRetrying)
+        }
         // It goes on when its time is up.
-        (Direction::Rollback, PhaseTwo_CommitFailed_Retryable) => Verdict::Reported(GlobalStatus::CommitRetrying),
+        (Direction::Rollback, PhaseTwo_CommitFailed_Retryable) => {
+            sometimes!("engine_goes_on_though_its_time_is_up");
+            Verdict::Reported(GlobalStatus::CommitRetrying)
+        }
         (_, status) if status == refusal(direction) => Verdict::FailForGood(status),
         (_, _) => Verdict::RetryLater,
     };
@@ -57,7 +73,10 @@ pub fn judge_engine(session: &Session, direction: Direction, reply: Reply) -> Ve
         Verdict::Reported(GlobalStatus::Rollbacked) if !session.is_pure_saga() => {
             Verdict::FailForGood(refusal(direction))
         }
-        Verdict::Reported(_) if !session.is_pure_saga() => Verdict::RetryLater,
+        Verdict::Reported(_) if !session.is_pure_saga() => {
+            sometimes!("engine_beside_branches_may_not_turn");
+            Verdict::RetryLater
+        }
         verdict => verdict,
     }
 }

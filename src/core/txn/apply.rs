@@ -54,7 +54,10 @@ impl Transactions {
             Command::GiveUp(give_up) => self.give_up(give_up),
             Command::Operate(operate) => self.operate(operate),
         });
-        outcome.unwrap_or_else(Outcome::Refused)
+        let outcome = outcome.unwrap_or_else(Outcome::Refused);
+        #[cfg(feature = "probes")]
+        super::probes::note(command, &outcome);
+        outcome
     }
 
     fn found(&mut self, found: &FoundV1) -> Result<Outcome, Refusal> {
@@ -249,6 +252,7 @@ impl Transactions {
             if self.clock_ms.saturating_sub(ended_clock_ms) < limits::TOMBSTONE_LIFE_MS {
                 return;
             }
+            sometimes!("tombstone_expired");
             self.change(transaction.slot(), |state| state.forget(transaction));
         }
     }
@@ -268,7 +272,10 @@ impl Transactions {
     pub(super) fn live(&self, transaction: TransactionId) -> Result<&Session, Missing> {
         let (state, _) = self.active(transaction.slot()).map_err(Missing::Refused)?;
         let tombstone = || match state.tombstone(transaction) {
-            Some(tombstone) => Missing::Ended(tombstone.status),
+            Some(tombstone) => {
+                sometimes!("answered_by_a_tombstone");
+                Missing::Ended(tombstone.status)
+            }
             None => Missing::Refused(Refusal::NoSuchTransaction),
         };
         state.session(transaction).ok_or_else(tombstone)

@@ -73,7 +73,10 @@ impl Transactions {
     /// are held here.
     pub(super) fn remove_branch(&mut self, remove: &BranchV1) -> Result<Outcome, Refusal> {
         let session = self.undecided(remove.transaction)?;
-        let Some(branch) = session.branches.get(&remove.branch) else { return Ok(Outcome::Done) };
+        let Some(branch) = session.branches.get(&remove.branch) else {
+            sometimes!("removed_branch_was_not_in_the_list");
+            return Ok(Outcome::Done);
+        };
         if let Some(slot) = branch.lock_slot() {
             self.release(slot, remove.transaction, &ReleaseScope::Branches(alloc::vec![remove.branch]));
         }
@@ -94,6 +97,9 @@ impl Transactions {
         // What is said of a Saga's steps decides nothing at any time.
         let is_open = |branch: &Branch| session.status == GlobalStatus::Begin || branch.kind == BranchType::SAGA;
         let is_open = session.branches.get(&report.branch).is_some_and(is_open);
+        if !is_open {
+            sometimes!("report_after_the_decision_left_its_data_only");
+        }
         self.change(report.transaction.slot(), |state| {
             state.change(report.transaction, |session| {
                 session.change(report.branch, |branch| {

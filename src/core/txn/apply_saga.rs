@@ -26,12 +26,19 @@ impl Transactions {
             return Ok(Outcome::Standing(standing));
         }
         if report.asked.is_some_and(|asked| asked != standing) {
+            sometimes!("engine_answered_to_an_earlier_status");
             return Ok(Outcome::Standing(standing)); // somebody was faster
         }
         match saga::heard(standing, report.status, report.asked.is_some()) {
-            Word::Nothing => Ok(Outcome::Standing(standing)),
+            Word::Nothing => {
+                sometimes!("word_of_an_engine_was_too_old");
+                Ok(Outcome::Standing(standing))
+            }
             // Which way it goes on is for whoever starts it; that it has ended is heard.
-            Word::Turns(_) if status::is_stopped(standing) => Ok(Outcome::Standing(standing)),
+            Word::Turns(_) if status::is_stopped(standing) => {
+                sometimes!("stopped_saga_was_not_turned");
+                Ok(Outcome::Standing(standing))
+            }
             Word::Ends(status) if may_turn => {
                 self.bury(report.transaction, status);
                 Ok(Outcome::Now(status))
@@ -55,6 +62,7 @@ impl Transactions {
         self.change(transaction.slot(), |state| {
             state.change(transaction, |session| {
                 if is_over {
+                    sometimes!("steps_left_the_list_with_the_decision");
                     steps(session).into_iter().for_each(|step| session.remove(step));
                 }
                 session.status = match status::direction(word) {

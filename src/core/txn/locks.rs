@@ -113,6 +113,7 @@ impl LockTable {
     /// Takes every row for the branch, after [`LockTable::allows`]. One that has them keeps them, and their age.
     pub(super) fn take(&mut self, wanted: Wanted<'_>, since_ms: u64) {
         if self.hold(wanted.transaction, wanted.branch).is_some() {
+            sometimes!("branch_took_its_rows_again");
             return;
         }
         let parts = self.resources.entry(wanted.resource.clone()).or_default();
@@ -122,6 +123,7 @@ impl LockTable {
             // The key that is there, if one is, so that each row is kept once.
             let key = match part.entry(Arc::new(row)) {
                 Entry::Occupied(mut held) => {
+                    sometimes!("row_held_through_two_branches");
                     held.get_mut().through.add(wanted.branch);
                     held.key().clone()
                 }
@@ -316,6 +318,7 @@ impl Through {
         match self {
             Through::One(only) => *only == branch,
             Through::Many(branches) => {
+                sometimes!("row_stays_with_another_branch");
                 branches.retain(|other| *other != branch);
                 if let [only] = branches[..] {
                     *self = Through::One(only);

@@ -7,6 +7,8 @@ pub mod answer;
 pub mod bounds;
 pub mod command;
 pub mod outcome;
+#[cfg(feature = "probes")]
+mod probes;
 pub mod saga;
 pub mod status;
 pub mod tables;

@@ -142,6 +142,8 @@ pub struct RaftConfig {
     pub batch_bytes_max: u64,
     /// Proposed and not yet applied, per group.
     pub batches_in_flight_max: u32,
+    /// Entries that stay in the log behind a snapshot.
+    pub log_entries_kept: u64,
 }
 
 /// The keys under `storage.`.
@@ -236,6 +238,7 @@ fn read_raft(settings: &Settings) -> Result<RaftConfig, ConfigError> {
         batch_bytes_max: settings.require("raft.batch_bytes_max", |text| values::size(text, KIB..=12 * MIB))?,
         batches_in_flight_max: settings.require("raft.batches_in_flight_max", |text| values::number(text, 1..=1_024))?
             as u32,
+        log_entries_kept: settings.require("raft.log_entries_kept", |text| values::number(text, 0..=100_000_000))?,
     })
 }
 

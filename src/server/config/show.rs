@@ -42,6 +42,7 @@ impl Config {
         put("raft.batch_commands_max", Shown::Number(self.raft.batch_commands_max.into()));
         put("raft.batch_bytes_max", text(show_size(self.raft.batch_bytes_max)));
         put("raft.batches_in_flight_max", Shown::Number(self.raft.batches_in_flight_max.into()));
+        put("raft.log_entries_kept", Shown::Number(self.raft.log_entries_kept));
         put("memory.budget_bytes", text(show_size(self.memory_budget_bytes)));
         put("memory.requests_bytes", text(show_size(self.requests_bytes_max)));
         put("auth.window_s", Shown::Number(self.access_window_s));

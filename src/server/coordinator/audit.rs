@@ -36,6 +36,9 @@ type Holds = BTreeMap<(TransactionId, Slot), Vec<(BranchId, Fence)>>;
 impl Coordinator {
     /// Runs as long as the tenure: suspects as they come, everything old once a minute.
     pub(super) async fn audit(self: Arc<Self>, tenure: Arc<Tenure>) {
+        if quorate_world::bug!("orphan_locks_never_audited") {
+            return;
+        }
         let mut next_round = Instant::now() + ROUND;
         loop {
             _ = select2(tenure.suspected(), sleep_until(next_round)).await;
@@ -45,7 +48,11 @@ impl Coordinator {
             let holds = match Instant::now() >= next_round {
                 true => {
                     next_round = Instant::now() + ROUND;
-                    old_holds(&tenure)
+                    let old = old_holds(&tenure);
+                    if !old.is_empty() {
+                        quorate_core::sometimes!("old_lock_is_audited");
+                    }
+                    old
                 }
                 false => holds_of(&tenure, &tenure.take_suspects()),
             };
@@ -58,6 +65,7 @@ impl Coordinator {
     /// A lock stands in somebody's way.
     pub(super) fn suspect(&self, tenure: &Tenure, slot: Slot, conflict: &Conflict) {
         if conflict.held_ms >= SUSPECT_AFTER_MS {
+            quorate_core::sometimes!("old_lock_in_the_way_is_suspected");
             tenure.suspect(conflict.holder, slot);
         }
     }
@@ -76,15 +84,20 @@ impl Coordinator {
             Leader::There(node, group) => {
                 match nodes::ask(&*self.nodes, node, group, &Query::Audit(audit), PATIENCE).await {
                     Ok(Response::Gone(gone)) => gone,
-                    Ok(_) | Err(_) => Vec::new(),
+                    Ok(_) | Err(_) => {
+                        quorate_core::sometimes!("audit_got_no_answer");
+                        Vec::new()
+                    }
                 }
             }
             // Nobody to ask: the hold stays as it is.
             Leader::Nobody => Vec::new(),
         };
         if gone.is_empty() {
+            quorate_core::sometimes!("audited_lock_has_its_owner");
             return;
         }
+        quorate_core::sometimes!("audit_releases_an_orphan_lock");
         self.counters.orphans_released.add(gone.len() as u64);
         tracing::info!(transaction = transaction.0, holds = gone.len(), "releases orphan locks");
         let release = ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::Branches(gone) };

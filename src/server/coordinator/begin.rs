@@ -17,11 +17,13 @@ impl Coordinator {
     pub(super) fn place_for_begin(&self, hinted: Option<&BeginAsk>) -> Leader {
         let home = hinted.and_then(|ask| self.homes.find(&ask.name, |home| self.led.tenure(home)));
         if let Some(tenure) = home {
+            quorate_core::sometimes!("begin_goes_where_it_will_probably_lock");
             return Leader::Here(tenure);
         }
         if let Some(tenure) = self.led.next() {
             return Leader::Here(tenure);
         }
+        quorate_core::sometimes!("begin_at_a_node_that_leads_nothing");
         let groups: Vec<_> = self.routing.borrow().groups().map(|(group, _)| group).collect();
         // A random first one: the groups of a node that cannot be reached are not tried in the same order by everybody.
         let first = quorate_world::random::below(groups.len().max(1) as u64) as usize;
@@ -33,6 +35,7 @@ impl Coordinator {
     /// Begins a transaction in this group.
     pub(super) async fn begin(&self, tenure: &Arc<Tenure>, ask: &BeginAsk) -> Result<Reply, Lost> {
         if let Err(full) = self.memory.begin() {
+            quorate_core::sometimes!("begin_refused_for_memory");
             return Ok(full.into());
         }
         let BeginAsk { address, application, service_group, name, timeout_ms } = ask.clone();

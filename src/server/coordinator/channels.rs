@@ -307,6 +307,7 @@ impl Index {
                 self.put_in(*sibling, application, resource);
             }
             if let Some(waiting) = self.waiting.remove(resource) {
+                quorate_core::sometimes!("rm_appears_that_was_waited_for");
                 waiting.notify_waiters();
             }
         }
@@ -361,6 +362,7 @@ impl Index {
         if let Some(channel) = self.exact(resource, client) {
             return Some(Place::Here(channel));
         }
+        quorate_core::sometimes!("branch_goes_to_another_channel_than_registered_it");
         self.steps(resource, client, any_application).find_map(|ends| {
             let mut elsewhere = None;
             for holders in ends {

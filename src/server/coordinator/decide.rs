@@ -61,6 +61,7 @@ impl Coordinator {
         match self.decide(tenure, transaction, Decision::Commit).await? {
             Decided::Now(status) if status == GlobalStatus::TimeoutRollbacking => {
                 // It came too late (semantics, acceptance 9): nobody waits for the rollback.
+                quorate_core::sometimes!("commit_told_that_it_came_too_late");
                 self.drive(tenure, transaction, None);
                 Ok(Reply::Standing(status))
             }
@@ -69,8 +70,14 @@ impl Coordinator {
                 let standing = self.carry_out(tenure, transaction, status, until).await?;
                 Ok(Reply::Standing(commit_answer(standing)))
             }
+            Decided::Standing(_) if quorate_world::bug!("rollback_told_as_commit") => {
+                Ok(Reply::Standing(GlobalStatus::Committed))
+            }
             Decided::Ended(status) | Decided::Standing(status) => Ok(Reply::Standing(commit_answer(status))),
-            Decided::Unknown => Ok(Reply::Standing(answer::UNKNOWN)),
+            Decided::Unknown => {
+                quorate_core::sometimes!("commit_of_nothing_known");
+                Ok(Reply::Standing(answer::UNKNOWN))
+            }
             Decided::Refused(refusal) => Ok(refused(&refusal)),
         }
     }
@@ -91,7 +98,10 @@ impl Coordinator {
                 Ok(Reply::Standing(rollback_answer(standing)))
             }
             Decided::Ended(status) | Decided::Standing(status) => Ok(Reply::Standing(rollback_answer(status))),
-            Decided::Unknown => Ok(Reply::Standing(answer::UNKNOWN)),
+            Decided::Unknown => {
+                quorate_core::sometimes!("rollback_of_nothing_known");
+                Ok(Reply::Standing(answer::UNKNOWN))
+            }
             Decided::Refused(refusal) => Ok(refused(&refusal)),
         }
     }
@@ -109,6 +119,7 @@ impl Coordinator {
                 Ok(None)
             }
             Decided::Ended(_) => {
+                quorate_core::sometimes!("empty_transaction_timed_out_and_ended");
                 self.counters.timeouts.one();
                 Ok(None)
             }
@@ -127,6 +138,7 @@ impl Coordinator {
         let (outcome, ended) = match Deciding::empty(tenure, transaction) {
             None => (tenure.propose(command).await?, None),
             Some(_deciding) => {
+                quorate_core::sometimes!("empty_transaction_decided_and_ended_in_one_go");
                 let decide = tenure.submit(command)?;
                 let end = tenure.submit(Command::End(TransactionV1 { transaction }));
                 let outcome = decide.outcome().await?;
@@ -175,11 +187,16 @@ impl Coordinator {
             _ => patience,
         };
         // Answered late or dropped unheard: the state says how it stands.
-        _ = timeout(patience, done).await;
+        if timeout(patience, done).await.is_err() {
+            quorate_core::sometimes!("decision_answered_before_it_was_carried_out");
+        }
         let standing = tenure.replica.read(|transactions| transactions.standing(transaction));
         match standing {
             Some(standing) if !tenure.is_over() => Ok(standing),
-            Some(_) | None => Err(Lost),
+            Some(_) | None => {
+                quorate_core::sometimes!("leader_lost_before_a_decision_was_carried_out");
+                Err(Lost)
+            }
         }
     }
 }
@@ -206,6 +223,9 @@ impl Deciding<'_> {
         }
         // Looked at again: a register may have come through before its way was barred.
         let deciding = Deciding { tenure, transaction };
+        if !is_empty() {
+            quorate_core::sometimes!("register_came_through_before_its_way_was_barred");
+        }
         is_empty().then_some(deciding)
     }
 }

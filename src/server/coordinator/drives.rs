@@ -63,6 +63,9 @@ impl<T> Drives<T> {
     /// Starts the driver of a transaction, unless it has one, and lets `waiter` wait for it. False: it had one.
     pub fn start(&mut self, transaction: TransactionId, waiter: Option<Waiter>, start: impl FnOnce() -> T) -> bool {
         if let Some(drive) = self.0.get_mut(&transaction) {
+            if waiter.is_some() {
+                quorate_core::sometimes!("request_joins_a_driver_at_work");
+            }
             if !drive.answered {
                 drive.waiters.extend(waiter);
             }

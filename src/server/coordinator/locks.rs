@@ -44,19 +44,27 @@ impl Coordinator {
                         Ok(Response::Refused(refused)) => Some(Locks::Refused(refused)),
                         Ok(Response::Unable(why)) => Some(Locks::Unable(why)),
                         Ok(Response::Elsewhere(leader)) => {
+                            quorate_core::sometimes!("lock_home_is_led_elsewhere");
                             self.led.hint(group, leader);
                             None
                         }
-                        Ok(_) | Err(_) => None,
+                        Ok(_) | Err(_) => {
+                            quorate_core::sometimes!("lock_home_did_not_answer");
+                            None
+                        }
                     }
                 }
-                Leader::Nobody => None,
+                Leader::Nobody => {
+                    quorate_core::sometimes!("lock_home_has_no_leader");
+                    None
+                }
             };
             if answer.is_some() {
                 return answer;
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                quorate_core::sometimes!("lock_home_was_not_heard_in_time");
                 return None;
             }
             // The same branch again: the home may have moved, and asking twice does no harm (rule 9).
@@ -79,6 +87,7 @@ impl Coordinator {
             // A stale no is safe, and costs no entry (rule 5).
             Some(Some(conflict)) => {
                 self.counters.lock_conflicts_early.one();
+                quorate_core::sometimes!("lock_home_refuses_before_the_log");
                 return Ok(Locks::Refused(self.refused(tenure, slot, conflict)));
             }
             Some(None) => {}
@@ -96,6 +105,9 @@ impl Coordinator {
     pub(super) fn refused(&self, tenure: &Tenure, slot: Slot, conflict: Conflict) -> RefusedV1 {
         self.suspect(tenure, slot, &conflict);
         let rolling_back = tenure.is_rolling_back(conflict.holder) || self.seems_rolling_back(conflict.holder);
+        if rolling_back {
+            quorate_core::sometimes!("lock_is_held_by_one_that_rolls_back");
+        }
         RefusedV1 { conflict, rolling_back }
     }
 

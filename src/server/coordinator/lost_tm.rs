@@ -68,6 +68,7 @@ impl Coordinator {
     pub(super) fn note_begun(self: &Arc<Self>, channel: &Arc<Channel>, ask: &Ask, reply: &Reply) {
         let Some(after) = self.lost_tm_after else { return };
         if channel.note_begun(|begun| begun.note(ask, reply)) {
+            quorate_core::sometimes!("begun_when_its_tm_had_left");
             task::spawn(self.clone().lost_tm(channel.clone(), after));
         }
     }
@@ -78,12 +79,14 @@ impl Coordinator {
         let (Some(identity), false) = (channel.identity(), begun.is_empty()) else { return };
         sleep(after).await;
         if self.may_live(&identity, channel.peer.ip()).await {
+            quorate_core::sometimes!("lost_tm_is_there_again_or_may_be");
             return;
         }
         for transaction in begun {
             let until = Instant::now() + ROLLBACK_PATIENCE;
             let standing = self.answer(&Ask::Rollback(transaction), until, &Held::default()).await;
             if let Some(Reply::Standing(Rollbacking | Rollbacked | RollbackRetrying)) = standing {
+                quorate_core::sometimes!("transaction_of_a_lost_tm_rolls_back_early");
                 self.counters.lost_tm_rollbacks.one();
                 tracing::info!(transaction = transaction.0, client = %identity.client, "its TM is gone: rolled back early");
             }
@@ -101,7 +104,10 @@ impl Coordinator {
             let query = Query::HasProcess(ProcessV1 { application: identity.application.to_string(), ip });
             match nodes::ask(&*self.nodes, node, GroupId::META, &query, ANSWER_PATIENCE).await {
                 Ok(Response::Heard(false)) => {}
-                Ok(_) | Err(_) => return true,
+                Ok(_) | Err(_) => {
+                    quorate_core::sometimes!("node_did_not_deny_that_a_tm_lives");
+                    return true;
+                }
             }
         }
         false

@@ -238,7 +238,13 @@ impl RelayV1 {
         let xid = Xid { address: self.address.clone(), transaction: self.transaction }.to_string();
         let RelayV1 { branch: branch_id, kind: branch_type, .. } = *self;
         let (resource_id, application_data) = (self.resource.clone(), self.application_data.clone());
-        match self.way {
+        let crossed = quorate_world::bug!("one_branch_goes_the_other_way") && self.branch.sequence().is_multiple_of(2);
+        let way = match self.way {
+            Way::Commit if crossed => Way::Rollback,
+            Way::Rollback if crossed => Way::Commit,
+            way => way,
+        };
+        match way {
             Way::Commit => Message::BranchCommit { xid, branch_id, branch_type, resource_id, application_data },
             Way::Rollback => Message::BranchRollback { xid, branch_id, branch_type, resource_id, application_data },
         }

@@ -67,6 +67,7 @@ impl Outbox {
                 waiting.lengths.push_back(length);
             }
             if waiting.bytes.len() + waiting.taken > OUTBOX_BYTES_MAX {
+                quorate_core::sometimes!("client_takes_its_answers_too_slowly");
                 waiting.closed = true;
                 waiting.overrun = true;
                 waiting.bytes.clear();

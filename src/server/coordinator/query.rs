@@ -36,6 +36,12 @@ impl Coordinator {
                 return Ok(Reply::Standing(answer::report_answer(standing, reported)));
             }
         }
+        let reported = match reported {
+            GlobalStatus::RollbackRetrying if quorate_world::bug!("saga_failure_heard_as_done") => {
+                GlobalStatus::Committed
+            }
+            reported => reported,
+        };
         let report = Command::Report(ReportV1 { transaction, status: reported, asked: None });
         let standing = match tenure.propose(report).await? {
             Outcome::Decided(status) | Outcome::Now(status) | Outcome::Standing(status) => Some(status),
@@ -98,7 +104,10 @@ pub(super) async fn confirmed<R>(
     let seen = tenure.replica.read(|transactions| transactions.owns(slot).map(|_| look(transactions)));
     match seen {
         Some(seen) if !tenure.is_over() => Ok(seen),
-        Some(_) | None => Err(Lost),
+        Some(_) | None => {
+            quorate_core::sometimes!("leader_lost_under_a_read");
+            Err(Lost)
+        }
     }
 }
 

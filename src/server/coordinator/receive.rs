@@ -329,6 +329,7 @@ impl Coordinator {
         let identity = match channel.identity() {
             Some(identity) => identity,
             None => {
+                quorate_core::sometimes!("request_overtook_the_registration");
                 let identity = channel.await_registration(REGISTRATION_PATIENCE).await;
                 if identity.is_none() {
                     self.counters.rejected.one();
@@ -357,6 +358,7 @@ impl Coordinator {
         let until = Instant::now() + patience(channel.roles());
         // A later answer harms `seata-go` and nobody waits for it (clients/go, note 7).
         let Some(reply) = self.answer(ask, until, held).await.filter(|_| Instant::now() <= until) else {
+            quorate_core::sometimes!("request_is_left_unanswered");
             self.counters.unanswered.one();
             return None;
         };

@@ -56,7 +56,9 @@ impl RegisterAsk {
     pub(super) fn may_be_repeated(&self) -> bool {
         match self.kind {
             BranchType::AT | BranchType::SAGA => true,
-            BranchType::TCC | BranchType::XA | BranchType::SAGA_ANNOTATION => false,
+            BranchType::TCC | BranchType::XA | BranchType::SAGA_ANNOTATION => {
+                quorate_world::bug!("tcc_registered_again")
+            }
         }
     }
 
@@ -76,6 +78,7 @@ impl Coordinator {
         until: Instant,
     ) -> Result<Reply, Lost> {
         if let Err(full) = self.memory.register() {
+            quorate_core::sometimes!("register_refused_for_memory");
             return Ok(full.into());
         }
         loop {
@@ -83,6 +86,7 @@ impl Coordinator {
                 Look::Go(fence, home_here) => (fence, home_here),
                 Look::Conflict(conflict) => {
                     self.counters.lock_conflicts_early.one();
+                    quorate_core::sometimes!("conflict_seen_before_the_log");
                     return Ok(self.conflict(
                         tenure,
                         ask,
@@ -93,8 +97,14 @@ impl Coordinator {
                 Look::Refuse(_) => {
                     tenure.confirm().await?;
                     match self.look(tenure, ask)? {
-                        Look::Refuse(failure) => return Ok(failure.into()),
-                        Look::Go(..) | Look::Conflict(_) => continue,
+                        Look::Refuse(failure) => {
+                            quorate_core::sometimes!("register_refused_before_the_log");
+                            return Ok(failure.into());
+                        }
+                        Look::Go(..) | Look::Conflict(_) => {
+                            quorate_core::sometimes!("refusal_of_a_register_was_old_news");
+                            continue;
+                        }
                     }
                 }
             };
@@ -150,6 +160,7 @@ impl Coordinator {
     ) -> Result<Option<Reply>, Lost> {
         let half = register_half(tenure, branch, command(ask, branch, fence, ask.locks)).await.inspect_err(|_| {
             // Never in the queue, or the leadership is gone and pending with it; a busy queue is asked again.
+            quorate_core::sometimes!("register_did_not_get_into_the_queue");
             tenure.give_up(branch);
         })?;
         match half {
@@ -159,6 +170,7 @@ impl Coordinator {
                 Ok(Some(self.conflict(tenure, ask, &self.refused(tenure, hash::lock_slot(&ask.resource), conflict))))
             }
             Half::Again => {
+                quorate_core::sometimes!("register_begins_again");
                 tenure.forget(branch);
                 Ok(None)
             }
@@ -168,7 +180,12 @@ impl Coordinator {
             }
             Half::Unknown => {
                 tenure.give_up(branch);
-                if ask.may_be_repeated() { Err(Lost) } else { Ok(Some(ask.fate_unknown())) }
+                if ask.may_be_repeated() {
+                    quorate_core::sometimes!("register_of_open_fate_is_repeated");
+                    return Err(Lost);
+                }
+                quorate_core::sometimes!("register_of_open_fate_is_told_to_have_failed");
+                Ok(Some(ask.fate_unknown()))
             }
         }
     }
@@ -191,9 +208,11 @@ impl Coordinator {
         };
         let register = command(ask, branch, fence, false);
         if tenure.is_contended(ask.transaction) {
+            quorate_core::sometimes!("lock_home_asked_first_after_a_refusal");
             let acquired = self.acquire(&locks, until).await;
             if acquired != Some(Locks::Acquired) {
                 // Nothing was proposed: the branch needs no removal (rule 9).
+                quorate_core::sometimes!("contended_branch_was_refused_without_an_entry");
                 let reply = self.refuse(tenure, ask, branch, acquired);
                 tenure.forget(branch);
                 return Ok(reply);
@@ -208,8 +227,14 @@ impl Coordinator {
         let (half, acquired) = match select2(half.as_mut(), acquire.as_mut()).await {
             Either2::First(Ok(Half::Registered)) => (Ok(Half::Registered), acquire.await),
             // Refused: what the lock home says no longer matters.
-            Either2::First(other) => (other, None),
-            Either2::Second(acquired) => (half.await, acquired),
+            Either2::First(other) => {
+                quorate_core::sometimes!("register_refused_while_its_locks_were_asked_for");
+                (other, None)
+            }
+            Either2::Second(acquired) => {
+                quorate_core::sometimes!("locks_were_there_before_the_branch");
+                (half.await, acquired)
+            }
         };
         let half = half.inspect_err(|_| self.abandon(tenure, ask, branch))?;
         self.both(tenure, ask, branch, half, acquired).await
@@ -225,7 +250,12 @@ impl Coordinator {
         acquired: Option<Locks>,
     ) -> Result<Option<Reply>, Lost> {
         match (half, acquired) {
-            (Half::Registered, Some(Locks::Acquired)) => self.acknowledge(tenure, ask, branch).map(Some),
+            (Half::Registered, Some(Locks::Acquired)) => {
+                if quorate_world::bug!("acknowledged_and_removed") {
+                    self.remove(tenure, ask, branch)?;
+                }
+                self.acknowledge(tenure, ask, branch).map(Some)
+            }
             (Half::Registered, Some(Locks::Refused(_))) if quorate_world::bug!("acknowledged_without_locks") => {
                 self.acknowledge(tenure, ask, branch).map(Some)
             }
@@ -235,16 +265,19 @@ impl Coordinator {
                 Ok(reply)
             }
             (Half::Again, _) => {
+                quorate_core::sometimes!("register_apart_begins_again");
                 self.abandon(tenure, ask, branch);
                 tenure.forget(branch);
                 Ok(None)
             }
             (Half::Refused(failure), _) => {
+                quorate_core::sometimes!("refused_branch_lets_its_locks_go");
                 self.abandon(tenure, ask, branch);
                 tenure.forget(branch);
                 Ok(Some(failure.into()))
             }
             (Half::Unknown, _) => {
+                quorate_core::sometimes!("branch_of_open_fate_lets_its_locks_go");
                 self.abandon(tenure, ask, branch);
                 Err(Lost)
             }
@@ -260,11 +293,13 @@ impl Coordinator {
         });
         if !takes {
             // The branch stays in the list, as one that nobody works on (rule 10).
+            quorate_core::sometimes!("branch_was_registered_and_then_came_the_decision");
             self.abandon(tenure, ask, branch);
             tenure.forget(branch);
             return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
         }
         if !tenure.acknowledge(branch) {
+            quorate_core::sometimes!("branch_was_given_up_before_it_was_acknowledged");
             return if ask.may_be_repeated() { Err(Lost) } else { Ok(ask.fate_unknown()) };
         }
         quorate_world::tap!(events::BranchAcknowledged {
@@ -287,15 +322,18 @@ impl Coordinator {
     ) -> Option<Reply> {
         match acquired {
             Some(Locks::Refused(refused)) => {
+                quorate_core::sometimes!("branch_given_up_for_a_conflict");
                 tenure.give_up(branch);
                 self.tap_given_up(ask, branch);
                 Some(self.conflict(tenure, ask, &refused))
             }
             Some(Locks::Unable(why)) => {
+                quorate_core::sometimes!("branch_given_up_for_locks_never_to_be_had");
                 self.abandon(tenure, ask, branch);
                 Some(Failure::new(ExceptionCode::FailedToAddBranch, why).into())
             }
             Some(Locks::Acquired) | None => {
+                quorate_core::sometimes!("branch_given_up_for_a_silent_lock_home");
                 self.abandon(tenure, ask, branch);
                 let text = format!("the row locks of {} could not be had in time", super::mask::Masked(&ask.resource));
                 Some(Failure::new(ExceptionCode::FailedToAddBranch, text).into())
@@ -333,6 +371,9 @@ impl Coordinator {
                 Ok(submitted) => submitted.outcome().await.is_ok(),
                 Err(Lost) => false,
             };
+            if !applied {
+                quorate_core::sometimes!("removal_of_a_branch_is_insisted_on");
+            }
             if applied || tenure.insist(removal).await.is_ok() {
                 tenure.forget(branch);
             }
@@ -347,7 +388,10 @@ impl Coordinator {
         let RefusedV1 { conflict, rolling_back } = refused;
         let fail_fast = *rolling_back && !auto_commit(&ask.application_data);
         let code = match fail_fast {
-            true => ExceptionCode::LockKeyConflictFailFast,
+            true => {
+                quorate_core::sometimes!("conflict_is_told_to_fail_fast");
+                ExceptionCode::LockKeyConflictFailFast
+            }
             false => ExceptionCode::LockKeyConflict,
         };
         let (row, holder) = (&conflict.row, conflict.holder);

@@ -33,6 +33,10 @@ impl Coordinator {
             if self.try_release(&release).await.is_ok() {
                 return;
             }
+            quorate_core::sometimes!("release_is_repeated");
+            if quorate_world::bug!("release_not_repeated") {
+                return;
+            }
             self.counters.releases_repeated.one();
             _ = timeout(pause, changed).await;
             pause = (pause * 2).min(PAUSE_MAX);

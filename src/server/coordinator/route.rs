@@ -53,11 +53,17 @@ impl Coordinator {
             let changed = self.changed.notified();
             let reply = match self.leader_for(ask, hinted) {
                 Leader::Here(tenure) => self.serve_ask(&tenure, ask, until, held).await.ok(),
+                _ if quorate_world::bug!("status_from_any_replica") && self.standing_here(ask).is_some() => {
+                    self.standing_here(ask).map(Reply::Standing)
+                }
                 Leader::There(node, group) => self.forward(node, group, ask, until, held).await,
                 Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => {
                     Some(Reply::Standing(answer::UNKNOWN))
                 }
-                Leader::Nobody => None,
+                Leader::Nobody => {
+                    quorate_core::sometimes!("request_parked_without_a_leader");
+                    None
+                }
             };
             if reply.is_some() {
                 return reply;
@@ -66,11 +72,19 @@ impl Coordinator {
             hinted = false;
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                quorate_core::sometimes!("parked_request_lost_its_patience");
                 return None;
             }
             self.counters.parked.one();
             _ = timeout(left.min(pause.next()), changed).await;
         }
+    }
+
+    /// Planted bug: how a transaction stands, as any replica has it.
+    fn standing_here(&self, ask: &Ask) -> Option<GlobalStatus> {
+        let Ask::Status(transaction) = ask else { return None };
+        let replica = self.led.replica(self.group_of(transaction.slot())?)?;
+        replica.read(|state| state.standing(*transaction)).map(answer::status_answer)
     }
 
     fn leader_for(&self, ask: &Ask, hinted: bool) -> Leader {
@@ -110,6 +124,7 @@ impl Coordinator {
         let answer = match select2(asked.as_mut(), self.seen_decided(group, ask)).await {
             Either2::First(answer) => answer,
             Either2::Second(()) => {
+                quorate_core::sometimes!("forwarded_decision_was_seen_in_the_log_first");
                 held.give_back();
                 asked.await
             }
@@ -117,18 +132,24 @@ impl Coordinator {
         match answer {
             Ok(Response::Reply(reply)) => Some(reply),
             Ok(Response::Elsewhere(leader)) => {
+                quorate_core::sometimes!("forwarded_request_was_sent_back");
                 self.led.hint(group, leader);
                 None
             }
             Err(CallError::Unreachable | CallError::Full) => {
+                quorate_core::sometimes!("leader_could_not_be_reached");
                 self.led.hint(group, None);
                 None
             }
             // Asked, and not heard: it may have been done.
             Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
                 self.led.hint(group, None);
+                quorate_core::sometimes!("forwarded_request_was_not_answered");
                 match ask {
-                    Ask::Register(register) if !register.may_be_repeated() => Some(register.fate_unknown()),
+                    Ask::Register(register) if !register.may_be_repeated() => {
+                        quorate_core::sometimes!("forwarded_register_is_told_to_have_failed");
+                        Some(register.fate_unknown())
+                    }
                     Ask::Register(_)
                     | Ask::Begin(_)
                     | Ask::Commit(_)
@@ -158,11 +179,17 @@ impl Coordinator {
     /// Another node forwards a request. Served here or sent back, never passed on.
     pub(super) async fn serve_forwarded(self: &Arc<Self>, group: GroupId, forward: ForwardV1) -> Response {
         let until = Instant::now() + Duration::from_millis(u64::from(forward.patience_ms));
-        let Some(tenure) = self.led.tenure(group) else { return Response::Elsewhere(self.led.leader(group)) };
+        let Some(tenure) = self.led.tenure(group) else {
+            quorate_core::sometimes!("request_forwarded_to_one_that_does_not_lead");
+            return Response::Elsewhere(self.led.leader(group));
+        };
         self.counters.served_for_others.one();
         match self.serve_ask(&tenure, &forward.ask, until, &Held::default()).await {
             Ok(reply) => Response::Reply(reply),
-            Err(Lost) => Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node)),
+            Err(Lost) => {
+                quorate_core::sometimes!("leader_lost_under_a_forwarded_request");
+                Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
+            }
         }
     }
 }

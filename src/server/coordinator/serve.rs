@@ -76,7 +76,10 @@ impl Coordinator {
     async fn serve_relay(&self, from: NodeId, request: RelayV1) -> Response {
         let told = match self.channels.best_here(&request.resource, &request.client, request.any_application()) {
             Some(channel) => self.ask_rm(&channel, &request, 0).await,
-            None => Err(Untold::NoChannel),
+            None => {
+                quorate_core::sometimes!("relayed_request_found_no_channel");
+                Err(Untold::NoChannel)
+            }
         };
         if let Ok(status) = told {
             self.late(Some(from), request.transaction, request.branch, status);
@@ -85,6 +88,7 @@ impl Coordinator {
     }
 
     pub(super) fn elsewhere(&self, group: GroupId) -> Response {
+        quorate_core::sometimes!("node_was_asked_about_a_group_that_it_does_not_lead");
         Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
     }
 }

@@ -162,7 +162,10 @@ impl Tenure {
             match self.propose(command.clone()).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(Lost) if self.is_over() => return Err(Lost),
-                Err(Lost) => _ = select2(sleep(PAUSE), self.ended()).await,
+                Err(Lost) => {
+                    quorate_core::sometimes!("command_is_proposed_again_and_again");
+                    _ = select2(sleep(PAUSE), self.ended()).await;
+                }
             }
         }
     }
@@ -188,13 +191,20 @@ impl Tenure {
             match (dealt, reserve) {
                 (Dealt::Id(branch), false) => return Ok(branch),
                 (Dealt::Id(branch), true) => {
+                    quorate_core::sometimes!("next_branch_ids_reserved_in_time");
                     let tenure = self.clone();
                     task::spawn(async move { _ = tenure.reserve().await });
                     return Ok(branch);
                 }
-                (Dealt::None, true) => self.reserve().await?,
+                (Dealt::None, true) => {
+                    quorate_core::sometimes!("branch_ids_ran_out");
+                    self.reserve().await?;
+                }
                 (Dealt::None, false) => reserved.await,
-                (Dealt::Later, _) => decided.await,
+                (Dealt::Later, _) => {
+                    quorate_core::sometimes!("register_waits_for_the_decision_on_an_empty_transaction");
+                    decided.await;
+                }
             }
         }
     }
@@ -279,6 +289,7 @@ impl Tenure {
         let mut memory = locked(&self.memory);
         // At most once a second per transaction (rule 14).
         if memory.suspected.has(transaction, SUSPECTED) {
+            quorate_core::sometimes!("suspect_was_looked_at_a_moment_ago");
             return;
         }
         memory.suspected.note(transaction, SUSPECTED, REFUSALS_MAX);
@@ -300,6 +311,7 @@ impl Tenure {
     /// A session with this deadline has begun.
     pub fn note_deadline(&self, due_ms: u64) {
         if due_ms < self.next_due_ms.load(Ordering::Acquire) {
+            quorate_core::sometimes!("earlier_deadline_wakes_the_timer");
             self.deadlines.notify_one();
         }
     }
@@ -368,6 +380,12 @@ impl Tenure {
         let drives = {
             let mut memory = locked(&self.memory);
             memory.over = true;
+            if !memory.pending.is_empty() {
+                quorate_core::sometimes!("tenure_ends_with_branches_pending");
+            }
+            if memory.drives.count() > 0 {
+                quorate_core::sometimes!("tenure_ends_with_drivers_at_work");
+            }
             memory.pending.clear();
             memory.registering.clear();
             memory.deciding.clear();

@@ -60,6 +60,9 @@ impl Coordinator {
             if now.leading && tenure.term == now.term {
                 return;
             }
+            if now.leading {
+                quorate_core::sometimes!("node_leads_on_in_another_term");
+            }
             self.leave(group);
         }
         if now.leading {
@@ -83,6 +86,7 @@ impl Coordinator {
                     sleep(PAUSE).await;
                     let now = *replica.leadership().borrow();
                     if !now.leading || now.term != term {
+                        quorate_core::sometimes!("leadership_lost_before_it_began_to_serve");
                         return;
                     }
                 }
@@ -109,6 +113,9 @@ impl Coordinator {
             return;
         }
         let unfinished: Vec<TransactionId> = tenure.replica.read(|state| state.unfinished().collect());
+        if !unfinished.is_empty() {
+            quorate_core::sometimes!("new_leader_found_unfinished_transactions");
+        }
         for transaction in unfinished {
             self.drive(tenure, transaction, None);
         }

@@ -43,6 +43,7 @@ impl Coordinator {
             let (due, awaits_clock) = tenure.replica.read(|state| (state.next_due(), state.awaits_clock()));
             let Ok(now_ms) = tenure.clock_ms() else {
                 // Raft knows already that this node leads no more.
+                quorate_core::sometimes!("timer_has_no_clock");
                 _ = select3(tenure.ended(), tenure.deadlines.notified(), sleep(NO_QUORUM)).await;
                 continue;
             };
@@ -50,8 +51,14 @@ impl Coordinator {
                 Some((due_ms, _)) if due_ms <= now_ms => {
                     match self.time_out_all(&tenure, now_ms).await {
                         Ok(false) => {}
-                        Ok(true) => sleep(TOO_EARLY).await,
-                        Err(Lost) => sleep(NO_QUORUM).await,
+                        Ok(true) => {
+                            quorate_core::sometimes!("time_out_was_proposed_too_early");
+                            sleep(TOO_EARLY).await;
+                        }
+                        Err(Lost) => {
+                            quorate_core::sometimes!("time_out_could_not_be_proposed");
+                            sleep(NO_QUORUM).await;
+                        }
                     }
                     stamped = Instant::now();
                 }

@@ -136,6 +136,13 @@ impl Listener {
         self.open().outboxes.remove(&number);
         self.coordinator.disconnect(&channel);
         self.traffic.ended(&ended);
+        match &ended {
+            Ended::ByClient => quorate_core::sometimes!("client_hung_up"),
+            Ended::Idle => quorate_core::sometimes!("client_said_nothing_for_too_long"),
+            Ended::Slow => quorate_core::sometimes!("client_did_not_read"),
+            Ended::Broken(_) => quorate_core::sometimes!("connection_of_a_client_broke"),
+            Ended::ByUs | Ended::Unfinished | Ended::Unregistered(_) | Ended::Crowded | Ended::Framing(_) => {}
+        }
         tell(peer, &ended);
     }
 

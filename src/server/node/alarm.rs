@@ -23,6 +23,16 @@ pub async fn watch(parts: Arc<OnceLock<Parts>>, every: Duration) {
 }
 
 fn tell(group: GroupId, was: Health, health: Health) {
+    if was != health && was != Health::Unknown {
+        match health {
+            Health::Healthy => quorate_core::sometimes!("group_is_healthy_again"),
+            Health::FollowerDown => quorate_core::sometimes!("group_misses_a_follower"),
+            Health::Unknown => quorate_core::sometimes!("group_becomes_unknown"),
+            Health::LeaderDown => quorate_core::sometimes!("group_has_no_leader"),
+            Health::NetworkPartition => quorate_core::sometimes!("group_is_partitioned"),
+            Health::QuorumLost => quorate_core::sometimes!("group_has_lost_its_quorum"),
+        }
+    }
     match (was, health) {
         (was, health) if was == health => {}
         (Health::Unknown, Health::Healthy) => tracing::debug!(%group, "the group is HEALTHY"),

@@ -27,6 +27,7 @@ pub async fn keep(groups: Arc<Groups>, node: NodeId, routing: watch::Receiver<Ro
         for handover in planned {
             if let Some(replica) = open.get(&handover.group) {
                 tracing::info!(group = %handover.group, to = %handover.to, "handing the group over to its preferred leader");
+                quorate_core::sometimes!("group_is_handed_to_its_preferred_leader");
                 moved.insert(handover.group, Instant::now());
                 replica.transfer(handover.to).await;
             }

@@ -159,6 +159,7 @@ fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Resu
         Some(replica) => Box::pin(async move {
             let now = *replica.leadership().borrow();
             leads(now.leading, now.leader)?;
+            quorate_core::sometimes!("operator_moves_a_leader");
             replica.transfer(to).await;
             Ok(())
         }),

@@ -2,6 +2,7 @@
 
 use quorate_core::cluster::ClusterId;
 use quorate_core::model::NodeId;
+use quorate_raft::OpenError;
 use quorate_storage::StorageError;
 use std::collections::BTreeMap;
 
@@ -12,6 +13,17 @@ use crate::peer::HelloRefusal;
 pub fn storage_failure(error: StorageError) -> Failure {
     let code = ExitCode::ALL.into_iter().find(|code| code.number() == error.exit_code());
     Failure::new(code.unwrap_or(ExitCode::Io), error.to_string())
+}
+
+/// Why a group could not be opened, as an end of the process.
+pub fn open_failure(error: &OpenError) -> Failure {
+    let code = match error {
+        OpenError::Unreadable { exit_code, .. } => {
+            ExitCode::ALL.into_iter().find(|code| code.number() == *exit_code).unwrap_or(ExitCode::Io)
+        }
+        OpenError::Open(_) | OpenError::Broken { .. } => ExitCode::Bug,
+    };
+    Failure::new(code, error.to_string())
 }
 
 /// Whether this node has to stop because of what others said to its hello. One word about its disk or its start is

@@ -60,10 +60,14 @@ impl Joining {
     pub async fn join(&self, join: JoinV1) -> Result<NodeStartedV1, String> {
         let own = self.own.borrow().clone();
         if own.disk != join.disk {
+            quorate_core::sometimes!("founder_started_over_with_another_disk");
             return Err(format!("another disk is meant: {} is not {}", join.disk, own.disk));
         }
         match own.cluster {
-            Some(cluster) if cluster == join.cluster => return Ok(word_of(&own)),
+            Some(cluster) if cluster == join.cluster => {
+                quorate_core::sometimes!("founder_had_joined_before");
+                return Ok(word_of(&own));
+            }
             Some(cluster) => return Err(format!("the node belongs to cluster {cluster}")),
             None => {}
         }
@@ -190,6 +194,9 @@ impl Founder {
         let cluster = self.own.cluster.expect("a founder has written its identity");
         // Once the meta group has members, a founder with an empty folder has lost its disk and may not join again.
         let recruiting = !self.seat.replica().is_initialized().await;
+        if !recruiting {
+            quorate_core::sometimes!("founding_is_taken_up_again");
+        }
         let founders = self.gather(cluster, recruiting).await;
         let voters =
             quorate_core::cluster::placement::meta_replicas(&founders.keys().copied().collect::<Vec<_>>()).voters;
@@ -235,7 +242,10 @@ async fn join(peers: &Peers, node: NodeId, cluster: ClusterId, recruiting: bool)
         if let Some(disk) = disk {
             match ask_to_join(peers, node, JoinV1 { cluster, disk }).await {
                 Ok(word) => return word,
-                Err(reason) => tracing::debug!(%node, reason, "the founder has not joined yet"),
+                Err(reason) => {
+                    quorate_core::sometimes!("founder_has_to_be_asked_again");
+                    tracing::debug!(%node, reason, "the founder has not joined yet");
+                }
             }
         }
         // A restarted founder says hello with another disk.

@@ -18,6 +18,7 @@ use quorate_world::{task, watch};
 
 use super::attendance::quorum_met;
 use super::desk::Desk;
+use super::failure::open_failure;
 use crate::coordinator::Coordinator;
 use crate::exit::{ExitCode, Failure};
 use crate::peer::Peers;
@@ -78,7 +79,7 @@ impl Groups {
             let new: Vec<GroupId> = wanted.difference(&known).copied().collect();
             known.extend(&new);
             if let Err(error) = self.clone().open_all(new).await {
-                return Failure::new(ExitCode::Bug, error.to_string());
+                return open_failure(&error);
             }
             if picture.changed().await.is_err() {
                 return Failure::new(ExitCode::Bug, "the meta group has stopped");
@@ -160,7 +161,10 @@ impl Groups {
                 }
                 // It has slots: founded long ago.
                 Some(_) => return,
-                None => time::sleep(PAUSE).await,
+                None => {
+                    quorate_core::sometimes!("first_slots_are_proposed_again");
+                    time::sleep(PAUSE).await;
+                }
             }
         }
     }

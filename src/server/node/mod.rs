@@ -46,7 +46,7 @@ use crate::peer::{Own, PeerOptions, Peers};
 use desk::Desk;
 use disk::Disk;
 use doors::Doors;
-use failure::refused_for_good;
+use failure::{open_failure, refused_for_good};
 use founding::{Empty, Founder, Wishes, joining};
 use groups::{Groups, GroupsContext};
 use ports::Ports;
@@ -189,7 +189,7 @@ impl Node {
         let replicas = Replicas::start(node, options.clone(), self.storage.clone(), self.peers.clone());
         self.desk.serve_raft(replicas.clone());
         let meta = replicas.open::<Meta>(GroupId::META).await;
-        let meta = meta.map_err(|error| Failure::new(ExitCode::Bug, error.to_string()))?;
+        let meta = meta.map_err(|error| open_failure(&error))?;
         let seat = Seat::new(meta, self.peers.clone(), Duration::from_millis(self.config.raft.election_timeout_ms));
         self.desk.serve_meta(seat.clone());
         self.desk.opened(GroupId::META);
@@ -317,6 +317,7 @@ fn raft_options(config: &Config) -> RaftOptions {
         batch_commands_max: raft.batch_commands_max as usize,
         batch_bytes_max: raft.batch_bytes_max as usize,
         batches_in_flight_max: raft.batches_in_flight_max as usize,
+        snapshot_log_entries_kept: raft.log_entries_kept,
         snapshot_interval: (raft.snapshot_interval_s > 0).then(|| Duration::from_secs(raft.snapshot_interval_s)),
         ..RaftOptions::default()
     }

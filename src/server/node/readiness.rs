@@ -43,6 +43,9 @@ impl Readiness {
                 *before = now;
                 changed
             });
+            if !now && looks == LATER_LOOKS {
+                quorate_core::sometimes!("node_that_was_ready_is_not");
+            }
             if now {
                 looks = LATER_LOOKS;
             }

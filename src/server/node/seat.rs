@@ -77,7 +77,10 @@ impl Seat {
             match self.try_once(&command).await {
                 Some(MetaOutcome::Done { picture }) => return Ok(picture),
                 Some(MetaOutcome::Refused(refusal)) => return Err(refusal),
-                None => self.await_leader().await,
+                None => {
+                    quorate_core::sometimes!("word_to_the_meta_group_is_said_again");
+                    self.await_leader().await;
+                }
             }
         }
     }

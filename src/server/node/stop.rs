@@ -27,6 +27,9 @@ pub async fn leave(node: &Node) {
     if let Some(parts) = node.parts.get() {
         hand_over(parts, Duration::from_millis(node.config.raft.election_timeout_ms)).await;
     }
+    if quorate_world::bug!("stop_waits_for_all_connections") {
+        std::future::pending::<()>().await;
+    }
     node.doors.close();
     if time::timeout(CLOSING_MAX, close(node)).await.is_err() {
         tracing::warn!("not everything has stopped in time");
@@ -52,7 +55,9 @@ async fn hand_over(parts: &Parts, election_timeout: Duration) {
         let mut leadership = replica.leadership();
         if !alone {
             // What is not away in time, the others elect.
-            let _ = time::timeout_at(deadline, leadership.wait_until(|now| !now.leading)).await;
+            if time::timeout_at(deadline, leadership.wait_until(|now| !now.leading)).await.is_err() {
+                quorate_core::sometimes!("leader_stops_that_nobody_has_followed");
+            }
         }
     }
 }

@@ -114,6 +114,7 @@ impl Link {
     /// Ends the pause between two tries: questions wait for the next one.
     pub fn retry_now(&self) {
         if self.move_on(|phase| matches!(phase, Phase::Pausing), Phase::Connecting) {
+            quorate_core::sometimes!("pause_of_a_link_is_cut_short");
             self.wanted.notify_one();
         }
     }
@@ -146,7 +147,10 @@ impl Link {
                     self.live(stream, decoder, &hello, &peer, &shared).await;
                 }
                 Ok(Err(error)) => self.not_opened(&peer, &shared, error),
-                Err(_) => tracing::debug!(node = %peer.node, class = ?self.class, "no connection in time"),
+                Err(_) => {
+                    quorate_core::sometimes!("connection_to_a_node_took_too_long");
+                    tracing::debug!(node = %peer.node, class = ?self.class, "no connection in time");
+                }
             }
             let _ = self.fail();
             self.pause(&mut pause_ms).await;
@@ -173,7 +177,7 @@ impl Link {
             ShakeError::Io(error) => {
                 tracing::debug!(node = %peer.node, class = ?self.class, %error, "no connection");
             }
-            ShakeError::Outdated => {}
+            ShakeError::Outdated => quorate_core::sometimes!("node_was_founded_while_it_said_hello"),
             ShakeError::RefusedUs(refusal) => shared.was_refused(peer.node, refusal),
             ShakeError::NotWelcome(refusal) => {
                 tracing::warn!(node = %peer.node, %refusal, "what answers at the node's address is not welcome");
@@ -287,7 +291,10 @@ impl Link {
                 *phase = Phase::Connecting;
                 self.wanted.notify_one();
             }
-            Phase::Pausing | Phase::Stopped => return Err(CallError::Unreachable),
+            Phase::Pausing | Phase::Stopped => {
+                quorate_core::sometimes!("question_met_a_broken_link");
+                return Err(CallError::Unreachable);
+            }
         }
         Ok(phase)
     }
@@ -298,7 +305,10 @@ impl Link {
         }
         let head = Head { kind: kind.number(), role: Role::Request, group, request };
         self.outgoing.push(head, body).map_err(|not_taken| match not_taken {
-            NotTaken::Full => CallError::Full,
+            NotTaken::Full => {
+                quorate_core::sometimes!("queue_to_a_node_is_full");
+                CallError::Full
+            }
             NotTaken::Closed => CallError::Unreachable,
         })
     }

@@ -99,6 +99,7 @@ impl Peer {
         state.ever_heard = true;
         drop(state);
         if self.silent.swap(false, Ordering::Relaxed) {
+            quorate_core::sometimes!("silent_node_is_heard_again");
             tracing::info!(node = %self.node, "the node is heard again");
         }
     }
@@ -116,6 +117,7 @@ impl Peer {
     /// Closes everything and answers all that is pending: it has been quiet for too long.
     pub fn fall_silent(&self) {
         if !self.silent.swap(true, Ordering::Relaxed) {
+            quorate_core::sometimes!("node_falls_silent");
             tracing::warn!(node = %self.node, quiet_ms = self.quiet_for().as_millis() as u64, "the node is silent");
             self.close_all();
         }
@@ -178,6 +180,7 @@ impl Peer {
         state.provisional = provisional && state.provisional;
         drop(state);
         if other_process {
+            quorate_core::sometimes!("node_is_met_in_another_life");
             self.close_all();
         }
         Ok(())
@@ -188,6 +191,7 @@ impl Peer {
         let close = Arc::new(Notify::new());
         let before = self.state().inbound.insert(class, close.clone());
         if let Some(before) = before {
+            quorate_core::sometimes!("second_connection_of_a_node_replaces_the_first");
             before.notify_one();
         }
         // It is up: no use in waiting out the pause after a refused connection.

@@ -296,6 +296,9 @@ async fn watch_contacts(shared: Arc<Shared>) {
         time::sleep(every).await;
         // If it was this node that stood still, what the others said in the meantime has not been read yet.
         let stood_still = began.elapsed() > options.election_timeout;
+        if stood_still {
+            quorate_core::sometimes!("node_itself_stood_still");
+        }
         for peer in shared.peers() {
             let quiet = peer.quiet_for();
             if quiet > options.silence() && !stood_still {

@@ -35,6 +35,9 @@ impl Pending {
     /// Hands an answer to whoever waits. One that nobody waits for any more is no fault.
     pub fn answer(&self, request: u64, answer: Answer) {
         let asked = self.asked().remove(&request);
+        if asked.is_none() {
+            quorate_core::sometimes!("answer_of_a_node_came_too_late");
+        }
         if let Some(asked) = asked {
             // The asker may have gone in this very moment.
             let _ = asked.send(answer);
@@ -66,7 +69,10 @@ impl Wait {
         match time::timeout(limit, &mut self.answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(CallError::Broken),
-            Err(_) => Err(CallError::TimedOut),
+            Err(_) => {
+                quorate_core::sometimes!("node_did_not_answer_in_time");
+                Err(CallError::TimedOut)
+            }
         }
     }
 }

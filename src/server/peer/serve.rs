@@ -76,6 +76,7 @@ async fn meet(
             Ok((peer, class, hello))
         }
         Err(refusal) => {
+            quorate_core::sometimes!("hello_is_refused");
             tracing::debug!(node = ?hello.node, "refusing a hello");
             shake::refuse(stream, &refusal).await?;
             Err(ShakeError::NotWelcome(refusal))
@@ -151,6 +152,7 @@ impl Conversation {
     fn serve(&self, kind: Kind, frame: Frame) {
         let Frame { head, body } = frame;
         let Some(handler) = self.shared.handler() else {
+            quorate_core::sometimes!("node_is_asked_before_it_serves");
             return answer(&self.answers, head, Role::Error, &ErrorV1::NotServing.bytes());
         };
         if self.served.fetch_add(1, Ordering::Relaxed) >= SERVED_MAX {
@@ -176,6 +178,7 @@ fn answer(answers: &Outgoing, to: Head, role: Role, body: &[u8]) {
     if to.request != 0 {
         let head = Head { role, ..to };
         if answers.push(head, body).is_err() {
+            quorate_core::sometimes!("answer_to_a_node_was_dropped");
             tracing::debug!(kind = to.kind, "an answer was dropped: its connection is gone or full");
         }
     }

@@ -50,6 +50,7 @@ impl GroupClock {
         let clock = running.as_mut()?;
         let now_ms = clock.base_ms.saturating_add(millis(clock.since));
         if now_ms < applied_ms {
+            quorate_core::sometimes!("group_clock_was_started_too_low");
             // The rest of an earlier leader's entries was applied after this node had begun to lead: it started too low.
             *clock = Running { term: clock.term, base_ms: applied_ms, since: Instant::now() };
             return Some((clock.term, applied_ms));

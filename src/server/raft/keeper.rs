@@ -92,6 +92,7 @@ impl LeadershipKeeper {
         let leads = now.leading.then_some(now.term);
         if led != leads {
             if let Some(term) = led {
+                quorate_core::sometimes!("leadership_is_lost");
                 tap!(events::LeaderLost { node: self.node, group: self.group, term });
                 self.clock.stop();
             }

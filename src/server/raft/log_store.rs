@@ -198,6 +198,7 @@ impl RaftLogStorage<Consensus> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        quorate_core::sometimes!("follower_cuts_its_log");
         let first_removed = last.map_or(0, |last| last.index + 1);
         tap!(events::Truncating { node: self.node, group: self.log.group(), from: LogIndex(first_removed) });
         self.log.truncate_from(LogIndex(first_removed)).await;
@@ -205,6 +206,7 @@ impl RaftLogStorage<Consensus> for LogStore {
     }
 
     async fn purge(&mut self, up_to: LogId) -> Result<(), io::Error> {
+        quorate_core::sometimes!("log_is_purged");
         self.log.purge(types::our_log_id(&up_to));
         Ok(())
     }

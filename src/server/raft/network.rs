@@ -87,6 +87,7 @@ impl Link {
     fn error(&self, action: RPCTypes, error: CallError) -> RPCError<Consensus> {
         match error {
             CallError::Transport(TransportError::TimedOut, timeout) => {
+                quorate_core::sometimes!("raft_request_got_no_answer_in_time");
                 RPCError::Timeout(Timeout { action, id: self.network.node.0, target: self.to.0, timeout })
             }
             // All of these would be as they are if asked again at once: openraft backs off.
@@ -123,14 +124,22 @@ impl Link {
             let chunk = chunk.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
             tries += 1;
             match self.call(RaftRpc::Snapshot, &chunk, timeout).await {
-                Ok(SnapshotAnswerV1::Over(vote)) => return Ok(SnapshotResponse::new(vote.theirs())),
+                Ok(SnapshotAnswerV1::Over(vote)) => {
+                    quorate_core::sometimes!("snapshot_was_sent_whole");
+                    return Ok(SnapshotResponse::new(vote.theirs()));
+                }
                 Ok(SnapshotAnswerV1::Wanted(wanted)) if wanted < file.chunks() => (number, tries) = (wanted, 0),
                 Ok(SnapshotAnswerV1::Wanted(wanted)) => {
                     let error = io::Error::other(format!("chunk {wanted} of {} is wanted", file.chunks()));
                     return Err(StreamingError::Unreachable(Unreachable::new(&error)));
                 }
-                Err(CallError::Transport(TransportError::TimedOut, _)) if tries < CHUNK_TRIES_MAX => {}
-                Err(error) => return Err(self.error(RPCTypes::InstallSnapshot, error).into()),
+                Err(CallError::Transport(TransportError::TimedOut, _)) if tries < CHUNK_TRIES_MAX => {
+                    quorate_core::sometimes!("chunk_of_a_snapshot_is_sent_again");
+                }
+                Err(error) => {
+                    quorate_core::sometimes!("transfer_of_a_snapshot_failed");
+                    return Err(self.error(RPCTypes::InstallSnapshot, error).into());
+                }
             }
         }
     }
@@ -188,7 +197,10 @@ impl RaftNetworkV2<Consensus> for Link {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Consensus>, StreamingError<Consensus>> {
         match select2(cancel, self.send_snapshot(&vote, &snapshot.snapshot)).await {
-            Either2::First(closed) => Err(StreamingError::Closed(closed)),
+            Either2::First(closed) => {
+                quorate_core::sometimes!("transfer_of_a_snapshot_was_called_off");
+                Err(StreamingError::Closed(closed))
+            }
             Either2::Second(sent) => sent,
         }
     }

@@ -79,12 +79,16 @@ impl<M: Machine> Proposals<M> {
         let before = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
         // One command always fits, however large.
         let refused = if before > 0 && before + bytes > self.waiting_bytes_max {
+            quorate_core::sometimes!("queue_of_proposals_is_full_by_bytes");
             Some(ProposeError::Full)
         } else {
             let (caller, answer) = oneshot::channel();
             match self.queue.try_send(Waiting { command, bytes, caller }) {
                 Ok(()) => return Ok(Pending(answer)),
-                Err(mpsc::error::TrySendError::Full(_)) => Some(ProposeError::Full),
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    quorate_core::sometimes!("queue_of_proposals_is_full");
+                    Some(ProposeError::Full)
+                }
                 Err(mpsc::error::TrySendError::Closed(_)) => Some(ProposeError::Stopped),
             }
         };
@@ -187,6 +191,7 @@ impl<M: Machine> Proposer<M> {
         let Some(first) = self.left_over.take() else { return };
         let (commands, callers) = self.gather(first);
         let Some(stamp) = self.clock.stamp() else {
+            quorate_core::sometimes!("leadership_lost_before_the_stamp");
             let leader = self.leadership.borrow().leader;
             answer_all::<M>(callers, &ProposeError::NotLeader { leader });
             return;
@@ -211,6 +216,7 @@ impl<M: Machine> Proposer<M> {
         let mut next = Some(first);
         while let Some(waiting) = next.take() {
             if bytes > 0 && bytes + waiting.bytes > self.options.batch_bytes_max {
+                quorate_core::sometimes!("entry_is_full_by_bytes");
                 self.left_over = Some(waiting);
                 break;
             }
@@ -220,6 +226,9 @@ impl<M: Machine> Proposer<M> {
             if commands.len() < self.options.batch_commands_max {
                 next = self.queue.try_recv().ok();
             }
+        }
+        if commands.len() > 1 {
+            quorate_core::sometimes!("commands_share_an_entry");
         }
         self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
         (commands, callers)
@@ -249,6 +258,7 @@ impl<M: Machine> Proposer<M> {
     async fn try_again(&mut self, batch: Batch<M>) {
         let leadership = *self.leadership.borrow();
         if !leadership.leading {
+            quorate_core::sometimes!("leadership_lost_while_an_entry_waited_to_be_tried_again");
             let leader = leadership.leader.filter(|leader| *leader != self.node);
             return answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
         }
@@ -267,6 +277,7 @@ impl<M: Machine> Proposer<M> {
     }
 
     fn refuse(&self, waiting: Waiting<M>, leader: Option<NodeId>) {
+        quorate_core::sometimes!("command_in_the_queue_when_leadership_was_lost");
         self.waiting_bytes.fetch_sub(waiting.bytes, Ordering::AcqRel);
         answer::<M>(waiting.caller, Err(ProposeError::NotLeader { leader }));
     }
@@ -325,7 +336,10 @@ fn finish<M: Machine>(
             answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
         }
         // It was in our log and is no longer: another leader may have it, and commit it.
-        Err(ClientWriteError::LogEntryDiscarded(_)) => answer_all::<M>(batch.callers, &ProposeError::Unknown),
+        Err(ClientWriteError::LogEntryDiscarded(_)) => {
+            quorate_core::sometimes!("entry_was_discarded_on_its_way");
+            answer_all::<M>(batch.callers, &ProposeError::Unknown);
+        }
         Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
             unreachable!("a batch of commands changes no members and has no precondition: {error}")
         }
@@ -341,11 +355,16 @@ fn refused<M: Machine>(
 ) {
     match forward.reason {
         ForwardReason::LeaseExpired | ForwardReason::LeadershipTransfer => {
+            match forward.reason {
+                ForwardReason::LeadershipTransfer => quorate_core::sometimes!("entry_refused_during_a_transfer"),
+                _ => quorate_core::sometimes!("entry_refused_without_a_lease"),
+            }
             // There is room: none is proposed before the last one is taken. If the proposer is gone, the callers read
             // `Unknown`.
             drop(again.try_send(batch));
         }
         ForwardReason::NotLeader => {
+            quorate_core::sometimes!("entry_refused_by_one_that_no_longer_leads");
             let leader = forward.leader_id.map(NodeId).filter(|leader| *leader != node);
             answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
         }

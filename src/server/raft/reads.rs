@@ -66,13 +66,18 @@ impl Confirmer {
         }
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => {
+                if reads > 1 {
+                    quorate_core::sometimes!("reads_share_a_round");
+                }
                 tap!(events::Confirmed { node: self.node, group: self.group, reads });
                 Ok(())
             }
             Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                quorate_core::sometimes!("read_at_one_that_no_longer_leads");
                 Err(NotLeader { leader: forward.leader_id.map(NodeId).filter(|leader| *leader != self.node) })
             }
             Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) | RaftError::Fatal(_)) => {
+                quorate_core::sometimes!("read_found_no_quorum");
                 Err(NotLeader { leader: None })
             }
         }

@@ -178,7 +178,11 @@ impl<M: Machine> Replica<M> {
     pub async fn initialize(&self, voters: &[NodeId]) -> Result<(), MembershipError> {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
         match self.raft.initialize(voters).await {
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Ok(()) => Ok(()),
+            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
+                quorate_core::sometimes!("group_had_its_members_already");
+                Ok(())
+            }
             Err(RaftError::APIError(InitializeError::NotInMembers(error))) => {
                 Err(MembershipError::Refused(error.to_string()))
             }
@@ -258,6 +262,7 @@ impl<M: Machine> Replica<M> {
 
     /// Stands for election now, unless others still hear a leader.
     pub async fn elect(&self) {
+        quorate_core::sometimes!("node_stands_for_election_at_once");
         self.trigger(self.raft.trigger().elect(true).await);
     }
 

@@ -36,7 +36,17 @@ pub enum OpenError {
     /// It is open.
     #[error("group {0} is open already")]
     Open(GroupId),
-    /// What is stored of it makes no sense, or could not be read.
+    /// What is stored of it cannot be read back: the device, or damage.
+    #[error("group {group} cannot be recovered: {reason}")]
+    Unreadable {
+        /// Which.
+        group: GroupId,
+        /// As the process should end.
+        exit_code: i32,
+        /// Why.
+        reason: String,
+    },
+    /// What is stored of it makes no sense.
     #[error("group {group} cannot be recovered: {reason}")]
     Broken {
         /// Which.
@@ -103,6 +113,11 @@ impl Replicas {
         let _turn = self.opening.acquire().await.map_err(|_| broken("the node stops".into()))?;
         if self.serving(group).is_some() {
             return Err(OpenError::Open(group));
+        }
+        // Here, where a damaged snapshot can be told from a bug; openraft asks for the same file again.
+        if let Err(error) = self.storage.snapshots(group).current().await {
+            let (exit_code, reason) = (error.exit_code(), error.to_string());
+            return Err(OpenError::Unreadable { group, exit_code, reason });
         }
         let held = Arc::new(Held::<M>::new(self.node, group));
         let clock = Arc::new(GroupClock::default());
@@ -198,7 +213,10 @@ impl Replicas {
         if rpc == RaftRpc::Heartbeat {
             return self.heartbeats(codec::decode(&body)?).await;
         }
-        let serving = self.serving(group).ok_or(ServeError::NoSuchGroup(group))?;
+        let Some(serving) = self.serving(group) else {
+            quorate_core::sometimes!("raft_request_for_a_group_that_is_not_open");
+            return Err(ServeError::NoSuchGroup(group));
+        };
         serving.serve(rpc, &body).await
     }
 
@@ -242,6 +260,7 @@ impl Serving {
             }
             RaftRpc::Transfer => {
                 let request = codec::decode::<TransferV1>(body)?.theirs();
+                quorate_core::sometimes!("node_is_told_of_a_handover");
                 let answer = self.raft.handle_transfer_leader(request).await.map_err(|_| ServeError::Stopped)?;
                 encoded(&TransferAnswerV1::of(answer))
             }

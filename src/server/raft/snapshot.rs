@@ -160,6 +160,7 @@ impl Receiving {
     pub fn forget_before(&self, term: Term) {
         let Ok(mut held) = self.transfer.try_lock() else { return };
         if held.running.as_ref().is_some_and(|transfer| transfer.vote.term < term) {
+            quorate_core::sometimes!("snapshot_of_a_deposed_leader_is_forgotten");
             held.running = None;
         }
     }
@@ -168,12 +169,16 @@ impl Receiving {
     pub async fn take(&self, chunk: SnapshotChunkV1) -> Result<SnapshotAnswerV1, ChunkError> {
         let mut held = self.transfer.lock().await;
         if let Some(over) = held.over.filter(|over| over.vote == chunk.vote && over.last == chunk.last) {
+            quorate_core::sometimes!("end_of_a_snapshot_is_told_again");
             return Ok(SnapshotAnswerV1::Over(over.answer));
         }
         let same = |transfer: &Transfer| transfer.vote == chunk.vote && transfer.last == chunk.last;
         let mut transfer = match held.running.take() {
             Some(transfer) if same(&transfer) => transfer,
             other => {
+                if other.is_some() {
+                    quorate_core::sometimes!("snapshot_begins_anew_in_place_of_another");
+                }
                 // The turn of the one that is replaced is free before the new one asks for its own.
                 drop(other);
                 let file = self.snapshots.receive().await?;
@@ -182,6 +187,7 @@ impl Receiving {
         };
         let wanted = transfer.file.next_chunk();
         if chunk.chunk != wanted {
+            quorate_core::sometimes!("transfer_of_a_snapshot_goes_on_where_it_was");
             held.running = Some(transfer);
             return Ok(SnapshotAnswerV1::Wanted(wanted));
         }

@@ -143,6 +143,10 @@ impl Growth {
         // Never more often than the snapshot is large, so that snapshots at most double what is written.
         let log_bytes_max = self.log_bytes_max.max(self.snapshot_bytes.load(Ordering::Relaxed));
         if (entries >= self.entries_max || log_bytes >= log_bytes_max) && !self.asked.swap(true, Ordering::Relaxed) {
+            match entries >= self.entries_max {
+                true => quorate_core::sometimes!("snapshot_is_due_by_entries"),
+                false => quorate_core::sometimes!("snapshot_is_due_by_bytes_of_log"),
+            }
             self.due.notify_one();
         }
     }
@@ -257,7 +261,10 @@ impl RaftStateMachine<Consensus> for StateMachine {
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
-        let position = self.position().clone();
+        let mut position = self.position().clone();
+        if let Some(applied) = position.applied.as_mut().filter(|_| bug!("snapshot_of_a_later_state")) {
+            applied.index = applied.index.saturating_sub(1);
+        }
         self.growth.begin_anew();
         SnapshotBuilder {
             node: self.node,
@@ -271,6 +278,10 @@ impl RaftStateMachine<Consensus> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, file: SnapshotFile) -> Result<(), io::Error> {
         // First durable, then visible: what is applied must be there after a crash. At a restart the file is ours already.
+        match self.position().applied {
+            None => quorate_core::sometimes!("snapshot_loaded_at_a_start"),
+            Some(_) => quorate_core::sometimes!("snapshot_of_a_leader_replaces_the_state"),
+        }
         let file = self.snapshots.install(&file).await;
         let records = file.load().await.map_err(io::Error::other)?;
         if let Err(reason) = self.machine.load(records) {

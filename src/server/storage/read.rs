@@ -81,6 +81,7 @@ pub(crate) async fn fetch(
 ) -> Result<(), StorageError> {
     let (Some(first), Some(last)) = (wanted.first(), wanted.last()) else { return Ok(()) };
     let (first, last) = (first.place, last.place);
+    quorate_core::sometimes!("entry_is_read_from_the_disk");
     let path = first.segment.path();
     let from = first.offset as usize / DATA_BYTES;
     let upto = (last.offset as usize + RECORD_HEAD_BYTES + last.bytes as usize).div_ceil(DATA_BYTES);
@@ -90,6 +91,7 @@ pub(crate) async fn fetch(
     for (i, one) in raw.chunks_exact(SECTOR_BYTES).enumerate() {
         let position = from + i;
         if !matches!(sector::classify(one, position as u32), Sector::Numbered(_)) {
+            quorate_core::sometimes!("entry_on_the_disk_is_damaged");
             return Err(Damage::new(path, (position * SECTOR_BYTES) as u64, "a sector is damaged").into());
         }
         stream.extend_from_slice(sector::data(one));

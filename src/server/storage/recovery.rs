@@ -108,9 +108,13 @@ pub(crate) async fn recover(disk: &NodeDisk, owner: &[u8; 16], segment_bytes: u3
         write_last_batch_again(&log).await?;
     }
     let recovery = &mut log.recovery;
+    if recovery.sealed.len() > 1 {
+        quorate_core::sometimes!("start_read_several_segments");
+    }
     for segment in listing.segments.iter().filter(|segment| !recovery.sealed.contains_key(segment)) {
         let file = disk.open(&segment.path(), OpenHow::Read).await.tried("open a segment")?;
         let bytes = file.len().await.tried("read a segment")?;
+        quorate_core::sometimes!("start_found_a_dead_segment");
         recovery.dead.push((*segment, u32::try_from(bytes).unwrap_or(0)));
     }
     (recovery.spares, recovery.rubbish) = (listing.spares, listing.rubbish);
@@ -144,6 +148,7 @@ pub(crate) async fn read_log(
             );
         }
         if !present.contains(&older.segment) {
+            quorate_core::sometimes!("start_refused_for_a_missing_segment");
             return Err(Damage::new(older.segment.path(), 0, "the segment is missing").into());
         }
         previous = older.segment;
@@ -170,6 +175,10 @@ pub(crate) async fn read_log(
     }
     let tail = match scanned.tail {
         Verdict::Torn { found, expected } => {
+            match expected {
+                Some(_) => quorate_core::sometimes!("last_batch_was_torn"),
+                None => quorate_core::sometimes!("last_batch_was_torn_and_has_no_head"),
+            }
             Tail::Torn { batch: scanned.expected.0, offset: scanned.end_bytes, found, expected }
         }
         Verdict::Clean | Verdict::Damaged { .. } => Tail::Clean,
@@ -228,7 +237,10 @@ impl Listing {
                         listing.rubbish.push(path);
                     }
                 }
-                Name::Unfinished => listing.rubbish.push(path),
+                Name::Unfinished => {
+                    quorate_core::sometimes!("start_found_an_unfinished_spare");
+                    listing.rubbish.push(path);
+                }
                 Name::Foreign => tracing::warn!("storage: {path} is not ours, left alone"),
             }
         }

@@ -21,6 +21,7 @@ impl Writer {
     pub async fn rotate(&mut self) -> Result<(), StorageError> {
         let spare = self.node.spares.take().await;
         self.rotate_into(spare).await?;
+        quorate_core::sometimes!("log_goes_on_in_a_new_segment");
         match self.excess() {
             0 => self.node.set_pins(Vec::new()),
             segments => self.reclaim(segments).await?,
@@ -99,6 +100,7 @@ impl Writer {
         let mut left_bytes = self.carry_bytes_max();
         for _ in 0..segments {
             let Some(victim) = self.emptiest(|asked| asked) else { break };
+            quorate_core::sometimes!("entries_are_carried_forward");
             self.carry(victim, &mut left_bytes).await?;
             if self.live.share(victim).entries > 0 {
                 break;
@@ -107,6 +109,7 @@ impl Writer {
         let mut asking = Vec::new();
         for _ in 0..segments {
             let Some(next) = self.emptiest(|asked| !asked) else { break };
+            quorate_core::sometimes!("groups_are_asked_to_purge");
             self.asked.insert(next);
             asking.extend(pins(&self.node, next));
         }

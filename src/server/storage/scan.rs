@@ -78,7 +78,10 @@ impl Opened {
         }
         let block = file.read_at(0, vec![0; BLOCK_BYTES]).await.tried("read a segment")?;
         let header = Header::parse(&block).map_err(|error| match error {
-            HeaderError::Damaged { sector, what } => damaged(u64::from(sector) * SECTOR_BYTES as u64, what),
+            HeaderError::Damaged { sector, what } => {
+                quorate_core::sometimes!("start_refused_for_a_damaged_header");
+                damaged(u64::from(sector) * SECTOR_BYTES as u64, what)
+            }
             HeaderError::Newer { version } => {
                 StorageError::Newer { file: path.clone(), found: version, read_up_to: SEGMENT_VERSION }
             }
@@ -155,8 +158,12 @@ pub(crate) async fn scan(
     }
     let tail = match end_bytes {
         Some(end) if end == at => Verdict::Clean,
-        Some(end) => return Err(imperfect(opened, at, end, expected).await?),
+        Some(end) => {
+            quorate_core::sometimes!("start_refused_for_a_damaged_sealed_segment");
+            return Err(imperfect(opened, at, end, expected).await?);
+        }
         None if expected == opened.header.first_batch => {
+            quorate_core::sometimes!("start_refused_for_a_damaged_checkpoint");
             return Err(opened.damaged(at, "the checkpoint at the start of the segment is damaged"));
         }
         None => judge_tail(opened, at, expected).await?,
@@ -172,7 +179,10 @@ async fn judge_tail(opened: &Opened, at: u64, expected: BatchNumber) -> Result<V
     let rest = opened.file.read_at(at, rest).await.tried("read a segment")?;
     let position = (at / SECTOR_BYTES as u64) as u32;
     match verdict::judge(&rest, position, expected, opened.header.segment) {
-        Verdict::Damaged { sector, what } => Err(opened.damaged(u64::from(sector) * SECTOR_BYTES as u64, what)),
+        Verdict::Damaged { sector, what } => {
+            quorate_core::sometimes!("start_refused_for_a_damaged_end_of_the_log");
+            Err(opened.damaged(u64::from(sector) * SECTOR_BYTES as u64, what))
+        }
         judged @ (Verdict::Clean | Verdict::Torn { .. }) => Ok(judged),
     }
 }

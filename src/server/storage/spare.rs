@@ -92,6 +92,7 @@ impl Spares {
                 return number;
             }
             if !core::mem::replace(&mut waited, true) {
+                quorate_core::sometimes!("log_waits_for_a_spare_segment");
                 tracing::info!("storage: waiting for a spare segment");
             }
             self.shelf().wanted = true;
@@ -195,12 +196,14 @@ impl Preparer {
     async fn retire(&self, segment: SegmentNumber, bytes: u32) -> Result<(), StorageError> {
         let read = !self.files.close(segment) && !quorate_world::bug!("recycle_under_a_reader");
         if bytes == self.segment_bytes && !read && self.spares.ready() < SPARES {
+            quorate_core::sometimes!("dead_segment_becomes_a_spare");
             let number = self.spares.fresh_number();
             self.disk.rename(&segment.path(), &segment::spare_path(number)).await.tried("rename a dead segment")?;
             self.disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
             self.spares.add(number);
             return Ok(());
         }
+        quorate_core::sometimes!("dead_segment_is_removed");
         self.disk.remove(&segment.path()).await.tried("remove a dead segment")?;
         self.disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")
     }

@@ -78,7 +78,10 @@ impl Storage {
                 let recovered = storage.start(false).await.map_err(|error| error.of_node(identity.node))?;
                 return Ok((storage, Some(recovered)));
             }
-            Standing::Unfinished => identity::undo(&pooled, &[segment::FOLDER, snapshot::FOLDER]).await?,
+            Standing::Unfinished => {
+                quorate_core::sometimes!("founding_of_a_disk_was_cut_off");
+                identity::undo(&pooled, &[segment::FOLDER, snapshot::FOLDER]).await?;
+            }
             Standing::Blank => storage.refuse_orphans().await?,
         }
         Ok((storage, None))
@@ -313,6 +316,7 @@ fn check_purges(node: &Node, found: &Recovery, snapshots: &BTreeMap<GroupId, Kno
         let Some(purged) = group.marks().purged else { continue };
         let covered = snapshots.get(id).is_some_and(|known| known.last.index >= purged.index);
         if !covered {
+            quorate_core::sometimes!("start_refused_for_a_purge_without_snapshot");
             let what = format!("group {id} is purged up to {}, but no snapshot goes that far", purged.index);
             return Err(Damage::new(found.newest.path(), 0, what).into());
         }

@@ -118,6 +118,7 @@ impl Writer {
         let took = began.elapsed();
         self.node.stats.count(bytes, took);
         if took >= SLOW_SYNC {
+            quorate_core::sometimes!("sync_of_the_log_was_slow");
             tracing::warn!("storage: a sync of the log took {} ms", took.as_millis());
         }
         newest.at_bytes += bytes;
@@ -157,6 +158,7 @@ impl Writer {
     fn forget(&mut self) {
         while self.node.cached_bytes.load(Ordering::Relaxed) > self.node.options.cache_bytes {
             let Some((group, upto)) = self.cached.pop_front() else { return };
+            quorate_core::sometimes!("entries_leave_the_memory");
             group.view().forget(upto);
         }
     }

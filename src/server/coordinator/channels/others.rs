@@ -45,9 +45,16 @@ impl Index {
     pub(super) fn learn(&mut self, node: NodeId, announcement: Announcement) -> bool {
         let Announcement { start, version, channels } = announcement;
         let known = self.remote.get(&node).map(|remote| (remote.start, remote.version));
-        let Some(channels) = channels else { return known == Some((start, version)) };
+        let Some(channels) = channels else {
+            let is_known = known == Some((start, version));
+            if !is_known {
+                quorate_core::sometimes!("full_list_of_channels_is_wanted");
+            }
+            return is_known;
+        };
         // Announcements of one start are sent one after the other, but may arrive late.
         if known.is_some_and(|(of, seen)| of == start && seen > version) {
+            quorate_core::sometimes!("announcement_came_late");
             return true;
         }
         self.forget(node);
@@ -91,6 +98,7 @@ impl Index {
     pub(super) fn forget(&mut self, node: NodeId) {
         self.gathering.remove(&node);
         let Some(remote) = self.remote.remove(&node) else { return };
+        quorate_core::sometimes!("channels_of_a_node_are_forgotten");
         for (resource, application, end) in remote.ends {
             self.take_out(&resource, &application, end, Some(node));
         }

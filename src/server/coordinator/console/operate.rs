@@ -53,11 +53,13 @@ impl Coordinator {
                 Ok(Response::Elsewhere(leader)) => self.led.hint(group, leader),
                 Err(CallError::Unreachable | CallError::Full) => self.led.hint(group, None),
                 Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
+                    quorate_core::sometimes!("wish_of_an_operator_got_no_answer");
                     return Err(Unfulfilled::Unknown(group));
                 }
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                quorate_core::sometimes!("operator_found_no_leader");
                 return Err(Unfulfilled::NoLeader(group));
             }
             _ = timeout(left.min(pause.next()), changed).await;
@@ -99,6 +101,7 @@ impl Coordinator {
                 Response::Objected(reason)
             }
             Err(Lost) => {
+                quorate_core::sometimes!("wish_of_an_operator_met_a_change_of_leader");
                 tracing::info!(transaction = transaction.0, wish, %by, "an operator's wish met a change of leader");
                 Response::Unable("the leader changed meanwhile".to_owned())
             }

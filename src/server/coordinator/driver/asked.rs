@@ -116,10 +116,12 @@ impl Asked {
         let mut table = locked(&self.table);
         let repeated = table.counters.get(&branch).copied().and_then(|counter| table.remove(counter));
         if repeated.is_some_and(|waiting| waiting.way == way && waiting.answer.send(done(way)).is_ok()) {
+            quorate_core::sometimes!("late_answer_serves_the_request_that_repeats_it");
             return;
         }
         table.late.put(branch, way);
         if let Some(heard) = table.resting.get(&branch) {
+            quorate_core::sometimes!("late_answer_ends_a_rest");
             heard.notify_waiters();
         }
     }
@@ -168,6 +170,7 @@ impl Asked {
         let mut table = locked(&self.table);
         let lost = table.waiting.iter().filter(|(_, waiting)| waiting.channel == Some(channel));
         for counter in lost.map(|(counter, _)| *counter).collect::<Vec<_>>() {
+            quorate_core::sometimes!("answer_is_lost_with_its_connection");
             table.remove(counter);
         }
     }

@@ -110,9 +110,15 @@ impl Drive {
         self.tenure.driven(self.transaction);
         match over {
             // An operator may have started it again between the last look and the end of this driver.
-            Ok(()) if self.is_running() => self.coordinator.drive(&self.tenure, self.transaction, None),
+            Ok(()) if self.is_running() => {
+                quorate_core::sometimes!("transaction_was_started_again_as_its_driver_ended");
+                self.coordinator.drive(&self.tenure, self.transaction, None);
+            }
             Ok(()) => {}
-            Err(Lost) => tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone"),
+            Err(Lost) => {
+                quorate_core::sometimes!("driver_stops_with_the_leadership");
+                tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone");
+            }
         }
     }
 
@@ -131,6 +137,7 @@ impl Drive {
             Some((Some(Direction::Commit), status)) => {
                 self.release_for_commit().await;
                 if !self.releases.is_empty() {
+                    quorate_core::sometimes!("commit_answered_before_all_locks_went");
                     self.coordinator.counters.commits_answered_early.one();
                 }
                 if status == GlobalStatus::AsyncCommitting {
@@ -170,7 +177,9 @@ impl Drive {
                 Some(Step::GiveUp { after_ms }) if self.give_up(after_ms).await? => return Ok(()),
                 Some(Step::Done) if self.end().await? => return Ok(()),
                 // Refused: the state has moved on.
-                Some(Step::FailForGood { .. } | Step::GiveUp { .. } | Step::Done) => {}
+                Some(Step::FailForGood { .. } | Step::GiveUp { .. } | Step::Done) => {
+                    quorate_core::sometimes!("driver_plans_anew_after_a_refusal");
+                }
                 // An operator was here, or it ended.
                 Some(Step::Nothing) | None => return Ok(()),
                 Some(Step::Stopped) => self.stand_still(nudges).await,
@@ -187,6 +196,7 @@ impl Drive {
     /// What is left may not be asked until somebody reports otherwise. What was done is remembered meanwhile: another driver
     /// would ask for it again.
     async fn stand_still(&self, nudges: u64) {
+        quorate_core::sometimes!("driver_stands_still");
         self.answer();
         let nudge = self.tenure.nudge(self.transaction);
         _ = select3(self.tenure.ended(), nudge.rung_since(nudges), sleep(STOPPED)).await;
@@ -206,6 +216,7 @@ impl Drive {
             let Some((standing, request)) = asked else { continue };
             let question = Question { branch, way: request.way, standing };
             if attempts > 0 {
+                quorate_core::sometimes!("branch_is_asked_again");
                 self.coordinator.counters.phase_two_repeated.one();
             }
             let coordinator = self.coordinator.clone();
@@ -214,6 +225,7 @@ impl Drive {
                 let told = told.await;
                 return self.take(News::Told(question, told)).await;
             }
+            quorate_core::sometimes!("branches_are_asked_side_by_side");
             let news = self.news();
             self.busy.insert(branch);
             // The driver may be gone when the answer comes.
@@ -261,7 +273,10 @@ impl Drive {
         };
         self.busy.remove(&branch);
         match told {
-            Err(Untold::NoChannel) => _ = self.alone.insert(branch),
+            Err(Untold::NoChannel) => {
+                quorate_core::sometimes!("branch_has_nobody_to_ask");
+                self.alone.insert(branch);
+            }
             Ok(_) | Err(Untold::Silent) => _ = self.alone.remove(&branch),
         }
         let last = match told {
@@ -269,7 +284,10 @@ impl Drive {
             Err(Untold::NoChannel) => LastAnswer::NoChannel,
             Ok(Reply::Nothing) | Err(Untold::Silent) => LastAnswer::Silent,
         };
-        let reply = told.unwrap_or(Reply::Nothing);
+        let reply = match told {
+            Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => Reply::Status(asked::done(way)),
+            told => told.unwrap_or(Reply::Nothing),
+        };
         if let Reply::Status(status) = reply {
             quorate_world::tap!(events::PhaseTwoAnswered {
                 node: self.coordinator.node,
@@ -283,6 +301,7 @@ impl Drive {
             let session = state.session(self.transaction)?;
             // An engine's answer is to the status that it was told.
             if view::way(session) != Some(way) || (branch == BranchId::WHOLE && session.status != standing) {
+                quorate_core::sometimes!("branch_answered_to_what_no_longer_holds");
                 self.run.answered_in_vain(branch);
                 return None;
             }

@@ -4,7 +4,7 @@
 use quorate_core::model::BranchId;
 use quorate_core::phase_two::back_off::back_off_ms;
 use quorate_world::random;
-use quorate_world::select::{select2, select3};
+use quorate_world::select::{Either3, select2, select3};
 use quorate_world::time::{Duration, sleep};
 
 use super::{Drive, view};
@@ -37,17 +37,24 @@ impl Drive {
             let rest = coordinator.asked.rest(branch);
             let heard = rest.heard();
             if coordinator.asked.heard_late(branch, request.way) {
+                quorate_core::sometimes!("late_answer_came_before_the_rest");
                 return;
             }
             let sooner = select2(appeared, heard);
             let any_application = request.any_application();
             let nobody = || coordinator.channels.best(&request.resource, &request.client, any_application).is_none();
             // One that is there all the same has come meanwhile, or cannot be told: then a pause like any other.
-            if parked && nobody() {
+            let parked = parked && nobody();
+            if parked {
+                quorate_core::sometimes!("branch_is_parked_until_its_rm_comes");
                 coordinator.counters.phase_two_parked.one();
-                _ = select3(sooner, nudged, sleep(parked_pause)).await;
-            } else {
-                _ = select3(sooner, nudged, sleep(pause)).await;
+            }
+            let pause = if parked { parked_pause } else { pause };
+            let pause = if quorate_world::bug!("back_off_without_end") { pause * 10_000 } else { pause };
+            match select3(sooner, nudged, sleep(pause)).await {
+                Either3::First(_) => quorate_core::sometimes!("rest_of_a_branch_is_cut_short"),
+                Either3::Second(()) => quorate_core::sometimes!("operator_cuts_the_rest_of_a_branch_short"),
+                Either3::Third(()) => {}
             }
         }
     }

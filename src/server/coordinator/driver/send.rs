@@ -32,15 +32,20 @@ impl Coordinator {
     /// Asks the RM that is best for this branch, wherever it is connected. `attempts`: how often it was asked before.
     pub(in super::super) async fn reach_rm(&self, request: &RelayV1, attempts: u32) -> Result<BranchStatus, Untold> {
         if self.asked.heard_late(request.branch, request.way) {
+            quorate_core::sometimes!("branch_had_answered_late_and_is_not_asked_again");
             return Ok(done(request.way));
         }
         match self.channels.best(&request.resource, &request.client, request.any_application()) {
             Some(Place::Here(channel)) => self.ask_rm(&channel, request, attempts).await,
             Some(Place::There(node)) => {
+                quorate_core::sometimes!("phase_two_goes_through_another_node");
                 self.counters.phase_two_relayed.one();
                 let mut late = self.asked.enter(request.branch, request.way, None);
                 match select2(&mut late.answer, self.relay(node, request)).await {
-                    Either2::First(status) => status.map_err(|_| Untold::Silent),
+                    Either2::First(status) => {
+                        quorate_core::sometimes!("late_answer_came_before_the_relayed_one");
+                        status.map_err(|_| Untold::Silent)
+                    }
                     Either2::Second(told) => told,
                 }
             }
@@ -52,10 +57,17 @@ impl Coordinator {
         let query = Query::Relay(request.clone());
         match nodes::ask(&*self.nodes, node, GroupId::META, &query, RELAY_PATIENCE).await {
             Ok(Response::Told(status)) => Ok(status),
-            Ok(Response::Untold(untold)) => Err(untold),
-            Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => Err(Untold::Silent),
+            Ok(Response::Untold(untold)) => {
+                quorate_core::sometimes!("relay_met_nobody");
+                Err(untold)
+            }
+            Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => {
+                quorate_core::sometimes!("relay_was_not_answered_in_time");
+                Err(Untold::Silent)
+            }
             Err(CallError::Unreachable | CallError::Broken) => {
                 // Its RMs are of no use until it announces them again; another way may be open.
+                quorate_core::sometimes!("relay_broke_with_its_node");
                 self.channels.forget(node);
                 Err(Untold::Silent)
             }
@@ -70,6 +82,7 @@ impl Coordinator {
         attempts: u32,
     ) -> Result<BranchStatus, Untold> {
         let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
+            quorate_core::sometimes!("channel_had_no_turn_for_a_branch");
             return Err(Untold::Silent);
         };
         let mut place = self.asked.enter(request.branch, request.way, Some(channel.id));
@@ -82,6 +95,7 @@ impl Coordinator {
         self.counters.phase_two_sent.one();
         // Entered first: the connection may be lost between the two.
         if !channel.request(place.id, &request.message()) {
+            quorate_core::sometimes!("channel_was_gone_before_the_request");
             return Err(Untold::NoChannel);
         }
         match timeout(answer_patience(attempts), &mut place.answer).await {
@@ -89,7 +103,13 @@ impl Coordinator {
                 self.counters.phase_two_answered.one();
                 Ok(status)
             }
-            Ok(Err(_)) | Err(_) => {
+            Ok(Err(_)) => {
+                quorate_core::sometimes!("connection_lost_under_a_phase_two_request");
+                self.counters.phase_two_silent.one();
+                Err(Untold::Silent)
+            }
+            Err(_) => {
+                quorate_core::sometimes!("rm_is_silent_in_phase_two");
                 self.counters.phase_two_silent.one();
                 Err(Untold::Silent)
             }
@@ -113,6 +133,7 @@ impl Coordinator {
     /// To the node that asked, if there is one.
     fn pass_on(&self, residue: u64, answer: PassOnV1) -> Option<NodeId> {
         let asker = self.routing.borrow().nodes().map(|node| node.id).find(|node| node.0 % 64 == residue)?;
+        quorate_core::sometimes!("answer_is_passed_on_to_the_node_that_asked");
         self.counters.answers_passed_on.one();
         nodes::tell(&*self.nodes, asker, GroupId::META, &Query::PassOn(answer));
         Some(asker)
@@ -135,12 +156,14 @@ impl Coordinator {
                 true
             }
             (Some(way), Leader::There(node, group)) => {
+                quorate_core::sometimes!("late_answer_is_told_to_the_leader");
                 nodes::tell(&*self.nodes, node, group, &Query::Done(DoneV1 { transaction, branch, way }));
                 true
             }
             (None, _) | (_, Leader::Nobody) => asker.is_some(),
         };
         if !told {
+            quorate_core::sometimes!("answer_means_nothing_to_anybody");
             self.counters.answers_unknown.one();
         }
     }
@@ -153,6 +176,7 @@ impl Coordinator {
             Some(view::way(session) == Some(way) && session.branches.contains_key(&branch))
         });
         if is_decided_so == Some(true) {
+            quorate_core::sometimes!("late_answer_counts");
             self.counters.answers_late.one();
             self.asked.late(branch, way);
         }

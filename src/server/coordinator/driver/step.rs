@@ -103,9 +103,13 @@ impl Drive {
         if let [single] = wanted.as_slice() {
             let release = self.coordinator.release(&self.tenure, single.clone());
             if timeout(RELEASE_PATIENCE, release).await.is_err() {
+                quorate_core::sometimes!("lock_home_takes_its_time_to_release");
                 self.releases.extend(wanted.pop().map(|release| self.release_beside(release)));
             }
             return;
+        }
+        if wanted.len() > 1 {
+            quorate_core::sometimes!("several_lock_homes_release_side_by_side");
         }
         let mut started: Vec<JoinHandle<()>> = wanted.into_iter().map(|release| self.release_beside(release)).collect();
         let all = async {
@@ -173,7 +177,7 @@ impl Drive {
             Outcome::Now(status) => {
                 tracing::info!(transaction = self.transaction.0, %status, "the engine of a saga has turned it");
             }
-            Outcome::Standing(_) => {}
+            Outcome::Standing(_) => quorate_core::sometimes!("word_of_an_engine_came_too_late"),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
             // It stands otherwise by now, and the word was to what stood before.
             Outcome::Refused(refusal) => {
@@ -214,6 +218,7 @@ impl Drive {
     pub(super) async fn end(&mut self) -> Result<bool, Lost> {
         self.await_releases().await;
         if self.tenure.is_over() {
+            quorate_core::sometimes!("leader_lost_right_before_the_end");
             return Err(Lost);
         }
         let (node, group, transaction) = (self.coordinator.node, self.tenure.group, self.transaction);
@@ -240,6 +245,7 @@ impl Drive {
             Outcome::Now(_) => Ok(true),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
             Outcome::Refused(refusal) => {
+                quorate_core::sometimes!("step_of_a_driver_is_refused");
                 tracing::warn!(transaction = self.transaction.0, %refusal, "{name} was refused");
                 _ = select2(self.tenure.ended(), sleep(REFUSED)).await;
                 Ok(false)

@@ -16,7 +16,7 @@ use super::disk;
 use super::ledger::{Balance, Ledger, Put};
 use crate::options::RaftOptions;
 use crate::replica::{Leadership, ProposeError, Replica};
-use crate::replicas::Replicas;
+use crate::replicas::{OpenError, Replicas};
 use crate::transport::{BoxFuture, RaftRpc, Transport, TransportError};
 
 pub const GROUP: GroupId = GroupId(7);
@@ -181,6 +181,24 @@ impl Cluster {
         cluster.replica(nodes[0]).initialize(nodes).await.expect("a fresh group");
         cluster.leader().await;
         cluster
+    }
+
+    /// The disk of a node.
+    pub fn disk(&self, node: NodeId) -> NodeDisk {
+        self.disks[&node].clone()
+    }
+
+    /// Opens the group on the disk of a node that does not run, and lets it go again.
+    pub async fn open(&self, node: NodeId) -> Result<(), OpenError> {
+        let storage = disk::reopened(&self.disks[&node]).await;
+        let way = Arc::new(Way { from: node, net: self.net.clone() });
+        let replicas = Replicas::start(node, self.options.clone(), storage.clone(), way);
+        let opened = replicas.open::<Ledger>(GROUP).await;
+        if let Ok(replica) = &opened {
+            replicas.close(replica).await;
+        }
+        storage.close().await;
+        opened.map(drop)
     }
 
     /// Starts a node, on its disk if it had one.

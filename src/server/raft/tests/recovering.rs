@@ -1,11 +1,13 @@
 //! What is on the disk comes back, and who lags far behind gets a snapshot.
 
+use quorate_world::disk::{Disk, DiskFile, OpenHow};
 use quorate_world::runtime::run_test;
 
 use super::NODES;
 use super::cluster::{Cluster, PATIENCE, quick};
 use super::ledger::put;
 use crate::options::RaftOptions;
+use crate::replicas::OpenError;
 use crate::transport::RaftRpc;
 
 #[test]
@@ -81,6 +83,37 @@ fn a_follower_far_behind_gets_a_snapshot() {
         cluster.stop(lagging).await;
         cluster.run(lagging).await;
         assert_eq!(cluster.converge().await, state);
+        cluster.end().await;
+    });
+}
+
+/// Found by the simulation (R1, seed 22, when disks were first damaged there): such a node left with the code of a bug.
+#[test]
+fn a_damaged_snapshot_is_told_from_a_bug() {
+    run_test(async {
+        let options = RaftOptions { snapshot_entries: 20, ..quick() };
+        let mut cluster = Cluster::founded("a_damaged_snapshot_is_told_from_a_bug", &NODES[..1], options).await;
+        for account in 0..60 {
+            cluster.put(put(account, 1)).await;
+        }
+        let raft = &cluster.replica(NODES[0]).raft;
+        raft.wait(Some(PATIENCE)).metrics(|metrics| metrics.snapshot.is_some(), "snapshot").await.expect("in time");
+        cluster.stop(NODES[0]).await;
+        let disk = cluster.disk(NODES[0]);
+        let name = disk.list("snap").await.expect("listed").into_iter().next_back().expect("there is one");
+        let file = disk.open(&format!("snap/{name}"), OpenHow::Write).await.expect("it is there");
+        let end = file.len().await.expect("it has a length");
+        let byte = file.read_at(end / 2, vec![0]).await.expect("read");
+        file.write_at(end / 2, vec![byte[0] ^ 1].into()).await.expect("written");
+        drop(file);
+        match cluster.open(NODES[0]).await {
+            Err(OpenError::Unreadable { exit_code, reason, .. }) => {
+                assert_eq!(exit_code, 65);
+                assert!(reason.contains("damaged: snap/"), "{reason}");
+            }
+            Err(other) => panic!("{other}"),
+            Ok(_) => panic!("it opened"),
+        }
         cluster.end().await;
     });
 }

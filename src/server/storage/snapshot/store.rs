@@ -28,6 +28,7 @@ pub(crate) async fn tidy(disk: &PooledDisk) -> Result<BTreeMap<GroupId, Known>, 
     for name in disk.list(FOLDER).await.tried("list the snap folder")? {
         let path = format!("{FOLDER}/{name}");
         if name.ends_with(".tmp") {
+            quorate_core::sometimes!("start_found_an_unfinished_snapshot");
             gone.push(path);
             continue;
         }
@@ -38,6 +39,7 @@ pub(crate) async fn tidy(disk: &PooledDisk) -> Result<BTreeMap<GroupId, Known>, 
         match newest.get_mut(&group) {
             Some(known) if known.last.index >= last.index => gone.push(path),
             Some(known) => {
+                quorate_core::sometimes!("start_found_two_snapshots_of_a_group");
                 gone.push(path_of(group, known.last));
                 known.last = last;
             }
@@ -78,7 +80,10 @@ impl SnapshotStore {
         let identity = self.node.identity();
         let path = path_of(self.group, last);
         let opened = SnapshotFile::open(&self.node.pooled, path.clone(), identity.cluster, self.group, None).await;
-        let file = opened.map_err(|error| error.of_node(identity.node))?;
+        let file = opened.map_err(|error| {
+            quorate_core::sometimes!("snapshot_on_the_disk_is_damaged");
+            error.of_node(identity.node)
+        })?;
         if file.meta().last.unwrap_or_default() != last {
             let damage = crate::error::Damage::new(path, 0, "the snapshot is of another log id than its name says");
             return Err(StorageError::from(damage).of_node(identity.node));
@@ -144,6 +149,7 @@ pub(crate) async fn settle(node: &Node, group: GroupId, file: &SnapshotFile) -> 
     if let Some(Known { last: there, file: Some(newer) }) = &older
         && there.index > last.index
     {
+        quorate_core::sometimes!("newer_snapshot_came_meanwhile");
         file.settle();
         node.pooled.remove(file.path()).await.tried("remove an outdated snapshot")?;
         return Ok(newer.clone());
