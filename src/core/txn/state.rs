@@ -124,7 +124,7 @@ impl Transactions {
         self.slots.get(slot).into_iter().flat_map(|state| state.sessions())
     }
 
-    /// Decided, not ended, not failed for good; slot by slot, then by id.
+    /// Decided, not ended, not failed for good, or being deleted; slot by slot, then by id.
     pub fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
         self.busy.iter().filter_map(|slot| self.slots.get(*slot)).flat_map(|state| state.unfinished())
     }
@@ -227,7 +227,8 @@ impl Transactions {
         let is_listed = session.branches.contains_key(&branch);
         Ok(match session.direction() {
             Some(Direction::Commit) => true,
-            Some(Direction::Rollback) => !is_listed,
+            // One that an operator has done with holds nothing rightfully either.
+            Some(Direction::Rollback) => session.branches.get(&branch).is_none_or(|branch| branch.fate.is_settled()),
             None if fence == own => !is_listed && !is_pending,
             None => !is_listed,
         })

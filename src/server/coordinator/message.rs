@@ -78,6 +78,8 @@ pub enum Response {
     Operated(GlobalStatus),
     /// What an operator wanted is not done, and why.
     Objected(String),
+    /// What an operator wanted is in the log and goes on; how far it is.
+    Underway(String),
 }
 
 /// See [`Query::Forward`].

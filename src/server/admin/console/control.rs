@@ -30,10 +30,12 @@ pub fn call(path: &str) -> Option<(Method, Call)> {
         "globalSession/startGlobalSession" => (Method::PUT, change(Operation::Start)),
         "globalSession/sendCommitOrRollback" => (Method::PUT, Call::Whole(Wish::RetryNow)),
         "globalSession/changeGlobalStatus" => (Method::PUT, change(Operation::Reopen)),
-        "globalSession/deleteGlobalSession" => (Method::DELETE, change(Operation::Delete)),
+        "globalSession/deleteGlobalSession" => (Method::DELETE, change(Operation::CleanUp)),
         "globalSession/forceDeleteGlobalSession" => (Method::DELETE, change(Operation::ForceDelete)),
         "branchSession/stopBranchSession" => (Method::PUT, Call::Branch(Operation::StopBranch)),
         "branchSession/startBranchSession" => (Method::PUT, Call::Branch(Operation::StartBranch)),
+        "branchSession/deleteBranchSession" => (Method::DELETE, Call::Branch(Operation::CleanUpBranch)),
+        "branchSession/forceDeleteBranchSession" => (Method::DELETE, Call::Branch(Operation::DropBranch)),
         _ => return None,
     })
 }
@@ -68,6 +70,7 @@ pub async fn operate(context: &AdminContext, call: Call, form: &Form, by: String
         Err(unfulfilled) => {
             let status = match unfulfilled {
                 Unfulfilled::Refused(_) => StatusCode::CONFLICT,
+                Unfulfilled::Underway(_) => StatusCode::ACCEPTED,
                 Unfulfilled::NoLeader(_) | Unfulfilled::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
             };
             failed(status, &unfulfilled.to_string())

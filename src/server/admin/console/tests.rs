@@ -90,6 +90,7 @@ fn operated() -> (Console, Wished) {
             seen.lock().expect("nobody panicked").push((transaction, wish));
             Box::pin(async move {
                 match transaction.0 {
+                    7 => Err(Unfulfilled::Underway("it is Deleting".to_owned())),
                     8 => Err(Unfulfilled::NoLeader(GroupId(2))),
                     9 => Err(Unfulfilled::Refused("the transaction is Begin: no".to_owned())),
                     _ => Ok(GlobalStatus::CommitRetrying),
@@ -116,7 +117,7 @@ fn control_calls() {
             ("PUT", "startGlobalSession", Wish::Change(Operation::Start)),
             ("PUT", "sendCommitOrRollback", Wish::RetryNow),
             ("PUT", "changeGlobalStatus", Wish::Change(Operation::Reopen)),
-            ("DELETE", "deleteGlobalSession", Wish::Change(Operation::Delete)),
+            ("DELETE", "deleteGlobalSession", Wish::Change(Operation::CleanUp)),
             ("DELETE", "forceDeleteGlobalSession", Wish::Change(Operation::ForceDelete)),
         ];
         for (method, name, wish) in calls {
@@ -132,23 +133,27 @@ fn control_calls() {
         let (status, _, body) = call("PUT", "stopGlobalSession", "xid=a:9", "").await;
         let refused = serde_json::json!({"code": "409", "message": "the transaction is Begin: no", "success": false, "data": null});
         assert_eq!((status.as_str(), json(&body)), ("HTTP/1.1 409 Conflict", refused));
+        let (status, _, body) = call("DELETE", "deleteGlobalSession", "xid=a:7", "").await;
+        assert_eq!((status.as_str(), &json(&body)["success"]), ("HTTP/1.1 202 Accepted", &false.into()));
         assert_eq!(call("PUT", "stopGlobalSession", "xid=a:8", "").await.0, "HTTP/1.1 503 Service Unavailable");
         wished.lock().expect("nobody panicked").clear();
         let branches = [
-            ("branchSession/stopBranchSession", Operation::StopBranch(BRANCH)),
-            ("branchSession/startBranchSession", Operation::StartBranch(BRANCH)),
+            ("PUT", "branchSession/stopBranchSession", Operation::StopBranch(BRANCH)),
+            ("PUT", "branchSession/startBranchSession", Operation::StartBranch(BRANCH)),
+            ("DELETE", "branchSession/deleteBranchSession", Operation::CleanUpBranch(BRANCH)),
+            ("DELETE", "branchSession/forceDeleteBranchSession", Operation::DropBranch(BRANCH)),
         ];
-        for (name, operation) in branches {
+        for (method, name, operation) in branches {
             let of_branch = async |method: &str, query: &str| {
                 let head = format!("{method} /api/v1/console/{name}?{query} HTTP/1.1\r\nhost: q\r\nconnection: close");
                 ask(served.address, &format!("{head}\r\n\r\n")).await
             };
-            assert_eq!(of_branch("PUT", &format!("xid=a:77&branchId={BRANCH}")).await.0, "HTTP/1.1 200 OK", "{name}");
+            assert_eq!(of_branch(method, &format!("xid=a:77&branchId={BRANCH}")).await.0, "HTTP/1.1 200 OK", "{name}");
             assert_eq!(
                 wished.lock().expect("nobody panicked").pop(),
                 Some((TransactionId(77), Wish::Change(operation)))
             );
-            let (status, _, body) = of_branch("PUT", "xid=a:77").await;
+            let (status, _, body) = of_branch(method, "xid=a:77").await;
             assert_eq!(status, "HTTP/1.1 400 Bad Request");
             assert_eq!(json(&body)["message"], "branchId: the call is about one branch");
             assert_eq!(of_branch("GET", "xid=a:77&branchId=9").await.0, "HTTP/1.1 405 Method Not Allowed");

@@ -5,6 +5,7 @@
 //! everywhere: so many groups at a time, so long for each, so many rows and bytes in an answer. A group that does not
 //! answer in time is named beside the page. What an operator asks for is done in `operate`.
 
+mod deletion;
 mod here;
 mod operate;
 

@@ -151,6 +151,8 @@ fn console_asks() -> Vec<(&'static str, Query)> {
         ("operate.force_delete", operate(Wish::Change(Operation::ForceDelete))),
         ("operate.stop_branch", operate(Wish::Change(Operation::StopBranch(BRANCH)))),
         ("operate.retry", operate(Wish::RetryNow)),
+        ("operate.delete", operate(Wish::Change(Operation::CleanUp))),
+        ("operate.delete_branch", operate(Wish::Change(Operation::CleanUpBranch(BRANCH)))),
     ];
     asks.into_iter().map(|(name, ask)| (name, Query::Console(ask))).chain(wishes).collect()
 }
@@ -206,6 +208,7 @@ fn console_answers() -> Vec<(&'static str, Response)> {
     let done = [
         ("operated", Response::Operated(GlobalStatus::CommitRetrying)),
         ("objected", Response::Objected("it is not stopped".into())),
+        ("underway", Response::Underway("it is Deleting".into())),
     ];
     answers.into_iter().map(|(name, answer)| (name, Response::Console(answer))).chain(done).collect()
 }
