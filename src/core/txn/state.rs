@@ -209,6 +209,15 @@ impl Transactions {
         Some(row_view(slot, transaction, branch, hold, place, row))
     }
 
+    /// Who holds a row, and through which branches, each with the fence it was minted under. Speaks for lock slots active
+    /// here only.
+    pub fn holder(&self, resource: &str, row: &RowKey) -> Option<(TransactionId, Vec<(BranchId, Fence)>)> {
+        let locks = &self.slots.get(lock_slot(resource)).filter(|state| state.active().is_some())?.locks;
+        let holder = locks.holder(resource, row)?;
+        let hold = |branch: &BranchId| Some((*branch, locks.hold(holder.owner, *branch)?.fence));
+        Some((holder.owner, holder.through.branches().iter().filter_map(hold).collect()))
+    }
+
     /// Whether a branch that this hold belongs to is gone for ever (lock protocol, rule 14). `is_pending`: the asked
     /// leader still waits for one of its halves. To be asked of a leader whose own `Lead` is applied here.
     pub fn is_gone(

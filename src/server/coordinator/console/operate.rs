@@ -40,6 +40,18 @@ impl Coordinator {
             return Err(Unfulfilled::Refused("this node knows no groups yet".to_owned()));
         };
         let query = Query::Operate(OperateAskV1 { transaction, wish, by });
+        match self.ask_for_operator(group, query).await? {
+            Response::Operated(status) => Ok(status),
+            _ => Err(Unfulfilled::Unknown(group)),
+        }
+    }
+
+    /// Asks the leader of a group once, wherever it is, for something that changes something.
+    pub(super) async fn ask_for_operator(
+        self: &Arc<Self>,
+        group: GroupId,
+        query: Query,
+    ) -> Result<Response, Unfulfilled> {
         let until = Instant::now() + PATIENCE;
         let mut pause = Pause::new();
         loop {
@@ -51,7 +63,7 @@ impl Coordinator {
                 Leader::Nobody => Err(CallError::Unreachable),
             };
             match answer {
-                Ok(Response::Operated(status)) => return Ok(status),
+                Ok(done @ (Response::Operated(_) | Response::Released)) => return Ok(done),
                 Ok(Response::Objected(reason)) => return Err(Unfulfilled::Refused(reason)),
                 Ok(Response::Underway(how)) => return Err(Unfulfilled::Underway(how)),
                 Ok(Response::Elsewhere(leader)) => self.led.hint(group, leader),

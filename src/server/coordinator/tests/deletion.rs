@@ -1,9 +1,13 @@
-//! What an operator has deleted goes by its RMs, in order, and under the next leader too; or by force. No lock stays.
+//! What an operator has deleted goes by its RMs, in order, and under the next leader too; or by force. No lock stays; and a
+//! single lock goes only if nobody has a right to it.
 
-use quorate_core::console::{Page, SessionFilter, Stuck, Wish};
-use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, GroupId, NodeId, Xid};
+use quorate_core::console::{LockName, Page, SessionFilter, Stuck, Unfulfilled, Wish};
+use quorate_core::model::{
+    BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, GroupId, NodeId, RowKey, Term, Xid, hash,
+};
 use quorate_core::phase_two::Patience;
-use quorate_core::txn::command::Operation;
+use quorate_core::txn::command::{AcquireLocksV1, Operation};
+use quorate_core::txn::{Command, Outcome};
 use quorate_world::runtime::run_test;
 
 use super::super::message::Way;
@@ -152,6 +156,64 @@ fn a_dropped_branch_of_an_at_commit_ends_it_as_it_was_told() {
         assert!(refused.contains("what is left of it is asked until it is done"), "{refused}");
         ask(&cluster, 1, &x, Wish::Change(Operation::DropBranch(branch))).await.expect("its garbage is the operator's");
         tm.await_status(&x, GlobalStatus::Committed).await;
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+#[test]
+fn a_lock_goes_if_nobody_has_a_right_to_it() {
+    run_test(async {
+        let mut cluster = Cluster::founded("deletion_lock", &THREE, 3).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(2), "db-a").await);
+        let slot = hash::lock_slot("db-a");
+        let home = GroupId(1 + u32::from(slot.0) % 3);
+        // Of two groups: the lock home has to ask.
+        let away = async || loop {
+            let x = tm.begin(60_000).await;
+            if GroupId(1 + u32::from(x.transaction.slot().0) % 3) != home {
+                break x;
+            }
+        };
+        let (x, ended) = (away().await, away().await);
+        let branch = rm.at(&x, "db-a", "t:1").await.expect("free");
+        assert_eq!(tm.commit(&ended).await, GlobalStatus::Committed);
+        let orphan = BranchId::mint(1 << 30, ended.transaction.slot()).expect("small");
+        let late = Command::AcquireLocks(AcquireLocksV1 {
+            transaction: ended.transaction,
+            branch: orphan,
+            fence: Fence { epoch: Epoch(1), tenure: Term(1) },
+            resource: "db-a".into(),
+            lock_keys: "t:2".into(),
+        });
+        let leader = cluster.serving(home).await;
+        assert_eq!(cluster.running[&leader].groups[&home].propose(late).await, Ok(Outcome::Acquired));
+        let delete = async |node: u64, transaction, branch, key: &str| {
+            let row = RowKey { table: "t".into(), key: key.into() };
+            let lock = LockName { transaction, branch, resource: "db-a".into(), row };
+            match cluster.running[&NodeId(node)].coordinator.delete_lock(lock, "a test".to_owned()).await {
+                Ok(()) => Ok(()),
+                Err(Unfulfilled::Refused(reason)) => Err(reason),
+                Err(other) => panic!("{other}"),
+            }
+        };
+        let has = async |transaction, branch| {
+            cluster.running[&NodeId(3)].coordinator.has_branch(transaction, branch).await.expect("it is led")
+        };
+        assert_eq!((has(x.transaction, branch).await, has(ended.transaction, orphan).await), (true, false));
+        for node in [1, 2, 3] {
+            let owed = delete(node, x.transaction, Some(branch), "1").await.expect_err("it is rightful");
+            assert!(owed.starts_with(&format!("transaction {} holds it rightfully", x.transaction)), "{owed}");
+        }
+        let other = delete(1, x.transaction, None, "2").await.expect_err("another's");
+        assert!(other.contains(&format!("is held by transaction {}", ended.transaction)), "{other}");
+        let other = delete(1, ended.transaction, Some(branch), "2").await.expect_err("another branch");
+        assert!(other.contains("is held through branch"), "{other}");
+        assert!(!rm.lockable(None, "db-a", "t:2").await);
+        assert_eq!(delete(2, ended.transaction, Some(orphan), "2").await, Ok(()));
+        assert!(rm.lockable(None, "db-a", "t:2").await);
+        assert_eq!(delete(2, ended.transaction, None, "2").await, Err("nobody holds row t:2 of db-a".to_owned()));
+        assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
         cluster.at_rest().await;
         cluster.end().await;
     });
