@@ -81,3 +81,18 @@ fn every_dependency_has_a_sentence() {
     let decision = source::read("docs/decisions/0001-dependencies.md");
     complain(rules::dependencies(&source::read("Cargo.toml"), &decision.text));
 }
+
+#[test]
+fn every_probe_is_listed() {
+    let sources: Vec<Source> =
+        source::rust_sources().into_iter().filter(|file| file.path.starts_with("src/")).collect();
+    complain(rules::probes(&source::read("sim/probes.txt"), &sources));
+}
+
+/// The feature that counts probes is asked for by the simulation and by nobody else, so that production has none.
+#[test]
+fn only_the_simulation_counts_probes() {
+    let manifests = source::text_sources().into_iter().filter(|file| file.path.ends_with("Cargo.toml"));
+    let asking: Vec<String> = manifests.filter(|file| file.text.contains("\"probes\"")).map(|file| file.path).collect();
+    assert_eq!(asking, ["sim/Cargo.toml"]);
+}

@@ -107,7 +107,7 @@ fn about(command: &Command, outcome: &Outcome) -> Option<TransactionId> {
             _ => return None,
         },
         Command::RegisterBranch(register) => register.transaction,
-        Command::RemoveBranch(remove) => remove.transaction,
+        Command::RemoveBranch(which) | Command::CleanedUp(which) => which.transaction,
         Command::ReportBranch(report) => report.transaction,
         Command::Decide(decide) => decide.transaction,
         Command::Retry(which) | Command::Detach(which) | Command::End(which) | Command::Forget(which) => {

@@ -141,3 +141,14 @@ fn dependencies_need_a_reason() {
     let findings = rules::dependencies(&manifest, "`serde`: because");
     assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<usize>>(), [6]);
 }
+
+#[test]
+fn probes_and_their_list_agree() {
+    let list = Source::new("sim/probes.txt", "one\ngone\ntwo rare\n");
+    let code = "fn f() {\n sometimes!(\"one\");\n // sometimes!(\"not\")\n sometimes!(\"two\");\n}\n";
+    let more = "fn g() {\n sometimes!(\"one\");\n sometimes!(\"new\");\n}\n";
+    let sources = [Source::new("src/a.rs", code), Source::new("src/b.rs", more)];
+    let findings = rules::probes(&list, &sources);
+    let places: Vec<(&str, usize)> = findings.iter().map(|found| (found.path.as_str(), found.line)).collect();
+    assert_eq!(places, [("src/b.rs", 2), ("src/b.rs", 3), ("sim/probes.txt", 2)]);
+}

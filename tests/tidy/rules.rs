@@ -2,6 +2,7 @@
 
 use crate::Finding;
 use crate::source::{Source, end_of_item, line_of, words};
+use std::collections::{BTreeMap, BTreeSet};
 
 const FILE_LINES_MAX: usize = 500;
 const FUNCTION_LINES_MAX: usize = 70;
@@ -123,6 +124,31 @@ fn is_there(token: &str, makefile: &str, code: &[Source], exists: fn(&str) -> bo
 fn has_word(source: &Source, name: &str) -> bool {
     let in_path = source.path.split(['/', '.']).any(|part| part == name);
     in_path || (source.code.contains(name) && words(&source.code).any(|(_, word)| word == name))
+}
+
+/// Every probe of the code stands in the list, at one place, and the list has no other; what is rare says so.
+pub fn probes(list: &Source, code: &[Source]) -> Vec<Finding> {
+    let name_of = |line: &str| line.split(' ').next().unwrap_or(line).to_owned();
+    let mut unseen: BTreeMap<String, usize> =
+        list.text.lines().enumerate().map(|(number, line)| (name_of(line), number + 1)).collect();
+    let listed: BTreeSet<String> = unseen.keys().cloned().collect();
+    let mut findings = Vec::new();
+    for source in code {
+        let lines = source.text.lines().zip(source.shipped.lines()).enumerate();
+        let probes = lines.filter(|(_, (_, code))| code.contains("sometimes!("));
+        let named = probes.filter_map(|(number, (text, _))| Some((number + 1, text.split("sometimes!(\"").nth(1)?)));
+        for (number, rest) in named {
+            let name = rest.split('"').next().unwrap_or_default();
+            if !listed.contains(name) {
+                findings.push(Finding::new(source, number, format!("the probe {name} is not in {}", list.path)));
+            } else if unseen.remove(name).is_none() {
+                findings.push(Finding::new(source, number, format!("the probe {name} is somewhere else too")));
+            }
+        }
+    }
+    let gone = unseen.into_iter().map(|(name, number)| Finding::new(list, number, format!("{name}: no such probe")));
+    findings.extend(gone);
+    findings
 }
 
 /// Every dependency of the workspace stands in the list of decisions.

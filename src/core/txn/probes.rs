@@ -31,6 +31,7 @@ pub(super) fn note(command: &Command, outcome: &Outcome) {
         (Command::Fail(_), Outcome::Now(_)) => sometimes!("phase_two_failed_for_good"),
         (Command::GiveUp(_), Outcome::Now(_)) => sometimes!("phase_two_given_up"),
         (Command::End(_), Outcome::Now(now)) => ended(*now),
+        (Command::CleanedUp(_), Outcome::Done | Outcome::Now(_)) => sometimes!("branch_was_cleaned_up"),
         (Command::Tick, Outcome::Done) => sometimes!("quiet_group_was_stamped"),
         (_, Outcome::Refused(refusal)) => refused(command, refusal),
         (_, _) => {}
@@ -78,6 +79,9 @@ fn operated(operation: Operation) {
         Operation::ForceDelete => sometimes!("operator_deleted_a_transaction_by_force"),
         Operation::StopBranch(_) => sometimes!("operator_stopped_a_branch"),
         Operation::StartBranch(_) => sometimes!("operator_started_a_branch"),
+        Operation::CleanUp => sometimes!("operator_has_a_transaction_cleaned_up"),
+        Operation::CleanUpBranch(_) => sometimes!("operator_has_a_branch_cleaned_up"),
+        Operation::DropBranch(_) => sometimes!("operator_dropped_a_branch"),
     }
 }
 
@@ -99,6 +103,7 @@ fn refused(command: &Command, refusal: &Refusal) {
         Command::ReleaseLocks(_) => sometimes!("release_refused"),
         Command::Lead(_) => sometimes!("lead_of_an_old_tenure_refused"),
         Command::Found(_) => sometimes!("slots_were_founded_already"),
+        Command::CleanedUp(_) => sometimes!("word_of_a_clean_up_refused"),
         Command::Forget(_) | Command::Tick => {}
     }
 }
@@ -148,6 +153,7 @@ fn operate_refused(refusal: &Refusal) {
     match refusal {
         Refusal::Illegal { .. } => sometimes!("operator_refused_by_the_status"),
         Refusal::BranchStands { .. } => sometimes!("operator_refused_by_the_branch"),
+        Refusal::BeingDeleted => sometimes!("operator_refused_for_a_deletion"),
         Refusal::HoldsLocks => sometimes!("operator_refused_for_row_locks"),
         Refusal::Unsupported { .. } => sometimes!("operator_refused_for_a_step_of_a_saga"),
         Refusal::NoSuchTransaction => sometimes!("operator_refused_for_nothing_known"),
