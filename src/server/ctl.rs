@@ -1,10 +1,11 @@
 //! `quorate ctl`: asks a running node over its HTTP port. Transactions are in `transaction`, their branches in `branch`, row
-//! locks in `lock`.
+//! locks in `lock`, transaction service groups in `vgroup`.
 
 mod branch;
 mod cells;
 mod lock;
 mod transaction;
+mod vgroup;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use quorate_server::exit::{ExitCode, Failure};
@@ -38,6 +39,7 @@ pub fn command() -> Command {
         .subcommand(transaction::command())
         .subcommand(branch::command())
         .subcommand(lock::command())
+        .subcommand(vgroup::command())
         .subcommand(
             Command::new("move-leader")
                 .about("Ask a group's leader, if it is this node, to hand over")
@@ -80,6 +82,8 @@ enum View {
     Locks,
     /// Whether the branch of a lock is there.
     HasBranch,
+    /// Mapped transaction service groups.
+    Vgroups,
     /// What was done with one.
     Done,
 }
@@ -90,6 +94,7 @@ pub fn question(matches: &ArgMatches) -> Question {
         Some(("transaction", inner)) => transaction::call(inner),
         Some(("branch", inner)) => branch::call(inner),
         Some(("lock", inner)) => lock::call(inner),
+        Some(("vgroup", inner)) => vgroup::call(inner),
         Some(("move-leader", inner)) => {
             let number = |name: &str| inner.get_one::<u64>(name).copied().unwrap_or_default();
             let path = format!("/quorate/v1/groups/{}/leader", number("group"));
@@ -161,6 +166,7 @@ fn shown(view: &View, body: String) -> Result<String, String> {
         View::Transaction(xid) => transaction::details(&page()?, xid),
         View::Locks => Ok(lock::table(&page()?)),
         View::HasBranch => Ok(lock::has_branch(&page()?)),
+        View::Vgroups => Ok(vgroup::table(&page()?)),
         View::Done => Ok(reason(&body)),
     }
 }
