@@ -21,5 +21,5 @@ pub mod snapshot;
 pub use command::{MetaBatch, MetaCommand, MetaOutcome, MetaRefusal};
 pub use member::{Addresses, ClusterId, DiskId, Node, StartEpoch, StartId};
 pub use meta::Meta;
-pub use routing::{GroupRoute, Routing, SlotRoute};
+pub use routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
 pub use snapshot::LoadError;

@@ -3,15 +3,16 @@
 //! Persisted like commands: tables and records are never renumbered or changed, new ones are added.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1};
+use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, VgroupV1};
 use super::member::{ClusterId, Node};
 use super::meta::{Meta, node};
-use super::routing::{GroupRoute, Routing, SlotRoute};
+use super::routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
 use crate::codec::{self, CodecError, Persisted};
 use crate::model::{GroupId, NodeId, SLOTS};
 
@@ -23,6 +24,8 @@ const NODES: u16 = 2;
 const GROUPS: u16 = 3;
 /// One record: the owners of all slots.
 const SLOT_ROUTES: u16 = 4;
+/// A record for each mapped transaction service group; none in snapshots of before.
+const VGROUPS: u16 = 5;
 
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -56,7 +59,7 @@ macro_rules! persisted {
         })+
     };
 }
-persisted!(HeadV1, NodeRecordV1, GroupV1, SlotRoutesV1, MetaBatch, MetaCommand, MetaOutcome);
+persisted!(HeadV1, NodeRecordV1, GroupV1, SlotRoutesV1, VgroupV1, MetaBatch, MetaCommand, MetaOutcome);
 
 /// Why a snapshot is no state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -75,6 +78,9 @@ pub enum LoadError {
     /// A record that must be there once is not, or is there twice.
     #[error("table {0} must have one record")]
     NotOne(u16),
+    /// A transaction service group is there twice.
+    #[error("a transaction service group is mapped twice")]
+    VgroupTwice,
     /// The number of slots is neither 0 nor 4096.
     #[error("{0} slots are not {SLOTS}")]
     Slots(usize),
@@ -94,7 +100,9 @@ impl Meta {
         let head = core::iter::once_with(move || (HEAD, encode(&head)));
         let nodes = routing.nodes.values().map(|node| (NODES, encode(&record(node))));
         let groups = routing.groups.iter().map(|(group, route)| (GROUPS, encode(&group_record(*group, route))));
-        head.chain(nodes).chain(groups).chain(core::iter::once_with(move || (SLOT_ROUTES, encode(&slots))))
+        let slots = core::iter::once_with(move || (SLOT_ROUTES, encode(&slots)));
+        let vgroups = routing.vgroups().map(|(vgroup, route)| (VGROUPS, encode(&vgroup_record(vgroup, route))));
+        head.chain(nodes).chain(groups).chain(slots).chain(vgroups)
     }
 
     /// The state of such records.
@@ -103,6 +111,7 @@ impl Meta {
         let mut slots: Option<SlotRoutesV1> = None;
         let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
         let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
+        let mut vgroups: BTreeMap<String, VgroupRoute> = BTreeMap::new();
         for (table, record) in records {
             match table {
                 HEAD => once(table, &mut head, decode(table, &record)?)?,
@@ -115,6 +124,12 @@ impl Meta {
                     groups.insert(group, GroupRoute { label, replicas });
                 }
                 SLOT_ROUTES => once(table, &mut slots, decode(table, &record)?)?,
+                VGROUPS => {
+                    let VgroupV1 { vgroup, cluster, unit } = decode(table, &record)?;
+                    if vgroups.insert(vgroup, VgroupRoute { cluster, unit }).is_some() {
+                        return Err(LoadError::VgroupTwice);
+                    }
+                }
                 unknown => return Err(LoadError::UnknownTable(unknown)),
             }
         }
@@ -130,6 +145,7 @@ impl Meta {
             slots: Arc::new(slots),
             groups: Arc::new(groups),
             nodes: Arc::new(nodes),
+            vgroups: Arc::new(vgroups),
         };
         Ok(Meta { clock_ms: head.clock_ms, routing })
     }
@@ -149,6 +165,10 @@ fn record(node: &Node) -> NodeRecordV1 {
 
 fn group_record(group: GroupId, route: &GroupRoute) -> GroupV1 {
     GroupV1 { group, label: route.label.clone(), replicas: route.replicas.clone() }
+}
+
+fn vgroup_record(vgroup: &str, route: &VgroupRoute) -> VgroupV1 {
+    VgroupV1 { vgroup: vgroup.into(), cluster: route.cluster.clone(), unit: route.unit.clone() }
 }
 
 fn encode<T: Persisted>(value: &T) -> Vec<u8> {
@@ -171,6 +191,18 @@ mod tests {
     #[test]
     fn an_empty_state_comes_back() {
         assert_eq!(Meta::load(Meta::new().tables()), Ok(Meta::new()));
+    }
+
+    #[test]
+    fn a_snapshot_of_before_maps_no_service_group() {
+        assert!(founded().tables().all(|(table, _)| table != VGROUPS), "nothing is written without one");
+        let mut meta = founded();
+        let wanted = VgroupV1 { vgroup: "shop".into(), cluster: "default".into(), unit: "u1".into() };
+        let commands = vec![MetaCommand::MapVgroup(wanted.clone())];
+        meta.apply(&MetaBatch { stamp: Stamp::default(), commands });
+        assert_eq!(Meta::load(meta.tables()), Ok(meta.clone()));
+        let twice = meta.tables().chain([(VGROUPS, encode(&wanted))]);
+        assert_eq!(Meta::load(twice), Err(LoadError::VgroupTwice));
     }
 
     #[test]

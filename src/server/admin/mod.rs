@@ -19,6 +19,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod token;
+mod vgroup;
 
 pub use attempts::Attempts;
 pub use console::Console;
@@ -26,6 +27,7 @@ pub use discovery::Presenter;
 pub use exposition::Exposition;
 pub use status::GroupStatus;
 pub use token::Login;
+pub use vgroup::{TellMeta, Untaken};
 
 use adapter::Adapter;
 use bytes::Bytes;
@@ -78,6 +80,8 @@ pub struct AdminContext {
     pub move_leader: MoveLeader,
     /// Transactions and row locks of the cluster.
     pub console: Console,
+    /// Has the meta group take a word.
+    pub tell_meta: TellMeta,
 }
 
 /// What becomes of a request for a page that does not exist.

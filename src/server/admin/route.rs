@@ -3,7 +3,7 @@
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
 use super::token::{self, NoEntry};
-use super::{AdminContext, BODY_BYTES_MAX, console, status};
+use super::{AdminContext, BODY_BYTES_MAX, console, status, vgroup};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
@@ -43,6 +43,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Ok(body) => login(context, peer, &body),
             Err(refused) => refused,
         },
+        path if vgroup::exists(path) && reads => vgroup::answer(context, peer, &head).await,
         path if console::exists(path) => console::answer(context, peer, &head).await,
         path => match leader_path(path) {
             Some(_) if posts && !may_change(context, peer, &head.headers) => {
@@ -52,7 +53,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
                 Ok(form) => move_leader(context, group, &form).await,
                 Err(refused) => refused,
             },
-            None if !known(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
+            None if !known(path) && !vgroup::exists(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
             Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
         },
     }

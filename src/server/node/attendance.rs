@@ -48,7 +48,7 @@ fn refused(refusal: MetaRefusal) -> Failure {
         MetaRefusal::Identity(_) | MetaRefusal::UnknownNode(_) => {
             Failure::new(ExitCode::Identity, format!("the cluster refuses this node: {refusal}"))
         }
-        MetaRefusal::Founded(_) | MetaRefusal::NotFounded | MetaRefusal::Founding(_) => {
+        MetaRefusal::Founded(_) | MetaRefusal::NotFounded | MetaRefusal::Founding(_) | MetaRefusal::Vgroup(_) => {
             Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
         }
     }

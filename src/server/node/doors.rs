@@ -3,20 +3,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use quorate_core::cluster::{Addresses, Routing};
+use quorate_core::cluster::{Addresses, MetaCommand, Routing};
 use quorate_core::console::UNREPORTED_AGES_S;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_storage::Storage;
 use quorate_world::net;
 use quorate_world::random;
 use quorate_world::task;
+use quorate_world::time::{Duration, timeout};
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, Work, metrics};
+use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, Untaken, Work, metrics};
 use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
+
+/// So long the meta group may take to hear an operator.
+const META_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The open doors.
 pub struct Doors {
@@ -63,7 +67,7 @@ impl Doors {
 
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
     let Shows { config, addresses, routing, is_ready, parts } = shows;
-    let (shown, written) = (parts.clone(), parts.clone());
+    let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
     AdminContext {
         presenter: Presenter {
@@ -84,7 +88,20 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
         ],
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
         console,
+        tell_meta: Box::new(move |command| tell_meta(&told, command)),
     }
+}
+
+fn tell_meta(parts: &OnceLock<Parts>, command: MetaCommand) -> Work<Result<u64, Untaken>> {
+    let Some(seat) = parts.get().map(|parts| parts.seat.clone()) else {
+        return Box::pin(async { Err(Untaken::Refused("the node is starting".to_owned())) });
+    };
+    Box::pin(async move {
+        match timeout(META_PATIENCE, seat.insist(command)).await {
+            Ok(taken) => taken.map_err(|refusal| Untaken::Refused(refusal.to_string())),
+            Err(_) => Err(Untaken::Unknown),
+        }
+    })
 }
 
 fn login(console: &ConsoleConfig) -> Login {

@@ -40,6 +40,8 @@ impl Machine for Meta {
             }
             MetaCommand::NodeStarted(_) => NODE_BYTES,
             MetaCommand::NodeSilent(_) | MetaCommand::NodeReturned(_) => COMMAND_FIXED_BYTES,
+            MetaCommand::MapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len() + of.cluster.len() + of.unit.len(),
+            MetaCommand::UnmapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len(),
         }
     }
 
