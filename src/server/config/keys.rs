@@ -75,7 +75,6 @@ pub const KEYS: &[Key] = &[
     key("raft.batch_bytes_max", Is("256KiB"), "Bytes of one proposed entry; a larger command goes alone"),
     key("raft.batches_in_flight_max", Is("4"), "Entries proposed and not yet applied, per group"),
     key("raft.log_entries_kept", Is("1000"), "Entries that stay in a group's log behind its snapshot; a follower further behind gets the snapshot"),
-    key("raft.log_entries_kept", Is("1000"), "Entries that stay in a group's log behind its snapshot; a follower further behind gets the snapshot"),
     key("memory.budget_bytes", Is("1GiB"), "Transactions, locks, tombstones; at the budget begins are refused"),
     key("memory.requests_bytes", Is("256MiB"), "Requests of clients that are not answered yet; without room no connection is read"),
     key("phase_two.xaer_nota_ms", Is("60000"), "So long beyond its time-out an XA branch unknown to its database is asked again, then taken for done"),
