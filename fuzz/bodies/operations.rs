@@ -8,10 +8,10 @@ use quorate_core::model::{
     BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId, limits,
 };
 use quorate_core::txn::command::{
-    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, RegisterBranchV1, ReleaseLocksV1, ReportBranchV1,
-    TransactionV1,
+    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, OperateV1, Operation, RegisterBranchV1, ReleaseLocksV1,
+    ReportBranchV1, TransactionV1,
 };
-use quorate_core::txn::{Batch, Command, Decision, Outcome, Refusal, ReleaseScope, Stamp, Transactions};
+use quorate_core::txn::{Batch, Command, Decision, Fate, Outcome, Refusal, ReleaseScope, Stamp, Transactions};
 
 const RESOURCES: [&str; 3] = ["stock", "bank", "mail"];
 const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(1) };
@@ -30,7 +30,7 @@ pub fn state_after(data: &[u8]) -> Transactions {
     let (mut state, mut model) = (founded(), Model::default());
     for operation in data.chunks_exact(4).take(OPERATIONS_MAX) {
         let [kind, a, b, c] = [operation[0], operation[1], operation[2], operation[3]];
-        let Some(command) = model.command(kind % 16, a, b, c) else {
+        let Some(command) = model.command(kind % 20, a, b, c) else {
             state = Transactions::load(state.tables()).expect("its own records");
             continue;
         };
@@ -80,11 +80,65 @@ struct Transaction {
     due_ms: u64,
     branches: BTreeMap<BranchId, Branch>,
     ended_ms: Option<u64>,
+    /// An operator has it deleted by its RMs.
+    is_deleted: bool,
 }
 
 struct Branch {
     kind: BranchType,
-    has_failed: bool,
+    status: BranchStatus,
+    locks_rows: bool,
+    fate: Fate,
+}
+
+impl Branch {
+    fn has_failed(&self) -> bool {
+        self.status == BranchStatus::PhaseOne_Failed
+    }
+
+    /// Its RM has something to clean up for a deletion that nobody has ordered yet.
+    fn has_remains(&self) -> bool {
+        self.fate == Fate::Kept && !self.has_failed()
+    }
+}
+
+impl Transaction {
+    fn commits(&self) -> bool {
+        use GlobalStatus::*;
+        matches!(
+            self.status,
+            Committing | CommitRetrying | AsyncCommitting | CommitFailed | StopCommitOrCommitRetry | Committed
+        )
+    }
+
+    /// An operator's deletion took a branch another way than was decided, or nobody knows which way.
+    fn is_astray(&self) -> bool {
+        let astray = |branch: &Branch| match branch.fate {
+            Fate::Kept | Fate::CleanUp => false,
+            _ if branch.has_failed() => false,
+            // AT is cleaned up by a commit, all others by a rollback.
+            Fate::CleanedUp => (branch.kind == BranchType::AT) != self.commits(),
+            // What AT changed stays, and that is a commit.
+            Fate::Dropped => !(branch.kind == BranchType::AT && self.commits()),
+        };
+        self.branches.values().any(astray)
+    }
+
+    /// It locks rows that were not let go by its commit.
+    fn keeps_rows(&self) -> bool {
+        !self.commits() && self.branches.values().any(|branch| branch.locks_rows)
+    }
+}
+
+/// As what a transaction has failed that stands so.
+fn failed_as(status: GlobalStatus) -> GlobalStatus {
+    use GlobalStatus::*;
+    match status {
+        Committing | CommitRetrying | AsyncCommitting | StopCommitOrCommitRetry => CommitFailed,
+        Begin | Rollbacking | RollbackRetrying | StopRollbackOrRollbackRetry => RollbackFailed,
+        TimeoutRollbacking | TimeoutRollbackRetrying => TimeoutRollbackFailed,
+        failed => failed,
+    }
 }
 
 /// The slot of a resource, the resource, the row.
@@ -163,6 +217,22 @@ impl Model {
                 self.clock_ms += [1, 30, 2_000, limits::TOMBSTONE_LIFE_MS][usize::from(c) % 4];
                 [Command::Tick, Command::Forget(TransactionV1 { transaction })][usize::from(b) % 2].clone()
             }
+            16..=18 => {
+                let operations = [
+                    Operation::Stop,
+                    Operation::Start,
+                    Operation::Reopen,
+                    Operation::Delete,
+                    Operation::ForceDelete,
+                    Operation::StopBranch(branch),
+                    Operation::StartBranch(branch),
+                    Operation::CleanUp,
+                    Operation::CleanUpBranch(branch),
+                    Operation::DropBranch(branch),
+                ];
+                Command::Operate(OperateV1 { transaction, operation: operations[usize::from(c) % operations.len()] })
+            }
+            19 => Command::CleanedUp(BranchV1 { transaction, branch }),
             _ => return None,
         })
     }
@@ -189,7 +259,9 @@ impl Model {
             | Command::Retry(TransactionV1 { transaction })
             | Command::Fail(FailV1 { transaction, .. })
             | Command::End(TransactionV1 { transaction })
-            | Command::Forget(TransactionV1 { transaction }) => {
+            | Command::Forget(TransactionV1 { transaction })
+            | Command::Operate(OperateV1 { transaction, .. })
+            | Command::CleanedUp(BranchV1 { transaction, .. }) => {
                 let Some(before) = self.transactions.remove(transaction) else {
                     return refused(Refusal::NoSuchTransaction);
                 };
@@ -205,7 +277,8 @@ impl Model {
     fn begun(&mut self, transaction: TransactionId, command: &Command) {
         let (Command::Begin(begin) | Command::BeginNear(begin)) = command else { panic!("{command:?}") };
         let due_ms = self.clock_ms + begin.timeout_ms as u64;
-        let begun = Transaction { status: GlobalStatus::Begin, due_ms, branches: BTreeMap::new(), ended_ms: None };
+        let (status, branches) = (GlobalStatus::Begin, BTreeMap::new());
+        let begun = Transaction { status, due_ms, branches, ended_ms: None, is_deleted: false };
         assert!(self.transactions.insert(transaction, begun).is_none(), "{transaction} was minted twice");
         self.all.push(transaction);
     }
@@ -231,12 +304,14 @@ impl Model {
         if rows.iter().filter_map(holder).any(|holder| holder != register.transaction) {
             return Expected::Conflict;
         }
+        let locks_rows = !rows.is_empty();
         for row in rows {
             let held = self.rows.entry(row).or_insert((register.transaction, BTreeSet::new()));
             held.1.insert(register.branch);
         }
         if let Some(of) = self.transactions.get_mut(&register.transaction) {
-            of.branches.insert(register.branch, Branch { kind: register.kind, has_failed: false });
+            let (kind, status) = (register.kind, BranchStatus::Registered);
+            of.branches.insert(register.branch, Branch { kind, status, locks_rows, fate: Fate::Kept });
         }
         Expected::Outcome(Outcome::Registered)
     }
@@ -266,7 +341,7 @@ impl Model {
             Command::ReportBranch(report) => {
                 let branch = of.branches.get_mut(&report.branch).ok_or(Refusal::NoSuchBranch)?;
                 if status == Begin {
-                    branch.has_failed = report.status == BranchStatus::PhaseOne_Failed;
+                    branch.status = report.status;
                 }
                 Ok(Outcome::Done)
             }
@@ -276,20 +351,36 @@ impl Model {
                 of.status = match status {
                     Committing | CommitRetrying => CommitRetrying,
                     Rollbacking | RollbackRetrying => RollbackRetrying,
-                    AsyncCommitting | TimeoutRollbacking => status,
+                    AsyncCommitting | TimeoutRollbacking | TimeoutRollbackRetrying => status,
                     _ => return illegal,
                 };
                 Ok(Outcome::Now(of.status))
             }
             Command::Fail(fail) if !has_ended => fail_branch(of, fail),
             Command::End(_) | Command::Forget(_) if has_ended => Ok(Outcome::Now(status)),
+            Command::Operate(_) | Command::CleanedUp(_) if has_ended => Ok(Outcome::Standing(status)),
+            Command::Operate(operate) => self.operate(transaction, of, operate.operation),
+            Command::CleanedUp(cleaned) => {
+                let branch = of.branches.get_mut(&cleaned.branch).ok_or(Refusal::NoSuchBranch)?;
+                match branch.fate {
+                    Fate::Kept => return Err(Refusal::BranchStands { status: branch.status }),
+                    Fate::CleanUp => self.settle(transaction, cleaned.branch, branch, Fate::CleanedUp),
+                    Fate::CleanedUp | Fate::Dropped => {}
+                }
+                Ok(Outcome::Now(status))
+            }
+            Command::End(_) if of.is_deleted => match of.branches.values().any(|branch| branch.fate == Fate::CleanUp) {
+                true => illegal,
+                false => self.end(transaction, of, status),
+            },
             Command::End(_) => {
                 let done = match status {
                     Committing | CommitRetrying | AsyncCommitting => Committed,
                     Rollbacking | RollbackRetrying => Rollbacked,
-                    TimeoutRollbacking => TimeoutRollbacked,
+                    TimeoutRollbacking | TimeoutRollbackRetrying => TimeoutRollbacked,
                     _ => return illegal,
                 };
+                let done = if of.is_astray() { failed_as(status) } else { done };
                 self.end(transaction, of, done)
             }
             Command::Forget(_) => match status {
@@ -300,6 +391,94 @@ impl Model {
         }
     }
 
+    /// What an operator does, where nothing has ended yet.
+    fn operate(
+        &mut self,
+        transaction: TransactionId,
+        of: &mut Transaction,
+        operation: Operation,
+    ) -> Result<Outcome, Refusal> {
+        use GlobalStatus::*;
+        let status = of.status;
+        let illegal = Err(Refusal::Illegal { status });
+        let is_failed = matches!(status, CommitFailed | RollbackFailed | TimeoutRollbackFailed);
+        let is_stopped = matches!(status, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry);
+        let is_retrying =
+            matches!(status, CommitRetrying | RollbackRetrying | TimeoutRollbacking | TimeoutRollbackRetrying);
+        let may_be_stopped = is_retrying || matches!(status, Committing | Rollbacking);
+        match operation {
+            Operation::Stop | Operation::Start | Operation::Reopen if of.is_deleted => {
+                return Err(Refusal::BeingDeleted);
+            }
+            Operation::Stop if may_be_stopped => {
+                of.status = if of.commits() { StopCommitOrCommitRetry } else { StopRollbackOrRollbackRetry };
+            }
+            Operation::Start if is_stopped => {
+                of.status = if of.commits() { CommitRetrying } else { RollbackRetrying };
+            }
+            Operation::Reopen if is_failed => {
+                of.status = match status {
+                    CommitFailed => CommitRetrying,
+                    TimeoutRollbackFailed => TimeoutRollbackRetrying,
+                    _ => RollbackRetrying,
+                };
+            }
+            Operation::Stop | Operation::Start | Operation::Reopen => return illegal,
+            Operation::Delete if !is_failed => return illegal,
+            Operation::Delete if of.keeps_rows() => return Err(Refusal::HoldsLocks),
+            Operation::Delete | Operation::ForceDelete => return self.end(transaction, of, failed_as(status)),
+            Operation::CleanUp if of.is_deleted => {}
+            Operation::CleanUp if !(is_failed || is_stopped || is_retrying) => return illegal,
+            Operation::CleanUp => {
+                let is_wanted = |branch: &Branch| branch.fate == Fate::CleanUp || branch.has_remains();
+                if !of.branches.values().any(is_wanted) && !of.keeps_rows() {
+                    return self.end(transaction, of, failed_as(status));
+                }
+                of.branches.values_mut().filter(|branch| branch.has_remains()).for_each(|b| b.fate = Fate::CleanUp);
+                of.is_deleted = true;
+                of.status = failed_as(status);
+            }
+            Operation::StopBranch(id)
+            | Operation::StartBranch(id)
+            | Operation::CleanUpBranch(id)
+            | Operation::DropBranch(id) => {
+                let branch = of.branches.get_mut(&id).ok_or(Refusal::NoSuchBranch)?;
+                let stands = Refusal::BranchStands { status: branch.status };
+                match operation {
+                    Operation::StopBranch(_) | Operation::StartBranch(_) if branch.fate != Fate::Kept => {
+                        return Err(Refusal::BeingDeleted);
+                    }
+                    Operation::StopBranch(_) if !(may_be_stopped || is_stopped) => return illegal,
+                    Operation::StopBranch(_) if branch.has_failed() => return Err(stands),
+                    Operation::StopBranch(_) => branch.status = BranchStatus::STOP_RETRY,
+                    Operation::StartBranch(_) if !(may_be_stopped || is_stopped || status == AsyncCommitting) => {
+                        return illegal;
+                    }
+                    Operation::StartBranch(_) if branch.status != BranchStatus::STOP_RETRY => return Err(stands),
+                    Operation::StartBranch(_) => branch.status = BranchStatus::Registered,
+                    Operation::CleanUpBranch(_) if branch.fate != Fate::Kept => {}
+                    Operation::CleanUpBranch(_) if !(is_failed || is_stopped || is_retrying) => return illegal,
+                    Operation::CleanUpBranch(_) if branch.has_failed() => {
+                        self.settle(transaction, id, branch, Fate::CleanedUp);
+                    }
+                    Operation::CleanUpBranch(_) => branch.fate = Fate::CleanUp,
+                    _ if status == Begin => return illegal,
+                    _ if matches!(branch.fate, Fate::Kept | Fate::CleanUp) => {
+                        self.settle(transaction, id, branch, Fate::Dropped);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(Outcome::Now(of.status))
+    }
+
+    /// An operator is done with a branch: its rows go.
+    fn settle(&mut self, transaction: TransactionId, id: BranchId, branch: &mut Branch, fate: Fate) {
+        branch.fate = fate;
+        self.release(transaction, |_, held| *held == id);
+    }
+
     fn decide(
         &mut self,
         transaction: TransactionId,
@@ -307,7 +486,7 @@ impl Model {
         decision: Decision,
     ) -> Result<Outcome, Refusal> {
         let is_due = self.clock_ms >= of.due_ms;
-        let is_async = of.branches.values().all(|branch| branch.kind == BranchType::AT || branch.has_failed);
+        let is_async = of.branches.values().all(|branch| branch.kind == BranchType::AT || branch.has_failed());
         of.status = match decision {
             Decision::Rollback => GlobalStatus::Rollbacking,
             Decision::Commit | Decision::TimeoutRollback if is_due => GlobalStatus::TimeoutRollbacking,
@@ -353,6 +532,12 @@ impl Model {
         for transaction in &self.all {
             let expected = self.transactions.get(transaction).map(|of| of.status);
             assert_eq!(state.standing(*transaction), expected, "{transaction}");
+            let open = self.transactions.get(transaction).filter(|of| of.ended_ms.is_none());
+            let orders = open.map(|of| (of.is_deleted, of.branches.values().map(|branch| branch.fate).collect()));
+            let seen = state.session(*transaction).map(|session| {
+                (session.is_deleted(), session.branches.values().map(|branch| branch.fate).collect::<Vec<Fate>>())
+            });
+            assert_eq!(seen, orders, "{transaction}");
         }
         let held: BTreeMap<Row, (TransactionId, BTreeSet<BranchId>)> = state
             .locks()
@@ -375,16 +560,23 @@ fn fail_branch(of: &mut Transaction, fail: &FailV1) -> Result<Outcome, Refusal> 
         Rollbacking | RollbackRetrying | RollbackFailed => {
             (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, RollbackFailed)
         }
-        TimeoutRollbacking | TimeoutRollbackFailed => {
+        TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed => {
             (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, TimeoutRollbackFailed)
         }
+        // What an operator has stopped does not fail.
+        StopCommitOrCommitRetry => (BranchStatus::PhaseTwo_CommitFailed_Unretryable, StopCommitOrCommitRetry),
+        StopRollbackOrRollbackRetry => (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, StopRollbackOrRollbackRetry),
         status => return Err(Refusal::Illegal { status }),
     };
     if fail.status != needed {
         return Err(Refusal::NoFailure { status: fail.status });
     }
-    if !of.branches.contains_key(&fail.branch) {
-        return Err(Refusal::NoSuchBranch);
+    let branch = of.branches.get_mut(&fail.branch).ok_or(Refusal::NoSuchBranch)?;
+    if matches!(failed, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry) {
+        return Err(Refusal::Illegal { status: failed });
+    }
+    if of.status != failed {
+        branch.status = fail.status;
     }
     of.status = failed;
     Ok(Outcome::Now(failed))

@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 /// The planted bugs, and the oracles that may find each.
-pub const BUGS: [(&str, &[&str]); 35] = [
+pub const BUGS: [(&str, &[&str]); 37] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -41,6 +41,8 @@ pub const BUGS: [(&str, &[&str]); 35] = [
     ("group_clock_is_the_wall_clock", &["A6"]),
     ("deadlines_forgotten_at_failover", &["G1"]),
     ("decisions_forgotten_at_failover", &["G1"]),
+    ("deletions_forgotten_at_failover", &["G1"]),
+    ("deleted_without_its_rm", &["C4", "G2"]),
     ("acknowledged_and_removed", &["A4"]),
     ("one_branch_goes_the_other_way", &["A1"]),
     ("saga_failure_heard_as_done", &["A7"]),

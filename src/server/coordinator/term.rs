@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{GroupId, Term, TransactionId, limits};
 use quorate_core::txn::command::LeadV1;
-use quorate_core::txn::{Command, Outcome, Transactions};
+use quorate_core::txn::{Command, Outcome, Session, Transactions};
 use quorate_raft::{Leadership, ProposeError, Replica};
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
@@ -116,7 +116,11 @@ impl Coordinator {
         if !unfinished.is_empty() {
             quorate_core::sometimes!("new_leader_found_unfinished_transactions");
         }
-        for transaction in unfinished {
+        let is_forgotten = |transaction| {
+            quorate_world::bug!("deletions_forgotten_at_failover")
+                && tenure.replica.read(|state| state.session(transaction).is_some_and(Session::is_deleted))
+        };
+        for transaction in unfinished.into_iter().filter(|transaction| !is_forgotten(*transaction)) {
             self.drive(tenure, transaction, None);
         }
     }
