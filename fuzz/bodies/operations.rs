@@ -8,10 +8,15 @@ use quorate_core::model::{
     BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId, limits,
 };
 use quorate_core::txn::command::{
-    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, OperateV1, Operation, RegisterBranchV1, ReleaseLocksV1,
-    ReportBranchV1, TransactionV1,
+    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, OperateV1, RegisterBranchV1, ReleaseLocksV1, ReportBranchV1,
+    TransactionV1,
 };
 use quorate_core::txn::{Batch, Command, Decision, Fate, Outcome, Refusal, ReleaseScope, Stamp, Transactions};
+
+#[path = "operate.rs"]
+mod operate;
+
+use operate::{Branch, Transaction, failed_as, operation};
 
 const RESOURCES: [&str; 3] = ["stock", "bank", "mail"];
 const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(1) };
@@ -73,72 +78,6 @@ enum Expected {
     Begun,
     Conflict,
     Outcome(Outcome),
-}
-
-struct Transaction {
-    status: GlobalStatus,
-    due_ms: u64,
-    branches: BTreeMap<BranchId, Branch>,
-    ended_ms: Option<u64>,
-    /// An operator has it deleted by its RMs.
-    is_deleted: bool,
-}
-
-struct Branch {
-    kind: BranchType,
-    status: BranchStatus,
-    locks_rows: bool,
-    fate: Fate,
-}
-
-impl Branch {
-    fn has_failed(&self) -> bool {
-        self.status == BranchStatus::PhaseOne_Failed
-    }
-
-    /// Its RM has something to clean up for a deletion that nobody has ordered yet.
-    fn has_remains(&self) -> bool {
-        self.fate == Fate::Kept && !self.has_failed()
-    }
-}
-
-impl Transaction {
-    fn commits(&self) -> bool {
-        use GlobalStatus::*;
-        matches!(
-            self.status,
-            Committing | CommitRetrying | AsyncCommitting | CommitFailed | StopCommitOrCommitRetry | Committed
-        )
-    }
-
-    /// An operator's deletion took a branch another way than was decided, or nobody knows which way.
-    fn is_astray(&self) -> bool {
-        let astray = |branch: &Branch| match branch.fate {
-            Fate::Kept | Fate::CleanUp => false,
-            _ if branch.has_failed() => false,
-            // AT is cleaned up by a commit, all others by a rollback.
-            Fate::CleanedUp => (branch.kind == BranchType::AT) != self.commits(),
-            // What AT changed stays, and that is a commit.
-            Fate::Dropped => !(branch.kind == BranchType::AT && self.commits()),
-        };
-        self.branches.values().any(astray)
-    }
-
-    /// It locks rows that were not let go by its commit.
-    fn keeps_rows(&self) -> bool {
-        !self.commits() && self.branches.values().any(|branch| branch.locks_rows)
-    }
-}
-
-/// As what a transaction has failed that stands so.
-fn failed_as(status: GlobalStatus) -> GlobalStatus {
-    use GlobalStatus::*;
-    match status {
-        Committing | CommitRetrying | AsyncCommitting | StopCommitOrCommitRetry => CommitFailed,
-        Begin | Rollbacking | RollbackRetrying | StopRollbackOrRollbackRetry => RollbackFailed,
-        TimeoutRollbacking | TimeoutRollbackRetrying => TimeoutRollbackFailed,
-        failed => failed,
-    }
 }
 
 /// The slot of a resource, the resource, the row.
@@ -217,21 +156,7 @@ impl Model {
                 self.clock_ms += [1, 30, 2_000, limits::TOMBSTONE_LIFE_MS][usize::from(c) % 4];
                 [Command::Tick, Command::Forget(TransactionV1 { transaction })][usize::from(b) % 2].clone()
             }
-            16..=18 => {
-                let operations = [
-                    Operation::Stop,
-                    Operation::Start,
-                    Operation::Reopen,
-                    Operation::Delete,
-                    Operation::ForceDelete,
-                    Operation::StopBranch(branch),
-                    Operation::StartBranch(branch),
-                    Operation::CleanUp,
-                    Operation::CleanUpBranch(branch),
-                    Operation::DropBranch(branch),
-                ];
-                Command::Operate(OperateV1 { transaction, operation: operations[usize::from(c) % operations.len()] })
-            }
+            16..=18 => Command::Operate(OperateV1 { transaction, operation: operation(c, branch) }),
             19 => Command::CleanedUp(BranchV1 { transaction, branch }),
             _ => return None,
         })
@@ -360,15 +285,7 @@ impl Model {
             Command::End(_) | Command::Forget(_) if has_ended => Ok(Outcome::Now(status)),
             Command::Operate(_) | Command::CleanedUp(_) if has_ended => Ok(Outcome::Standing(status)),
             Command::Operate(operate) => self.operate(transaction, of, operate.operation),
-            Command::CleanedUp(cleaned) => {
-                let branch = of.branches.get_mut(&cleaned.branch).ok_or(Refusal::NoSuchBranch)?;
-                match branch.fate {
-                    Fate::Kept => return Err(Refusal::BranchStands { status: branch.status }),
-                    Fate::CleanUp => self.settle(transaction, cleaned.branch, branch, Fate::CleanedUp),
-                    Fate::CleanedUp | Fate::Dropped => {}
-                }
-                Ok(Outcome::Now(status))
-            }
+            Command::CleanedUp(cleaned) => self.cleaned_up(transaction, of, cleaned.branch),
             Command::End(_) if of.is_deleted => match of.branches.values().any(|branch| branch.fate == Fate::CleanUp) {
                 true => illegal,
                 false => self.end(transaction, of, status),
@@ -389,94 +306,6 @@ impl Model {
             },
             _ => illegal,
         }
-    }
-
-    /// What an operator does, where nothing has ended yet.
-    fn operate(
-        &mut self,
-        transaction: TransactionId,
-        of: &mut Transaction,
-        operation: Operation,
-    ) -> Result<Outcome, Refusal> {
-        use GlobalStatus::*;
-        let status = of.status;
-        let illegal = Err(Refusal::Illegal { status });
-        let is_failed = matches!(status, CommitFailed | RollbackFailed | TimeoutRollbackFailed);
-        let is_stopped = matches!(status, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry);
-        let is_retrying =
-            matches!(status, CommitRetrying | RollbackRetrying | TimeoutRollbacking | TimeoutRollbackRetrying);
-        let may_be_stopped = is_retrying || matches!(status, Committing | Rollbacking);
-        match operation {
-            Operation::Stop | Operation::Start | Operation::Reopen if of.is_deleted => {
-                return Err(Refusal::BeingDeleted);
-            }
-            Operation::Stop if may_be_stopped => {
-                of.status = if of.commits() { StopCommitOrCommitRetry } else { StopRollbackOrRollbackRetry };
-            }
-            Operation::Start if is_stopped => {
-                of.status = if of.commits() { CommitRetrying } else { RollbackRetrying };
-            }
-            Operation::Reopen if is_failed => {
-                of.status = match status {
-                    CommitFailed => CommitRetrying,
-                    TimeoutRollbackFailed => TimeoutRollbackRetrying,
-                    _ => RollbackRetrying,
-                };
-            }
-            Operation::Stop | Operation::Start | Operation::Reopen => return illegal,
-            Operation::Delete if !is_failed => return illegal,
-            Operation::Delete if of.keeps_rows() => return Err(Refusal::HoldsLocks),
-            Operation::Delete | Operation::ForceDelete => return self.end(transaction, of, failed_as(status)),
-            Operation::CleanUp if of.is_deleted => {}
-            Operation::CleanUp if !(is_failed || is_stopped || is_retrying) => return illegal,
-            Operation::CleanUp => {
-                let is_wanted = |branch: &Branch| branch.fate == Fate::CleanUp || branch.has_remains();
-                if !of.branches.values().any(is_wanted) && !of.keeps_rows() {
-                    return self.end(transaction, of, failed_as(status));
-                }
-                of.branches.values_mut().filter(|branch| branch.has_remains()).for_each(|b| b.fate = Fate::CleanUp);
-                of.is_deleted = true;
-                of.status = failed_as(status);
-            }
-            Operation::StopBranch(id)
-            | Operation::StartBranch(id)
-            | Operation::CleanUpBranch(id)
-            | Operation::DropBranch(id) => {
-                let branch = of.branches.get_mut(&id).ok_or(Refusal::NoSuchBranch)?;
-                let stands = Refusal::BranchStands { status: branch.status };
-                match operation {
-                    Operation::StopBranch(_) | Operation::StartBranch(_) if branch.fate != Fate::Kept => {
-                        return Err(Refusal::BeingDeleted);
-                    }
-                    Operation::StopBranch(_) if !(may_be_stopped || is_stopped) => return illegal,
-                    Operation::StopBranch(_) if branch.has_failed() => return Err(stands),
-                    Operation::StopBranch(_) => branch.status = BranchStatus::STOP_RETRY,
-                    Operation::StartBranch(_) if !(may_be_stopped || is_stopped || status == AsyncCommitting) => {
-                        return illegal;
-                    }
-                    Operation::StartBranch(_) if branch.status != BranchStatus::STOP_RETRY => return Err(stands),
-                    Operation::StartBranch(_) => branch.status = BranchStatus::Registered,
-                    Operation::CleanUpBranch(_) if branch.fate != Fate::Kept => {}
-                    Operation::CleanUpBranch(_) if !(is_failed || is_stopped || is_retrying) => return illegal,
-                    Operation::CleanUpBranch(_) if branch.has_failed() => {
-                        self.settle(transaction, id, branch, Fate::CleanedUp);
-                    }
-                    Operation::CleanUpBranch(_) => branch.fate = Fate::CleanUp,
-                    _ if status == Begin => return illegal,
-                    _ if matches!(branch.fate, Fate::Kept | Fate::CleanUp) => {
-                        self.settle(transaction, id, branch, Fate::Dropped);
-                    }
-                    _ => {}
-                }
-            }
-        }
-        Ok(Outcome::Now(of.status))
-    }
-
-    /// An operator is done with a branch: its rows go.
-    fn settle(&mut self, transaction: TransactionId, id: BranchId, branch: &mut Branch, fate: Fate) {
-        branch.fate = fate;
-        self.release(transaction, |_, held| *held == id);
     }
 
     fn decide(
