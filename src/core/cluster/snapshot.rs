@@ -8,10 +8,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1};
-use super::member::{ClusterId, Node};
+use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, SetStandingV1};
+use super::member::{ClusterId, DiskId, Node, Standing};
 use super::meta::{Meta, node};
-use super::routing::{GroupRoute, Routing, SlotRoute};
+use super::routing::{GroupRoute, Routing, SlotRoute, Target};
 use crate::codec::{self, CodecError, Persisted};
 use crate::model::{GroupId, NodeId, SLOTS};
 
@@ -23,6 +23,13 @@ const NODES: u16 = 2;
 const GROUPS: u16 = 3;
 /// One record: the owners of all slots.
 const SLOT_ROUTES: u16 = 4;
+
+/// A record for each node that is not simply serving.
+const STANDINGS: u16 = 5;
+/// A record for each data group that moves, or has left something behind.
+const MOVES: u16 = 6;
+/// A record for each node that was a member.
+const REMOVED: u16 = 7;
 
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -49,6 +56,21 @@ struct SlotRoutesV1 {
     slots: Vec<SlotRoute>,
 }
 
+/// See [`MOVES`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct MoveV1 {
+    group: GroupId,
+    target: Option<Target>,
+    former: Vec<NodeId>,
+}
+
+/// See [`REMOVED`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct RemovedV1 {
+    node: NodeId,
+    disk: DiskId,
+}
+
 macro_rules! persisted {
     ($($record:ty),+) => {
         $(impl Persisted for $record {
@@ -56,7 +78,18 @@ macro_rules! persisted {
         })+
     };
 }
-persisted!(HeadV1, NodeRecordV1, GroupV1, SlotRoutesV1, MetaBatch, MetaCommand, MetaOutcome);
+persisted!(
+    HeadV1,
+    NodeRecordV1,
+    GroupV1,
+    SlotRoutesV1,
+    SetStandingV1,
+    MoveV1,
+    RemovedV1,
+    MetaBatch,
+    MetaCommand,
+    MetaOutcome
+);
 
 /// Why a snapshot is no state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -75,6 +108,9 @@ pub enum LoadError {
     /// A record that must be there once is not, or is there twice.
     #[error("table {0} must have one record")]
     NotOne(u16),
+    /// A record about a node or a group that no other record tells of.
+    #[error("table {0} speaks of what is not there")]
+    Stray(u16),
     /// The number of slots is neither 0 nor 4096.
     #[error("{0} slots are not {SLOTS}")]
     Slots(usize),
@@ -94,7 +130,25 @@ impl Meta {
         let head = core::iter::once_with(move || (HEAD, encode(&head)));
         let nodes = routing.nodes.values().map(|node| (NODES, encode(&record(node))));
         let groups = routing.groups.iter().map(|(group, route)| (GROUPS, encode(&group_record(*group, route))));
-        head.chain(nodes).chain(groups).chain(core::iter::once_with(move || (SLOT_ROUTES, encode(&slots))))
+        let slots = core::iter::once_with(move || (SLOT_ROUTES, encode(&slots)));
+        head.chain(nodes).chain(groups).chain(slots).chain(self.changes())
+    }
+
+    /// Tables that are empty in a cluster that stands still.
+    fn changes(&self) -> impl Iterator<Item = (u16, Vec<u8>)> + '_ {
+        let routing = &self.routing;
+        let unusual = routing.nodes.values().filter(|node| node.standing != Standing::Serving);
+        let standings = unusual.map(|node| SetStandingV1 { node: node.id, standing: node.standing });
+        let restless = routing.groups.iter().filter(|(_, route)| route.target.is_some() || !route.former.is_empty());
+        let moves = restless.map(|(group, route)| MoveV1 {
+            group: *group,
+            target: route.target.clone(),
+            former: route.former.clone(),
+        });
+        let removed = routing.removed.iter().map(|(node, disk)| RemovedV1 { node: *node, disk: *disk });
+        let standings = standings.map(|record| (STANDINGS, encode(&record)));
+        let moves = moves.map(|record| (MOVES, encode(&record)));
+        standings.chain(moves).chain(removed.map(|record| (REMOVED, encode(&record))))
     }
 
     /// The state of such records.
@@ -103,6 +157,7 @@ impl Meta {
         let mut slots: Option<SlotRoutesV1> = None;
         let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
         let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
+        let mut removed: BTreeMap<NodeId, DiskId> = BTreeMap::new();
         for (table, record) in records {
             match table {
                 HEAD => once(table, &mut head, decode(table, &record)?)?,
@@ -112,9 +167,22 @@ impl Meta {
                 }
                 GROUPS => {
                     let GroupV1 { group, label, replicas } = decode(table, &record)?;
-                    groups.insert(group, GroupRoute { label, replicas });
+                    groups.insert(group, GroupRoute::at(label, replicas));
                 }
                 SLOT_ROUTES => once(table, &mut slots, decode(table, &record)?)?,
+                STANDINGS => {
+                    let SetStandingV1 { node, standing } = decode(table, &record)?;
+                    nodes.get_mut(&node).ok_or(LoadError::Stray(table))?.standing = standing;
+                }
+                MOVES => {
+                    let MoveV1 { group, target, former } = decode(table, &record)?;
+                    let route = groups.get_mut(&group).ok_or(LoadError::Stray(table))?;
+                    (route.target, route.former) = (target, former);
+                }
+                REMOVED => {
+                    let RemovedV1 { node, disk } = decode(table, &record)?;
+                    removed.insert(node, disk);
+                }
                 unknown => return Err(LoadError::UnknownTable(unknown)),
             }
         }
@@ -130,6 +198,7 @@ impl Meta {
             slots: Arc::new(slots),
             groups: Arc::new(groups),
             nodes: Arc::new(nodes),
+            removed: Arc::new(removed),
         };
         Ok(Meta { clock_ms: head.clock_ms, routing })
     }
@@ -143,7 +212,7 @@ fn once<T>(table: u16, place: &mut Option<T>, value: T) -> Result<(), LoadError>
 }
 
 fn record(node: &Node) -> NodeRecordV1 {
-    let Node { id, disk, epoch, start, addresses, silent } = node.clone();
+    let Node { id, disk, epoch, start, addresses, silent, standing: _ } = node.clone();
     NodeRecordV1 { started: NodeStartedV1 { node: id, disk, epoch, start, addresses }, silent }
 }
 
