@@ -1,5 +1,6 @@
 //! `quorate ctl`: asks a running node over its HTTP port. Transactions are in `transaction`.
 
+mod node;
 mod transaction;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
@@ -24,6 +25,7 @@ pub fn command() -> Command {
         .arg(Arg::new("token").long("token").global(true).help("admin.token of the node, when it is asked from afar"))
         .subcommand(Command::new("status").about("Nodes, groups, leaders, health"))
         .subcommand(transaction::command())
+        .subcommand(node::command())
         .subcommand(
             Command::new("move-leader")
                 .about("Ask a group's leader, if it is this node, to hand over")
@@ -50,6 +52,10 @@ enum View {
     Text,
     /// Nodes and groups.
     Status,
+    /// The same as it came.
+    Json,
+    /// Nodes alone.
+    Nodes,
     /// A page of transactions.
     Transactions,
     /// The transaction of this XID.
@@ -62,6 +68,7 @@ enum View {
 pub fn question(matches: &ArgMatches) -> Question {
     let (path, form, matches) = match matches.subcommand() {
         Some(("transaction", inner)) => return transaction::question(inner),
+        Some(("node", inner)) => return node::question(inner),
         Some(("move-leader", inner)) => {
             let number = |name: &str| inner.get_one::<u64>(name).copied().unwrap_or_default();
             let path = format!("/quorate/v1/groups/{}/leader", number("group"));
@@ -99,7 +106,8 @@ fn reason(body: &str) -> String {
 fn shown(view: &View, body: String) -> Result<String, String> {
     let page = || serde_json::from_str(&body).map_err(|error| format!("this is no page of transactions: {error}"));
     match view {
-        View::Text => Ok(body),
+        View::Text | View::Json => Ok(body),
+        View::Nodes => node::table(&body),
         View::Status => table(&body),
         View::Transactions => Ok(transaction::table(&page()?)),
         View::Transaction(xid) => transaction::details(&page()?, xid),
@@ -130,30 +138,28 @@ fn request(question: &Question) -> String {
     format!("{method} {path} HTTP/1.0\r\nhost: {admin}\r\n{token}content-length: {length}\r\n\r\n{body}")
 }
 
-fn table(body: &str) -> Result<String, String> {
-    let status: Value = serde_json::from_str(body).map_err(|error| format!("this is no status: {error}"))?;
-    let cell = |row: &Value, name: &str| match &row[name] {
+fn cell(row: &Value, name: &str) -> String {
+    match &row[name] {
         Value::String(text) => text.clone(),
         Value::Null => "-".to_owned(),
         other => other.to_string(),
-    };
+    }
+}
+
+fn table(body: &str) -> Result<String, String> {
+    let status: Value = serde_json::from_str(body).map_err(|error| format!("this is no status: {error}"))?;
     let mut lines = vec![format!(
         "cluster {} picture {} as seen by node {}",
         cell(&status, "cluster"),
         cell(&status, "picture"),
         cell(&status, "node")
     )];
-    lines.push(format!("{:<6} {:<24} {:<24} {:<24} {}", "node", "seata", "admin", "peer", "silent"));
-    for node in status["nodes"].as_array().into_iter().flatten() {
-        let [number, seata, admin, peer, silent] = ["node", "seata", "admin", "peer", "silent"].map(|c| cell(node, c));
-        lines.push(format!("{number:<6} {seata:<24} {admin:<24} {peer:<24} {silent}"));
-    }
-    let names = ["group", "health", "leader", "term", "slots", "committed", "applied", "replicas", "label"];
-    let row = |cells: [String; 9]| {
-        let [group, health, leader, term, slots, committed, applied, replicas, label] = cells;
-        format!(
-            "{group:<6} {health:<18} {leader:<7} {term:<6} {slots:<6} {committed:<10} {applied:<10} {replicas:<12} {label}"
-        )
+    lines.extend(node::rows(&status));
+    let names = ["group", "health", "leader", "term", "slots", "committed", "applied", "replicas", "target", "label"];
+    let row = |cells: [String; 10]| {
+        let [group, health, leader, term, slots, committed, applied, replicas, target, label] = cells;
+        let wide = format!("{group:<6} {health:<18} {leader:<7} {term:<6} {slots:<6} {committed:<10} {applied:<10}");
+        format!("{wide} {replicas:<12} {target:<12} {label}")
     };
     lines.push(row(names.map(str::to_owned)));
     lines.extend(

@@ -82,6 +82,9 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
             moves.lock().expect("nobody panicked").push((group, node));
             Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
         }),
+        stand: Box::new(|node, _| {
+            Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
+        }),
         console,
     });
     let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
@@ -257,6 +260,27 @@ fn a_leader_is_moved_from_loopback() {
 }
 
 #[test]
+fn nodes_are_drained_and_removed_by_their_paths() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        for (word, standing) in
+            [("drain", "draining"), ("undrain", "serving"), ("remove", "removing"), ("replace", "lost")]
+        {
+            let (status, _, body) = post(served.address, &format!("/quorate/v1/nodes/2/{word}"), "", "").await;
+            assert_eq!((status.as_str(), body), ("HTTP/1.1 200 OK", format!("node 2 is {standing}\n")));
+        }
+        let (status, _, body) = post(served.address, "/quorate/v1/nodes/9/drain", "", "").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 409 Conflict", "no such node\n"));
+        for wrong in ["/quorate/v1/nodes/2/dance", "/quorate/v1/nodes/x/drain", "/quorate/v1/nodes/2"] {
+            assert_eq!(post(served.address, wrong, "", "").await.0, "HTTP/1.1 404 Not Found");
+        }
+        let browser = post(served.address, "/quorate/v1/nodes/2/drain", "origin: http://evil\r\n", "").await;
+        assert_eq!(browser.0, "HTTP/1.1 403 Forbidden");
+        assert_eq!(get(served.address, "/quorate/v1/nodes/2/drain").await.0, "HTTP/1.1 405 Method Not Allowed");
+    });
+}
+
+#[test]
 fn others_need_the_token() {
     let context = |token: Option<&str>| AdminContext {
         presenter: Presenter { seata: String::new(), admin: String::new(), group: String::new() },
@@ -267,6 +291,7 @@ fn others_need_the_token() {
         groups: Box::new(Vec::new),
         metrics: Vec::new(),
         move_leader: Box::new(|_, _| Box::pin(async { Ok(()) })),
+        stand: Box::new(|_, _| Box::pin(async { Err("no such node".to_owned()) })),
         console: Console::of_nothing(),
     };
     let allowed = |token: Option<&str>, peer: &str, shown: Option<&'static str>| {

@@ -483,6 +483,7 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         groups: Box::new(Vec::new),
         metrics: vec![Box::new(move |page| counted.write(page))],
         move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
+        stand: Box::new(|_, _| Box::pin(async { Err("no such node".to_owned()) })),
         console: Console::of_nothing(),
     });
     let (stop, stopped) = watch::channel(false);

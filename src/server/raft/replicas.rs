@@ -188,8 +188,13 @@ impl Replicas {
     /// of the group that is made here again cannot vote twice in a term. The group must do without this node already.
     pub async fn remove<M: Machine>(&self, replica: &Replica<M>) {
         self.close(replica).await;
-        self.storage.group(replica.group()).remove().await;
-        self.storage.snapshots(replica.group()).remove().await;
+        self.wipe(replica.group()).await;
+    }
+
+    /// Forgets log and snapshot of a group that is not open here, if there are any, but not its vote.
+    pub async fn wipe(&self, group: GroupId) {
+        self.storage.group(group).remove().await;
+        self.storage.snapshots(group).remove().await;
     }
 
     /// Answers a request of another node. `group` is the one named beside the body.
