@@ -315,6 +315,7 @@ fn an_empty_node_lets_nobody_join_and_a_removed_one_is_told() {
         let mut refusals = two.refusals();
         let told = refusals.wait_until(|refusals| refusals.get(&NodeId(1)) == Some(&HelloRefusal::Removed(NodeId(2))));
         assert!(time::timeout(LIMIT, told).await.is_ok(), "the removed one is told");
-        (one.stop(), two.stop());
+        one.stop();
+        two.stop();
     });
 }

@@ -167,7 +167,7 @@ fn one_node_becomes_three_and_bears_the_loss_of_the_first() {
         let folder = folder();
         let alone =
             format!("{}peer_listen = \"{}\"\ndata_dir = \"{folder}/n1\"\ngroups = 2\n", ports(), free_port().await);
-        let mut members = start_all(&[alone.clone()]).await;
+        let mut members = start_all(std::slice::from_ref(&alone)).await;
         for name in ["n2", "n3"] {
             members.push(Member::start(&joiner(&folder, name, &alone).await).await.expect("it is let in"));
         }
