@@ -16,7 +16,7 @@ use quorate_core::model::{
 };
 use quorate_core::phase_two::{self, Patience, Reply, Run, Step, Verdict};
 use quorate_core::txn::command::*;
-use quorate_core::txn::{Batch, Outcome, Refusal, Transactions, answer};
+use quorate_core::txn::{Batch, Fate, Outcome, Refusal, Transactions, answer};
 
 const EPOCH: Epoch = Epoch(1);
 
@@ -123,12 +123,16 @@ impl Story {
                 let after_ms = words.duration_ms(words.get("after").expect("after=")).unsigned_abs();
                 self.propose(Command::GiveUp(GiveUpV1 { transaction: self.transaction(&words), after_ms }))
             }
-            // operate xid= stop|start|reopen|delete|force-delete, or stop-branch|start-branch branch=
+            // operate xid= stop|start|reopen|delete|force-delete|clean-up, or with branch= stop-branch|start-branch|
+            // clean-up-branch|drop-branch
             "operate" => {
                 let branch = words.get("branch").map_or(BranchId::WHOLE, |_| self.branch_of(&words).branch);
                 let operations = [
                     ("stop-branch", Operation::StopBranch(branch)),
                     ("start-branch", Operation::StartBranch(branch)),
+                    ("clean-up-branch", Operation::CleanUpBranch(branch)),
+                    ("drop-branch", Operation::DropBranch(branch)),
+                    ("clean-up", Operation::CleanUp),
                     ("stop", Operation::Stop),
                     ("start", Operation::Start),
                     ("reopen", Operation::Reopen),
@@ -138,6 +142,11 @@ impl Story {
                 let named = operations.into_iter().find(|(name, _)| words.has(name));
                 let (_, operation) = named.expect("an operation");
                 self.propose(Command::Operate(OperateV1 { transaction: self.transaction(&words), operation }))
+            }
+            // cleaned-up xid= branch=: its RM has cleaned up
+            "cleaned-up" => {
+                let branch = self.branch_of(&words);
+                self.propose(Command::CleanedUp(branch))
             }
             // patience [commit=5s] [rollback=5s]: of phase two, from here on
             "patience" => {
@@ -344,6 +353,7 @@ impl Story {
             }
             Step::GiveUp { after_ms } => format!("give up after {after_ms}ms"),
             Step::Stopped => "stopped".into(),
+            Step::CleanedUp { branch } => format!("cleaned up {}", self.numbers_of(&[branch])),
             Step::Done => "done".into(),
             Step::Nothing => "nothing".into(),
         }
@@ -368,9 +378,15 @@ impl Story {
             return self.state.tombstone(transaction).map_or("unknown".into(), |status| format!("ended {status}"));
         };
         let mut text = format!("{} due={}ms", session.status, session.due_ms());
+        if session.is_deleted() {
+            text += " being deleted";
+        }
         for branch in session.branches.values() {
             let number = self.numbers_of(&[branch.branch]);
             let _ = write!(text, "\nbranch={number} {} {} {}", branch.kind, branch.resource, branch.status);
+            if branch.fate != Fate::Kept {
+                let _ = write!(text, " {:?}", branch.fate);
+            }
             if !branch.application_data.is_empty() {
                 let _ = write!(text, " data={}", branch.application_data);
             }

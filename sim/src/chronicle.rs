@@ -264,6 +264,7 @@ fn told(command: &Command, outcome: &Outcome) -> Option<String> {
         Command::Operate(at) => {
             format!("an operator has a hand in {} ({:?}): {}", at.transaction, at.operation, came("done"))
         }
+        Command::CleanedUp(at) => format!("has {} of {} cleaned up: {}", at.branch, at.transaction, came("done")),
     })
 }
 

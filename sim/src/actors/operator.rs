@@ -1,6 +1,7 @@
 //! An operator who has a hand in phase two, over HTTP and through any node: he looks at what there is, stops transactions
 //! or single branches that are on their way, starts them again, and wakes those that rest. When the faults are over he starts whatever
-//! stands still, so that everything can end. He never deletes: what becomes of the money then is nobody's promise.
+//! stands still, so that everything can end. He deletes only where RMs clean up the way that was decided, so that the money stays what
+//! it was: in a rollback all but AT branches, in a commit only those. What becomes of it otherwise is nobody's promise.
 //!
 //! A third of the seeds have one. What he may do is refused more often than not, and that must do no harm either.
 
@@ -35,11 +36,11 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
     let mut node = 0;
     loop {
         node = node % nodes + 1;
-        for Open { xid, status, branches } in transactions(&scene, node).await {
+        for Open { xid, status, branches, .. } in transactions(&scene, node).await {
             if status.starts_with("Stop") {
                 call(&scene, node, "PUT", &format!("globalSession/startGlobalSession?xid={xid}")).await;
             }
-            for (branch, _) in branches.iter().filter(|(_, status)| status == "STOP_RETRY") {
+            for Branch { id: branch, .. } in branches.iter().filter(|branch| branch.status == "STOP_RETRY") {
                 call(&scene, node, "PUT", &format!("branchSession/startBranchSession?xid={xid}&branchId={branch}"))
                     .await;
             }
@@ -58,9 +59,21 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
         let of_branch = dice.below(3) == 0;
         let branch = open.branches.get(dice.below(open.branches.len().max(1) as u64) as usize);
         let what = match branch.filter(|_| of_branch) {
-            Some((branch, status)) => {
-                let wish = if status == "STOP_RETRY" { "startBranchSession" } else { "stopBranchSession" };
+            Some(known) => {
+                let (branch, status) = (&known.id, &known.status);
+                let cleans = open.cleans_as_decided(known);
+                let wish = match status.as_str() {
+                    _ if cleans && dice.below(4) == 0 => "deleteBranchSession",
+                    "STOP_RETRY" => "startBranchSession",
+                    _ => "stopBranchSession",
+                };
                 format!("branchSession/{wish}?xid={xid}&branchId={branch}")
+            }
+            None if open.is_decided()
+                && open.branches.iter().all(|branch| open.cleans_as_decided(branch))
+                && dice.below(4) == 0 =>
+            {
+                format!("globalSession/deleteGlobalSession?xid={xid}")
             }
             None => {
                 let wish = match (open.status.starts_with("Stop"), dice.below(4)) {
@@ -73,7 +86,8 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
                 format!("globalSession/{wish}?xid={xid}")
             }
         };
-        call(scene, 1 + dice.below(u64::from(nodes)) as u32, "PUT", &what).await;
+        let method = if what.contains("delete") { "DELETE" } else { "PUT" };
+        call(scene, 1 + dice.below(u64::from(nodes)) as u32, method, &what).await;
     }
 }
 
@@ -81,8 +95,28 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
 struct Open {
     xid: String,
     status: String,
-    /// Their ids and the names of their statuses.
-    branches: Vec<(String, String)>,
+    name: String,
+    branches: Vec<Branch>,
+}
+
+struct Branch {
+    id: String,
+    status: String,
+    kind: String,
+}
+
+impl Open {
+    /// Deleted by its RM, this branch goes the way that was decided.
+    fn cleans_as_decided(&self, branch: &Branch) -> bool {
+        let rolls_back = self.status.contains("ollback");
+        self.is_decided() && rolls_back == (branch.kind != "AT")
+    }
+
+    /// And nobody turns it: no engine of a Saga has a say.
+    fn is_decided(&self) -> bool {
+        let is_saga = self.name.starts_with("$Saga_") || self.branches.iter().any(|branch| branch.kind == "SAGA");
+        (self.status.contains("ollback") || self.status.contains("ommit")) && !is_saga
+    }
 }
 
 /// What there is.
@@ -90,10 +124,15 @@ async fn transactions(scene: &Scene, node: u32) -> Vec<Open> {
     let Some(page) = call(scene, node, "GET", "globalSession/query?pageSize=100").await else { return Vec::new() };
     let text = |row: &Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
     let rows = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let branch = |row: &Value| (text(row, "branchId"), text(row, "statusName"));
+    let branch = |row: &Value| Branch {
+        id: text(row, "branchId"),
+        status: text(row, "statusName"),
+        kind: text(row, "branchType"),
+    };
     let open = |row: &Value| Open {
         xid: text(row, "xid"),
         status: text(row, "statusName"),
+        name: text(row, "transactionName"),
         branches: rows(&row["branchSessionVOs"]).iter().map(branch).collect(),
     };
     rows(&page["data"]).iter().map(open).collect()

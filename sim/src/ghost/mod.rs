@@ -177,18 +177,25 @@ impl Ghost {
                 self.set_status(which.transaction, *now);
             }
             (Command::Fail(fail), Outcome::Now(now)) => self.set_status(fail.transaction, *now),
+            (Command::CleanedUp(at), Outcome::Now(_)) => self.locks.release_branch_at(group, at.transaction, at.branch),
             (_, _) => {}
         }
     }
 
     fn operated(&mut self, group: GroupId, clock_ms: u64, operate: &OperateV1, now: GlobalStatus) {
+        let has_ended =
+            || self.groups.get(&group).is_some_and(|group| group.model.session(operate.transaction).is_none());
         match operate.operation {
+            Operation::DropBranch(branch) => self.locks.release_branch_at(group, operate.transaction, branch),
             Operation::Stop
             | Operation::Start
             | Operation::Reopen
             | Operation::StopBranch(_)
-            | Operation::StartBranch(_) => self.set_status(operate.transaction, now),
-            Operation::Delete | Operation::ForceDelete => {
+            | Operation::StartBranch(_)
+            | Operation::CleanUpBranch(_) => self.set_status(operate.transaction, now),
+            // With nothing to clean up it is over at once.
+            Operation::CleanUp if !has_ended() => self.set_status(operate.transaction, now),
+            Operation::Delete | Operation::ForceDelete | Operation::CleanUp => {
                 self.locks.release_own(group, operate.transaction);
                 if let Some(found) = self.transactions.get_mut(&operate.transaction) {
                     found.end(now, clock_ms);

@@ -40,6 +40,7 @@ impl Oracle for OneDecision {
             Command::Decide(decide) => decide.transaction,
             Command::Fail(fail) => fail.transaction,
             Command::Operate(operate) => operate.transaction,
+            Command::CleanedUp(at) => at.transaction,
             Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which) => {
                 which.transaction
             }

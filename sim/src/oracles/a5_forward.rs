@@ -63,7 +63,12 @@ impl Forward {
             Operation::Reopen => is_retrying && has_failed(from),
             Operation::Delete => from == to && has_failed(from),
             Operation::ForceDelete => has_failed(to),
-            Operation::StopBranch(_) | Operation::StartBranch(_) => from == to,
+            Operation::StopBranch(_)
+            | Operation::StartBranch(_)
+            | Operation::CleanUpBranch(_)
+            | Operation::DropBranch(_) => from == to,
+            // What an RM cleans up has failed from the order on.
+            Operation::CleanUp => has_failed(to) && from != GlobalStatus::Begin,
         };
         let has_turned = from.name().contains("ommit") != to.name().contains("ommit") && from != GlobalStatus::Begin;
         if may_be && !has_turned {
@@ -93,6 +98,7 @@ impl Oracle for Forward {
             }
             (Command::Fail(fail), Outcome::Now(status)) => (fail.transaction, *status),
             (Command::GiveUp(give_up), Outcome::Now(status)) => (give_up.transaction, *status),
+            (Command::CleanedUp(at), Outcome::Now(status)) => (at.transaction, *status),
             (
                 Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which),
                 Outcome::Now(status),

@@ -5,6 +5,9 @@ use super::swarm::{Class, Level, Swarm};
 use quorate_world::sim::Dice;
 use serde::{Deserialize, Serialize};
 
+/// Picks are drawn below this: five digits in a file, where a heavy seed has hundreds of faults.
+const PICKS: u64 = 100_000;
+
 /// One fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,7 +77,7 @@ pub fn draw(seed: u64, size: Size, swarm: &Swarm) -> Vec<Fault> {
             let mut dice = Dice::new(seed, &format!("{class:?} at {at_ms}"));
             let lasts_ms = draw_length(&mut dice, habit.lasts_ms);
             let fault = faults.len() as u32;
-            faults.push(Fault { fault, class, from_ms: at_ms, lasts_ms, pick: dice.next() as u32 });
+            faults.push(Fault { fault, class, from_ms: at_ms, lasts_ms, pick: dice.below(PICKS) as u32 });
             at_ms += 1 + times.exponential(mean_ms * 1_000_000) / 1_000_000;
         }
     }
@@ -93,7 +96,7 @@ fn founding(seed: u64, swarm: &Swarm) -> Vec<Fault> {
         let halvings = dice.below(8);
         let from_ms = dice.below(2_000 >> halvings);
         let lasts_ms = dice.between(20, 2_000);
-        Fault { fault, class: Class::Founding, from_ms, lasts_ms, pick: dice.next() as u32 }
+        Fault { fault, class: Class::Founding, from_ms, lasts_ms, pick: dice.below(PICKS) as u32 }
     };
     (0..strikes).map(strike).collect()
 }

@@ -4,6 +4,7 @@
 //! taking an item out leaves the others as they are. What happens by chance while the world runs (latencies, the order
 //! of tasks) is the world's, not the plan's.
 
+mod branch_line;
 pub mod faults;
 pub mod operations;
 pub mod swarm;

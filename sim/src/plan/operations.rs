@@ -1,6 +1,7 @@
 //! Planned transactions: who begins one, what its branches do, how it ends, and who dies in the middle of it.
 
 use super::Size;
+use super::branch_line::BranchLine;
 use super::swarm::{Class, Level, Swarm};
 use quorate_world::sim::Dice;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ pub struct Operation {
     /// Counted from when the cluster was ready.
     pub at_ms: u64,
     /// As the TM says in Begin.
+    #[serde(default = "usual_timeout_ms", skip_serializing_if = "is_usual_timeout")]
     pub timeout_ms: i32,
     /// What it does, in this order; nothing if it is a Saga.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -27,8 +29,10 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saga: Option<PlannedSaga>,
     /// The business commits if all its branches succeed; else it rolls back whatever they say.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub commit: bool,
     /// How long the business thinks before it ends the transaction.
+    #[serde(default, skip_serializing_if = "is_nothing")]
     pub thinks_ms: u64,
     /// How long after the begin its TM asks how it stands.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -48,8 +52,10 @@ pub struct PlannedSaga {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fails_at: Option<usize>,
     /// Its engine rather goes on when its time is up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub goes_on: bool,
     /// When it fails, its engine says so and leaves the rest to the coordinator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undoes_later: bool,
     /// So many phase-two calls are answered "try again" first.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -60,22 +66,40 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+fn is_nothing(number: &u64) -> bool {
+    *number == 0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+/// What a transaction has that does not say how long it has.
+fn usual_timeout_ms() -> i32 {
+    60_000
+}
+
+fn is_usual_timeout(timeout_ms: &i32) -> bool {
+    *timeout_ms == usual_timeout_ms()
+}
+
 /// One branch.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "BranchLine", into = "BranchLine")]
 pub struct PlannedBranch {
     /// Index of the RM that is called.
     pub rm: u32,
     /// What it does there.
     pub work: Work,
     /// Its business fails after the registration.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fails: bool,
     /// So many phase-two calls are answered "try again" first.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub retries: u32,
     /// Where its RM dies.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rm_death: Option<RmDeath>,
 }
 

@@ -27,6 +27,19 @@ pub struct LockFilter {
     pub since_until_ms: Option<u64>,
 }
 
+/// One row lock, as an operator names it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LockName {
+    /// Its holder.
+    pub transaction: TransactionId,
+    /// One of the branches that it is held through; nothing: he did not say.
+    pub branch: Option<BranchId>,
+    /// The resource.
+    pub resource: String,
+    /// The row.
+    pub row: RowKey,
+}
+
 /// Where a row stands in the list: by its holder, the branch, and its place among the rows of the branch.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct LockKey {

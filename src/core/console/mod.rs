@@ -16,7 +16,7 @@ mod sessions;
 mod tests;
 
 pub use listing::Listing;
-pub use locks::{LockFilter, LockKey, LockRow};
+pub use locks::{LockFilter, LockKey, LockName, LockRow};
 pub use operation::{Unfulfilled, Wish};
 pub use page::{Page, PageError};
 pub use sessions::{BranchRow, LastAnswer, SessionFilter, SessionKey, SessionRow, Stuck, Trouble};

@@ -56,7 +56,7 @@ pub struct SessionRow {
     pub begun_wall_ms: u64,
     /// Since its begin, by the group's clock.
     pub age_ms: u64,
-    /// Where it stands.
+    /// Where it stands; Deleting, if an operator has it deleted.
     pub status: GlobalStatus,
     /// Its branches, in order of registration.
     pub branches: Vec<BranchRow>,
@@ -126,7 +126,7 @@ impl SessionFilter {
     /// Whether it is wanted, at this reading of its group's clock.
     pub fn fits(&self, session: &Session, clock_ms: u64) -> bool {
         let has = |text: &str, part: &Option<String>| part.as_ref().is_none_or(|part| text.contains(part.as_str()));
-        self.status.is_none_or(|status| session.status == status)
+        self.status.is_none_or(|status| session.shown_status() == status)
             && self.begun_from_ms.is_none_or(|from_ms| session.begun_wall_ms >= from_ms)
             && self.begun_until_ms.is_none_or(|until_ms| session.begun_wall_ms <= until_ms)
             && self.unreported_for_ms.is_none_or(|for_ms| is_unreported_for(session, clock_ms, for_ms))
@@ -174,15 +174,21 @@ impl SessionRow {
     /// A session at this reading of its group's clock. Its branches are shown as far as `room` bytes go, and the room
     /// shrinks by them.
     pub fn of(session: &Session, group: GroupId, clock_ms: u64, room: &mut usize) -> SessionRow {
-        let mut branches = Vec::new();
-        for branch in session.branches.values() {
-            match room.checked_sub(BranchRow::bytes(branch)) {
-                Some(left) => *room = left,
-                None => break,
+        let (mut branches, mut branches_left_out) = (Vec::new(), 0);
+        // What an operator has done with is not there any more.
+        for branch in session.branches.values().filter(|branch| !branch.fate.is_settled()) {
+            if branches_left_out > 0 {
+                branches_left_out += 1;
+                continue;
             }
-            branches.push(BranchRow::of(branch, clock_ms));
+            match room.checked_sub(BranchRow::bytes(branch)) {
+                Some(left) => {
+                    *room = left;
+                    branches.push(BranchRow::of(branch, clock_ms));
+                }
+                None => branches_left_out += 1,
+            }
         }
-        let branches_left_out = session.branches.len().saturating_sub(branches.len()) as u32;
         SessionRow {
             group,
             xid: session.xid(),
@@ -192,7 +198,7 @@ impl SessionRow {
             timeout_ms: session.timeout_ms,
             begun_wall_ms: session.begun_wall_ms,
             age_ms: age_ms(session, clock_ms),
-            status: session.status,
+            status: session.shown_status(),
             branches,
             branches_left_out,
             troubles: Vec::new(),
@@ -208,10 +214,11 @@ impl SessionRow {
         if status::is_failed(self.status) {
             return Some(Stuck::Failed(with(is_final_failure).map(|branch| branch.branch)));
         }
-        if !status::is_running(self.status) {
+        if !status::is_running(self.status) && self.status != GlobalStatus::Deleting {
             return None;
         }
-        if let Some(branch) = with(|status| status == BranchStatus::STOP_RETRY) {
+        let stopped = with(|status| status == BranchStatus::STOP_RETRY);
+        if let Some(branch) = stopped.filter(|_| self.status != GlobalStatus::Deleting) {
             return Some(Stuck::BranchStopped(branch.branch));
         }
         let (branch, trouble) = *self.troubles.first()?;

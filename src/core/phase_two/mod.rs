@@ -9,12 +9,14 @@
 
 pub mod back_off;
 pub mod channel;
+mod clean_up;
 mod patience;
 mod plan;
 mod run;
 mod undo_log;
 mod verdict;
 
+pub use clean_up::direction_of;
 pub use patience::Patience;
 pub use plan::{Step, is_skipped, plan};
 pub use run::Run;

@@ -11,10 +11,11 @@ use alloc::collections::BTreeSet;
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::clean_up::{self, Next};
 use super::run::{At, Run};
 use crate::model::{BranchId, BranchStatus, BranchType, GlobalStatus};
-use crate::txn::command::{FailV1, GiveUpV1, ReportV1, TransactionV1};
-use crate::txn::{Branch, Command, Direction, Session, status};
+use crate::txn::command::{BranchV1, FailV1, GiveUpV1, ReportV1, TransactionV1};
+use crate::txn::{Branch, Command, Direction, Fate, Session, status};
 
 /// What a driver does next.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,6 +48,11 @@ pub enum Step {
         /// So long after its begin, ms.
         after_ms: u64,
     },
+    /// The RM of a branch that an operator has had deleted has cleaned up: propose `CleanedUp`.
+    CleanedUp {
+        /// Which.
+        branch: BranchId,
+    },
     /// Nobody may be asked: an operator has stopped what is left.
     Stopped,
     /// All branches are done: propose `End` as soon as every owed release is acknowledged.
@@ -71,6 +77,9 @@ impl Step {
                 Some(Command::Report(ReportV1 { transaction, status: word, asked }))
             }
             Step::GiveUp { after_ms } => Some(Command::GiveUp(GiveUpV1 { transaction: session.transaction, after_ms })),
+            Step::CleanedUp { branch } => {
+                Some(Command::CleanedUp(BranchV1 { transaction: session.transaction, branch }))
+            }
             Step::Done => Some(Command::End(name)),
         }
     }
@@ -78,11 +87,26 @@ impl Step {
 
 /// The next step of a session, at this reading of the group clock.
 pub fn plan(session: &Session, run: &Run, clock_ms: u64) -> Step {
+    match clean_up::next(session, run) {
+        Next::Step(step) => step,
+        Next::Nothing => as_decided(session, run, clock_ms),
+        Next::Rests => match as_decided(session, run, clock_ms) {
+            Step::Stopped | Step::Nothing => Step::Wait,
+            step => step,
+        },
+    }
+}
+
+fn as_decided(session: &Session, run: &Run, clock_ms: u64) -> Step {
     let Some(retrying) = status::retrying(session.status) else { return Step::Nothing };
     if let Some((word, asked)) = run.reported() {
         return Step::Report { word, asked };
     }
-    if let Some((branch, status)) = run.failed() {
+    // What an operator has had deleted meanwhile fails nothing.
+    let is_kept = |branch| session.branches.get(&branch).is_none_or(|branch| branch.fate == Fate::Kept);
+    if let Some((branch, status)) = run.failed()
+        && is_kept(branch)
+    {
         return Step::FailForGood { branch, status };
     }
     if retrying != session.status && run.has_failures() {
@@ -113,7 +137,8 @@ fn word_at_end(session: &Session) -> GlobalStatus {
     }
 }
 
-/// Whether phase two passes over a branch: there is nothing to do for it, its row locks may go.
+/// Whether phase two passes over a branch: there is nothing to do for it, its row locks may go. An operator may have done
+/// with it too.
 ///
 /// An XA branch that only read was forgotten by its database at prepare, in either direction; Seata asks for its
 /// rollback all the same, and waits out the XAER_NOTA window (semantics 2.3). A step of an annotated Saga is final when
@@ -121,7 +146,7 @@ fn word_at_end(session: &Session) -> GlobalStatus {
 pub fn is_skipped(branch: &Branch, direction: Direction) -> bool {
     let is_read_only = branch.kind == BranchType::XA && branch.status == BranchStatus::PhaseOne_RDONLY;
     let is_final = branch.kind == BranchType::SAGA_ANNOTATION && direction == Direction::Commit;
-    branch.has_failed_phase_one() || is_read_only || is_final
+    branch.has_failed_phase_one() || is_read_only || is_final || branch.fate.is_settled()
 }
 
 /// One to be asked: a branch, or all steps of a Saga.
@@ -148,7 +173,7 @@ fn part(branch: &Branch, is_first_pass: bool) -> Part<'_> {
             resource: &branch.resource,
             is_awaited: !branch.is_async_committable(),
             // Asked once all the same (semantics 2.2).
-            is_stopped: branch.status == BranchStatus::STOP_RETRY && !is_first_pass,
+            is_stopped: (branch.status == BranchStatus::STOP_RETRY && !is_first_pass) || branch.fate == Fate::CleanUp,
         },
     }
 }

@@ -6,7 +6,7 @@ use alloc::collections::BTreeMap;
 use super::patience::Patience;
 use super::verdict::{Reply, Verdict, judge, judge_engine};
 use crate::model::{BranchId, BranchStatus, GlobalStatus};
-use crate::txn::{Direction, Session};
+use crate::txn::{Branch, Direction, Fate, Session};
 
 /// The phase two of one session, as far as this leader has come. Starts empty.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -56,17 +56,28 @@ impl Run {
     pub fn answered(&mut self, session: &Session, branch: BranchId, reply: Reply, clock_ms: u64) -> Verdict {
         let is_whole = branch == BranchId::WHOLE && session.has_engine();
         let is_known = is_whole || session.branches.contains_key(&branch);
-        let Some(direction) = session.direction().filter(|_| is_known) else {
+        let ordered = session.branches.get(&branch).filter(|branch| branch.fate == Fate::CleanUp);
+        let wanted = ordered.map(Branch::clean_up_direction).or(session.direction());
+        let Some(direction) = wanted.filter(|_| is_known) else {
             return Verdict::RetryLater; // of another session, or before the decision: says nothing
         };
         let verdict = match is_whole {
             true => judge_engine(session, direction, reply),
             false => judge(session, direction, reply, clock_ms, self.patience.xaer_nota_ms),
         };
+        let verdict = match verdict {
+            // A refusal to clean up fails nothing that was decided.
+            Verdict::FailForGood(_) if ordered.is_some() => Verdict::RetryLater,
+            verdict => verdict,
+        };
         let progress = self.branches.entry(branch).or_default();
         match verdict {
             Verdict::Done => progress.at = At::Done(direction),
-            Verdict::FailForGood(status) if progress.at != At::Done(direction) => self.failed = Some((branch, status)),
+            Verdict::FailForGood(status) if progress.at != At::Done(direction) => {
+                self.failed = Some((branch, status));
+                // If an operator has it deleted before that is in the log, it is asked again.
+                progress.at = At::Later { heard: true };
+            }
             // A late answer to a question that was given up is no news.
             Verdict::RetryLater | Verdict::Reported(_) if progress.at == At::Asked => {
                 progress.at = At::Later { heard: matches!(reply, Reply::Status(_)) };

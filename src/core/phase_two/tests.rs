@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use super::back_off::{FIRST_MS, LONGEST_MS, back_off_ms};
 use super::channel::{Client, Preference, best};
 use super::*;
-use crate::model::{BranchId, BranchStatus, BranchType, Fence, GlobalStatus, TransactionId};
-use crate::txn::{Branch, Command, Direction, Session};
+use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, SLOTS, Slot, Term, TransactionId};
+use crate::txn::command::{BeginV1, DecideV1, FoundV1, LeadV1, OperateV1, Operation, RegisterBranchV1};
+use crate::txn::{Batch, Branch, Command, Decision, Direction, Outcome, Session, Stamp, Transactions};
 use BranchStatus::*;
 use BranchType::{AT, TCC};
 use GlobalStatus::*;
@@ -26,6 +27,7 @@ fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> Session {
         fence: Fence::default(),
         status: Registered,
         registered_clock_ms: None,
+        fate: Default::default(),
     });
     Session::for_tests(TransactionId(4096), status, branches)
 }
@@ -301,6 +303,7 @@ proptest! {
                 | Step::Nothing
                 | Step::Report { .. }
                 | Step::GiveUp { .. }
+                | Step::CleanedUp { .. }
                 | Step::Stopped => prop_assert!(false, "nobody refused"),
                 Step::Done => {
                     prop_assert_eq!(committed, session.branches.keys().copied().collect::<BTreeSet<_>>());
@@ -310,4 +313,114 @@ proptest! {
         }
         prop_assert!(false, "no end");
     }
+
+    /// Also when an operator deletes branches, or the whole, at any moment, leaders change and RMs refuse: it comes to its
+    /// end or to rest, never waits for nothing, and says that it went as decided only if it did.
+    #[test]
+    fn it_ends_whatever_an_operator_deletes(
+        scripts in scripts(),
+        is_commit: bool,
+        orders in proptest::collection::vec((0usize..12, 0u8..3, 0usize..8), 1..4),
+        crash_at in 0usize..20,
+    ) {
+        let (mut state, transaction) = decided(&scripts, is_commit);
+        let decided = state.session(transaction).and_then(Session::direction).expect("decided");
+        let mut effects: BTreeMap<BranchId, (BranchType, Option<Direction>)> = BTreeMap::new();
+        for branch in state.session(transaction).expect("there").branches.values() {
+            effects.insert(branch.branch, (branch.kind, None));
+        }
+        let (mut run, mut asked_times) = (Run::default(), BTreeMap::<BranchId, usize>::new());
+        for turn in 0..200 {
+            if turn == crash_at {
+                run = Run::default();
+            }
+            for (_, what, which) in orders.iter().filter(|(at, ..)| *at == turn) {
+                let branch = effects.keys().nth(*which).copied().unwrap_or(BranchId(1));
+                let operations =
+                    [Operation::CleanUp, Operation::CleanUpBranch(branch), Operation::DropBranch(branch)];
+                let operation = operations[usize::from(*what)];
+                run_command(&mut state, Command::Operate(OperateV1 { transaction, operation }));
+            }
+            let Some(session) = state.session(transaction) else {
+                let status = state.tombstone(transaction).expect("it has ended");
+                let went = effects.values().all(|(kind, way)| *way == Some(decided) || (*kind == AT && is_commit));
+                let is_failed = crate::txn::status::is_failed(status);
+                prop_assert!(is_failed || went, "{status}: {effects:?}");
+                return Ok(());
+            };
+            match plan(session, &run, 0) {
+                Step::Ask(branches) => for branch in branches {
+                    let of = session.branches.get(&branch).expect("one of them");
+                    let way = direction_of(session, of).expect("decided");
+                    let turn = asked_times.entry(branch).or_default();
+                    let script = &scripts[effects.keys().position(|id| *id == branch).expect("listed")].2;
+                    let reply = match (script.get(*turn), way) {
+                        (Some(0), _) => Reply::Nothing,
+                        (Some(1), Direction::Commit) => Reply::Status(PhaseTwo_CommitFailed_Unretryable),
+                        (Some(1), Direction::Rollback) => Reply::Status(PhaseTwo_RollbackFailed_Unretryable),
+                        (_, Direction::Commit) => Reply::Status(PhaseTwo_Committed),
+                        (_, Direction::Rollback) => Reply::Status(PhaseTwo_Rollbacked),
+                    };
+                    *turn += 1;
+                    run.asked(branch);
+                    if run.answered(session, branch, reply, 0) == Verdict::Done {
+                        effects.insert(branch, (of.kind, Some(way)));
+                    }
+                },
+                Step::Wait => {
+                    let waiting: Vec<_> = run.waiting().collect();
+                    prop_assert!(!waiting.is_empty(), "waits for nothing");
+                    waiting.into_iter().for_each(|branch| run.wake(branch));
+                }
+                // It has failed for good, and its driver ends: there must be nothing left to delete.
+                Step::Nothing => prop_assert!(!session.is_unfinished()),
+                step => {
+                    let command = step.command(session).expect("a step that proposes");
+                    run_command(&mut state, command);
+                }
+            }
+        }
+        let session = state.session(transaction).expect("it has not ended");
+        prop_assert!(crate::txn::status::is_failed(session.status) && !session.is_unfinished(), "no end");
+    }
+}
+
+fn run_command(state: &mut Transactions, command: Command) -> Outcome {
+    let outcome = state.apply(&Batch { stamp: Stamp::default(), commands: alloc::vec![command] }).pop();
+    state.check_invariants().expect("whole");
+    outcome.expect("one outcome")
+}
+
+/// A state with one decided transaction of such branches.
+fn decided(scripts: &[(bool, u8, Vec<u8>)], is_commit: bool) -> (Transactions, TransactionId) {
+    let mut state = Transactions::new();
+    let slots: Vec<Slot> = (0..SLOTS).map(Slot).collect();
+    run_command(&mut state, Command::Found(FoundV1 { slots, epoch: Epoch(1), sequence: 1_000 }));
+    run_command(&mut state, Command::Lead(LeadV1 { tenure: Term(1), block: 100 }));
+    let text = |text: &str| alloc::string::String::from(text);
+    let begin = BeginV1 {
+        address: text("10.0.0.1:8091"),
+        application: text("shop"),
+        service_group: text("g"),
+        name: text("buy"),
+        timeout_ms: 60_000,
+    };
+    let Outcome::Begun(transaction) = run_command(&mut state, Command::Begin(begin)) else { panic!("no begin") };
+    for ((is_at, resource, _), sequence) in scripts.iter().zip(1_000..) {
+        let register = RegisterBranchV1 {
+            transaction,
+            branch: BranchId::mint(sequence, transaction.slot()).expect("small"),
+            fence: Fence { epoch: Epoch(1), tenure: Term(1) },
+            kind: if *is_at { AT } else { TCC },
+            resource: text(["a", "b", "c"][usize::from(*resource)]),
+            lock_keys: text("t:1"),
+            application_data: text(""),
+            client: text("shop:10.0.0.2:5000"),
+            with_locks: true,
+        };
+        assert_eq!(run_command(&mut state, Command::RegisterBranch(register)), Outcome::Registered);
+    }
+    let decision = if is_commit { Decision::Commit } else { Decision::Rollback };
+    run_command(&mut state, Command::Decide(DecideV1 { transaction, decision }));
+    (state, transaction)
 }

@@ -5,7 +5,7 @@
 //! whether they are refused or not: its stamp moves the clock on, and tombstones that have stood long enough go.
 //!
 //! Here: founding, leading, beginning, deciding, ending. `apply_branch` has branches and row locks, `apply_saga` what
-//! Saga engines say, `apply_operate` what an operator does.
+//! Saga engines say, `apply_operate` and `apply_delete` what an operator does.
 
 use super::branches::Branches;
 use super::command::{Batch, BeginV1, Command, DecideV1, Decision, FailV1, FoundV1, LeadV1, Stamp, TransactionV1};
@@ -53,6 +53,7 @@ impl Transactions {
             Command::Report(report) => self.report(report),
             Command::GiveUp(give_up) => self.give_up(give_up),
             Command::Operate(operate) => self.operate(operate),
+            Command::CleanedUp(cleaned) => self.cleaned_up(cleaned),
         });
         outcome.unwrap_or_else(Outcome::Refused)
     }
@@ -107,6 +108,8 @@ impl Transactions {
             rows: 0,
             branch_bytes: 0,
             unreported: Default::default(),
+            is_deleted: false,
+            cleaning: 0,
         };
         self.counter += 1;
         self.last_slot = slot;
@@ -182,13 +185,12 @@ impl Transactions {
     }
 
     fn end(&mut self, end: &TransactionV1) -> Result<Outcome, Refusal> {
-        let status = match self.live(end.transaction) {
-            Ok(session) => session.status,
+        let session = match self.live(end.transaction) {
+            Ok(session) => session,
             Err(Missing::Ended(status)) => return Ok(Outcome::Now(status)),
             Err(Missing::Refused(refusal)) => return Err(refusal),
         };
-        let done = status::done(status).filter(|done| may_become(status, *done));
-        let done = done.ok_or(Refusal::Illegal { status })?;
+        let done = session.final_status().ok_or(Refusal::Illegal { status: session.status })?;
         self.bury(end.transaction, done);
         Ok(Outcome::Now(done))
     }

@@ -8,6 +8,7 @@ use alloc::sync::Arc;
 
 use super::bounds;
 use super::command::{AcquireLocksV1, BranchV1, RegisterBranchV1, ReleaseLocksV1, ReleaseScope, ReportBranchV1};
+use super::fate::Fate;
 use super::locks::{Denied, Wanted};
 use super::outcome::{Outcome, Refusal};
 use super::session::{Branch, Session};
@@ -197,5 +198,6 @@ fn branch_of(register: &RegisterBranchV1, rows: usize, clock_ms: u64) -> Branch 
         fence: register.fence,
         status: BranchStatus::Registered,
         registered_clock_ms: Some(clock_ms),
+        fate: Fate::Kept,
     }
 }

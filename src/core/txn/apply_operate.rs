@@ -1,14 +1,15 @@
 //! How an entry changes what an operator has a hand in: phase two stands still and goes on, what failed for good is tried
-//! again, and what nobody else will end is ended. A single branch may stand still too.
-//!
-//! Row locks go by none of these but [`Operation::ForceDelete`]: whoever else deletes has none any more.
+//! again, and what nobody else will end is ended. A single branch may stand still too. What goes by its RMs, and single
+//! branches that go, are in `apply_delete`.
 
 use super::apply::Missing;
+use super::apply_delete::is_free;
 use super::command::{OperateV1, Operation};
+use super::fate::Fate;
 use super::outcome::{Outcome, Refusal};
-use super::session::{Branch, Session};
+use super::session::Branch;
 use super::state::Transactions;
-use super::status::{self, Direction};
+use super::status;
 use crate::model::{BranchId, BranchStatus, BranchType, GlobalStatus, TransactionId};
 
 impl Transactions {
@@ -22,10 +23,15 @@ impl Transactions {
         };
         let status = session.status;
         let is_free = is_free(session);
+        let is_deleted = session.is_deleted();
         let illegal = Refusal::Illegal { status };
         match operation {
             Operation::StopBranch(branch) => self.stop_branch(transaction, branch),
             Operation::StartBranch(branch) => self.start_branch(transaction, branch),
+            Operation::CleanUp => self.clean_up(transaction),
+            Operation::CleanUpBranch(branch) => self.clean_up_branch(transaction, branch),
+            Operation::DropBranch(branch) => self.drop_branch(transaction, branch),
+            Operation::Stop | Operation::Start | Operation::Reopen if is_deleted => Err(Refusal::BeingDeleted),
             Operation::Stop => {
                 let stopped = status::stopped(status).ok_or(illegal)?;
                 self.set_status(transaction, stopped);
@@ -56,6 +62,9 @@ impl Transactions {
     /// Where the whole could be stopped, or is.
     fn stop_branch(&mut self, transaction: TransactionId, branch: BranchId) -> Result<Outcome, Refusal> {
         let (status, found) = self.branch_in_hand(transaction, branch)?;
+        if found.fate != Fate::Kept {
+            return Err(Refusal::BeingDeleted);
+        }
         if status::stopped(status).is_none() && !status::is_stopped(status) {
             return Err(Refusal::Illegal { status });
         }
@@ -69,6 +78,9 @@ impl Transactions {
     /// Also one that its RM has stopped.
     fn start_branch(&mut self, transaction: TransactionId, branch: BranchId) -> Result<Outcome, Refusal> {
         let (status, found) = self.branch_in_hand(transaction, branch)?;
+        if found.fate != Fate::Kept {
+            return Err(Refusal::BeingDeleted);
+        }
         if !status::is_running(status) && !status::is_stopped(status) {
             return Err(Refusal::Illegal { status });
         }
@@ -80,7 +92,11 @@ impl Transactions {
     }
 
     /// A branch that an operator may have a hand in, and how its transaction stands.
-    fn branch_in_hand(&self, transaction: TransactionId, branch: BranchId) -> Result<(GlobalStatus, &Branch), Refusal> {
+    pub(super) fn branch_in_hand(
+        &self,
+        transaction: TransactionId,
+        branch: BranchId,
+    ) -> Result<(GlobalStatus, &Branch), Refusal> {
         let session = self.session(transaction).ok_or(Refusal::NoSuchTransaction)?;
         let found = session.branches.get(&branch).ok_or(Refusal::NoSuchBranch)?;
         match found.kind {
@@ -96,9 +112,4 @@ impl Transactions {
             state.change(transaction, |session| session.change(branch, |branch| branch.status = to));
         });
     }
-}
-
-/// No row is kept from others for its sake: it locks none, or its commit let them go.
-fn is_free(session: &Session) -> bool {
-    session.direction() == Some(Direction::Commit) || session.lock_slots().is_empty()
 }

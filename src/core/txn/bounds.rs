@@ -42,7 +42,8 @@ pub fn check(command: &Command) -> Result<(), Refusal> {
         | Command::Forget(_)
         | Command::Report(_)
         | Command::GiveUp(_)
-        | Command::Operate(_) => Ok(()),
+        | Command::Operate(_)
+        | Command::CleanedUp(_) => Ok(()),
     }
 }
 
@@ -86,6 +87,7 @@ mod tests {
             fence: Fence { epoch: Epoch(1), tenure: Term(1) },
             status: BranchStatus::Registered,
             registered_clock_ms: None,
+            fate: Default::default(),
         };
         Session::for_tests(TransactionId(4097), GlobalStatus::Begin, (1..=branches).map(branch))
     }

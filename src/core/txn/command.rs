@@ -70,6 +70,8 @@ pub enum Command {
     /// As `Begin`, which logs of before have, but in runs: [`BEGINS_IN_A_SLOT`] one after the other go to one slot. What is open
     /// at a time then lies in few slots, and so in few places of the memory.
     BeginNear(BeginV1),
+    /// An RM has cleaned up a branch that an operator had deleted ([`Operation::CleanUp`]).
+    CleanedUp(BranchV1),
 }
 
 /// See [`Command::BeginNear`].
@@ -231,7 +233,8 @@ pub enum Operation {
     Start,
     /// What has failed for good is tried again.
     Reopen,
-    /// What has failed for good goes, if no row is kept from others for its sake. A tombstone stays.
+    /// What has failed for good goes, if no row is kept from others for its sake. A tombstone stays. In logs of before;
+    /// today an operator's delete is [`Operation::CleanUp`].
     Delete,
     /// It goes, whatever was done and whoever was not told, with its row locks. A tombstone stays: failed, in the direction
     /// of the decision; of what was not decided, a failed rollback.
@@ -241,6 +244,13 @@ pub enum Operation {
     StopBranch(BranchId),
     /// A branch that was stopped, by whomever, is asked again.
     StartBranch(BranchId),
+    /// Every branch goes by its RM, which cleans up: AT by a commit, so that what it changed stays, all others by a rollback.
+    /// Then the transaction goes. From here on it has failed, in the direction of its decision.
+    CleanUp,
+    /// As [`Operation::CleanUp`], one branch; the transaction stays.
+    CleanUpBranch(BranchId),
+    /// One branch is done with, whatever was done, and with its row locks; no RM is told.
+    DropBranch(BranchId),
 }
 
 /// See [`Command::AcquireLocks`].

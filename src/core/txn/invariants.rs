@@ -4,7 +4,9 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 
+use super::fate::Fate;
 use super::locks::LockTable;
+use super::session::Session;
 use super::slot::SlotState;
 use super::state::Transactions;
 use super::status::{self, Direction};
@@ -35,6 +37,9 @@ impl Transactions {
                 || status::is_stopped(session.status)
                 || status::is_failed(session.status);
             ensure(is_known, || format!("{transaction} is {}", session.status))?;
+            let is_failed = status::is_failed(session.status);
+            ensure(is_failed || !session.is_deleted(), || format!("{transaction} is deleted and {}", session.status))?;
+            self.check_settled(session)?;
             for branch in session.branches.keys() {
                 let is_dealt = branch.slot() == slot && branch.sequence() < self.counter;
                 ensure(is_dealt, || format!("{transaction} has branch {branch}, which nobody dealt"))?;
@@ -44,6 +49,19 @@ impl Transactions {
             let is_final = GlobalStatus::ALL.iter().all(|to| !status::may_become(tombstone.status, *to));
             ensure(is_final, || format!("{transaction} ended as {}", tombstone.status))?;
             ensure(tombstone.ended_clock_ms <= self.clock_ms, || format!("{transaction} ends later"))?;
+        }
+        Ok(())
+    }
+
+    /// What an operator has done with holds nothing here, and is of a decided transaction.
+    fn check_settled(&self, session: &Session) -> Result<(), String> {
+        let transaction = session.transaction;
+        for branch in session.branches.values().filter(|branch| branch.fate != Fate::Kept) {
+            let id = branch.branch;
+            ensure(session.direction().is_some(), || format!("branch {id} of undecided {transaction} is deleted"))?;
+            let slot = branch.lock_slot().filter(|slot| branch.fate.is_settled() && self.owns(*slot).is_some());
+            let holds = slot.is_some_and(|slot| self.holds_of(slot, transaction).any(|hold| hold.branch == id));
+            ensure(!holds, || format!("branch {id} of {transaction} is done with and holds rows"))?;
         }
         Ok(())
     }

@@ -267,10 +267,14 @@ impl LockTable {
         })
     }
 
+    /// Who has a row.
+    pub(super) fn holder(&self, resource: &str, row: &RowKey) -> Option<&Holder> {
+        self.resources.get(resource)?.get(&part_of_row(row))?.get(row)
+    }
+
     /// The first of the branches that a row is held through.
     pub(super) fn first_branch(&self, resource: &str, row: &RowKey) -> Option<BranchId> {
-        let holder = self.resources.get(resource)?.get(&part_of_row(row))?.get(row)?;
-        holder.through.branches().first().copied()
+        self.holder(resource, row)?.through.branches().first().copied()
     }
 
     pub(super) fn size(&self) -> LockSize {

@@ -13,9 +13,11 @@ pub mod tables;
 
 mod apply;
 mod apply_branch;
+mod apply_delete;
 mod apply_operate;
 mod apply_saga;
 mod branches;
+mod fate;
 mod invariants;
 mod locks;
 mod session;
@@ -27,6 +29,7 @@ mod views;
 
 pub use branches::Branches;
 pub use command::{Batch, Command, Decision, ReleaseScope, Stamp};
+pub use fate::Fate;
 pub use outcome::{Conflict, IdBlock, Outcome, Refusal};
 pub use session::{Branch, Session};
 pub use slot::Ownership;

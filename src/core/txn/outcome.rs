@@ -22,7 +22,7 @@ pub enum Outcome {
     Decided(GlobalStatus),
     /// Somebody has decided before: nothing changed; the status as it stands, from the session or its tombstone.
     Standing(GlobalStatus),
-    /// Retry, Fail, Detach, End, Forget, Report, GiveUp or Operate took effect, or had before; the status now.
+    /// Retry, Fail, Detach, End, Forget, Report, GiveUp, Operate or CleanedUp took effect, or had before; the status now.
     Now(GlobalStatus),
     /// The rows are held for this branch.
     Acquired,
@@ -122,6 +122,9 @@ pub enum Refusal {
         /// Its status.
         status: BranchStatus,
     },
+    /// An operator has it deleted, which is not taken back.
+    #[error("it is being deleted, or was: that goes on until it is done, and a force-delete ends it at once")]
+    BeingDeleted,
 }
 
 /// Who is in the way.

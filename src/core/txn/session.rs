@@ -9,6 +9,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::branches::Branches;
+use super::fate::Fate;
 use super::status::{self, Direction};
 use super::unreported::Seconds;
 use crate::model::hash::lock_slot;
@@ -47,6 +48,10 @@ pub struct Session {
     pub(super) branch_bytes: u64,
     /// When the branches were registered that nobody has reported.
     pub(super) unreported: Seconds,
+    /// An operator has it deleted, branch by branch (`fate`).
+    pub(super) is_deleted: bool,
+    /// How many branches are to be cleaned up.
+    pub(super) cleaning: u32,
 }
 
 /// One branch of a session.
@@ -72,6 +77,8 @@ pub struct Branch {
     pub status: BranchStatus,
     /// Group clock at its registration, to be shown; nothing: a snapshot of an older version did not say.
     pub registered_clock_ms: Option<u64>,
+    /// What an operator has ordered.
+    pub fate: Fate,
 }
 
 impl Session {
@@ -96,6 +103,8 @@ impl Session {
             rows: 0,
             branch_bytes: 0,
             unreported: Seconds::default(),
+            is_deleted: false,
+            cleaning: 0,
         };
         branches.for_each(|branch| session.add(branch));
         session
@@ -143,6 +152,7 @@ impl Session {
     pub(super) fn add(&mut self, branch: Branch) {
         self.rows += u64::from(branch.rows);
         self.branch_bytes += branch.bytes();
+        self.cleaning += u32::from(branch.fate == Fate::CleanUp);
         if branch.is_unreported() {
             self.unreported.add(self.registered_ms(&branch));
         }
@@ -153,6 +163,7 @@ impl Session {
         if let Some(branch) = self.branches.remove(&branch) {
             self.rows -= u64::from(branch.rows);
             self.branch_bytes -= branch.bytes();
+            self.cleaning -= u32::from(branch.fate == Fate::CleanUp);
             if branch.is_unreported() {
                 self.unreported.remove(self.registered_ms(&branch));
             }
@@ -169,7 +180,9 @@ impl Session {
         let Some(branch) = self.branches.get_mut(&branch) else { return };
         let unreported_ms = |branch: &Branch| branch.is_unreported().then(|| branch.registered_ms(begun_ms));
         let (rows, bytes, before_ms) = (u64::from(branch.rows), branch.bytes(), unreported_ms(branch));
+        let was_cleaning = branch.fate == Fate::CleanUp;
         change(branch);
+        self.cleaning = self.cleaning - u32::from(was_cleaning) + u32::from(branch.fate == Fate::CleanUp);
         self.rows = self.rows - rows + u64::from(branch.rows);
         self.branch_bytes = self.branch_bytes - bytes + branch.bytes();
         let after_ms = unreported_ms(branch);

@@ -12,7 +12,6 @@ use alloc::vec::Vec;
 
 use super::locks::LockTable;
 use super::session::Session;
-use super::status;
 use super::unreported::{Changed, Seconds};
 use super::views::Counts;
 use crate::model::{Epoch, GlobalStatus, TransactionId};
@@ -60,7 +59,7 @@ pub(super) struct SlotState {
     tombstones: BTreeMap<TransactionId, Tombstone>,
     /// Deadlines of the sessions in Begin.
     due: BTreeSet<(u64, TransactionId)>,
-    /// Decided sessions that are neither ended nor failed for good.
+    /// Decided sessions that are neither ended nor failed for good, and those with something that an operator deletes.
     unfinished: BTreeSet<TransactionId>,
     /// When tombstones were set.
     ended: BTreeSet<(u64, TransactionId)>,
@@ -206,7 +205,7 @@ impl Listed {
     fn of(session: &Session) -> Listed {
         Listed {
             due_ms: (session.status == GlobalStatus::Begin).then(|| session.due_ms()),
-            is_unfinished: status::is_running(session.status),
+            is_unfinished: session.is_unfinished(),
         }
     }
 }

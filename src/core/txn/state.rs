@@ -124,7 +124,7 @@ impl Transactions {
         self.slots.get(slot).into_iter().flat_map(|state| state.sessions())
     }
 
-    /// Decided, not ended, not failed for good; slot by slot, then by id.
+    /// Decided, not ended, not failed for good, or being deleted; slot by slot, then by id.
     pub fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
         self.busy.iter().filter_map(|slot| self.slots.get(*slot)).flat_map(|state| state.unfinished())
     }
@@ -209,6 +209,15 @@ impl Transactions {
         Some(row_view(slot, transaction, branch, hold, place, row))
     }
 
+    /// Who holds a row, and through which branches, each with the fence it was minted under. Speaks for lock slots active
+    /// here only.
+    pub fn holder(&self, resource: &str, row: &RowKey) -> Option<(TransactionId, Vec<(BranchId, Fence)>)> {
+        let locks = &self.slots.get(lock_slot(resource)).filter(|state| state.active().is_some())?.locks;
+        let holder = locks.holder(resource, row)?;
+        let hold = |branch: &BranchId| Some((*branch, locks.hold(holder.owner, *branch)?.fence));
+        Some((holder.owner, holder.through.branches().iter().filter_map(hold).collect()))
+    }
+
     /// Whether a branch that this hold belongs to is gone for ever (lock protocol, rule 14). `is_pending`: the asked
     /// leader still waits for one of its halves. To be asked of a leader whose own `Lead` is applied here.
     pub fn is_gone(
@@ -227,7 +236,8 @@ impl Transactions {
         let is_listed = session.branches.contains_key(&branch);
         Ok(match session.direction() {
             Some(Direction::Commit) => true,
-            Some(Direction::Rollback) => !is_listed,
+            // One that an operator has done with holds nothing rightfully either.
+            Some(Direction::Rollback) => session.branches.get(&branch).is_none_or(|branch| branch.fate.is_settled()),
             None if fence == own => !is_listed && !is_pending,
             None => !is_listed,
         })

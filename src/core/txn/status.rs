@@ -66,6 +66,13 @@ pub fn operator_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
     may_become(from, to) || moves.contains(&Some(to))
 }
 
+/// Whether an operator may have its RMs clean up what is left of it: it has failed, was stopped, or is being retried.
+pub const fn may_be_cleaned_up(status: GlobalStatus) -> bool {
+    let is_retrying =
+        matches!(status, CommitRetrying | RollbackRetrying | TimeoutRollbacking | TimeoutRollbackRetrying);
+    is_retrying || is_failed(status) || is_stopped(status)
+}
+
 /// What a running status becomes when an operator stops it. Not an AT commit: its TM was told Committed.
 pub const fn stopped(status: GlobalStatus) -> Option<GlobalStatus> {
     match done(status) {

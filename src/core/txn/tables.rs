@@ -1,7 +1,7 @@
 //! The state as records of a snapshot, and back.
 //!
-//! Six tables, written in the order of their numbers, each in the order of its keys: equal states give equal bytes. A
-//! seventh is only read: what a newer one replaced.
+//! Seven tables, written in the order of their numbers, each in the order of its keys: equal states give equal bytes. One
+//! more is only read: what a newer one replaced.
 //! Rows are not written: a hold names them by its lock keys, as the RM sent them. Locks are never recomputed from
 //! branches, which may have lost theirs already (semantics, W7). Nor are the orders beside the state written.
 
@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::branches::Branches;
+use super::fate::Fate;
 use super::locks::{Hold, Wanted};
 use super::session::{Branch, Session};
 use super::slot::{Ownership, SlotState, Tombstone};
@@ -37,6 +38,8 @@ pub const TOMBSTONE: u16 = 5;
 pub const HOLD: u16 = 6;
 /// Table of [`BranchRecordV2`].
 pub const BRANCH: u16 = 7;
+/// Table of [`FateV1`].
+pub const FATE: u16 = 8;
 
 /// What the group has one of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -102,6 +105,17 @@ pub struct BranchRecordV1 {
     pub status: BranchStatus,
 }
 
+/// What an operator has ordered about a branch; about the whole transaction in the name of [`BranchId::WHOLE`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FateV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// The branch.
+    pub branch: BranchId,
+    /// Never `Kept`; of the whole always `CleanUp`.
+    pub fate: Fate,
+}
+
 /// An ended transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TombstoneV1 {
@@ -158,6 +172,7 @@ impl Transactions {
         let branches = sessions().flat_map(|session| {
             session.branches.values().map(|branch| record(BRANCH, &branch_record(session.transaction, branch)))
         });
+        let fates = sessions().flat_map(fates_of).map(|fate| record(FATE, &fate));
         let tombstones = self.slots.values().flat_map(|state| state.tombstones());
         let holds = self.slots.values().flat_map(|state| state.locks.holds());
         core::iter::once(record(HEAD, &head))
@@ -166,6 +181,7 @@ impl Transactions {
             .chain(tombstones.map(|(transaction, tombstone)| record(TOMBSTONE, &tomb_record(transaction, tombstone))))
             .chain(holds.map(|(transaction, branch, hold)| record(HOLD, &hold_record(transaction, branch, hold))))
             .chain(branches)
+            .chain(fates)
     }
 
     /// The state of records that [`Transactions::tables`] gave.
@@ -201,6 +217,7 @@ impl Loader {
             BRANCH => self.branch(read(table, bytes)?),
             TOMBSTONE => self.tombstone(read(table, bytes)?),
             HOLD => self.hold(read(table, bytes)?),
+            FATE => self.fate(read(table, bytes)?),
             unknown => Err(LoadError::UnknownTable(unknown)),
         }
     }
@@ -236,6 +253,8 @@ impl Loader {
             rows: 0,
             branch_bytes: 0,
             unreported: Default::default(),
+            is_deleted: false,
+            cleaning: 0,
         };
         self.home(SESSION, session.transaction)?;
         match self.sessions.insert(session.transaction, session) {
@@ -266,7 +285,24 @@ impl Loader {
             fence: record.fence,
             status: record.status,
             registered_clock_ms,
+            fate: Fate::Kept,
         });
+        Ok(())
+    }
+
+    fn fate(&mut self, record: FateV1) -> Result<(), LoadError> {
+        let FateV1 { transaction, branch, fate } = record;
+        let wrong = LoadError::Inconsistent { table: FATE, what: "a fate of nobody, of nothing, or given twice" };
+        let session = self.sessions.get_mut(&transaction).ok_or(wrong.clone())?;
+        if branch == BranchId::WHOLE {
+            let is_new = !core::mem::replace(&mut session.is_deleted, true);
+            return if is_new && fate == Fate::CleanUp { Ok(()) } else { Err(wrong) };
+        }
+        let found = session.branches.get(&branch).ok_or(wrong.clone())?;
+        if found.fate != Fate::Kept || fate == Fate::Kept {
+            return Err(wrong);
+        }
+        session.change(branch, |branch| branch.fate = fate);
         Ok(())
     }
 
@@ -367,6 +403,14 @@ fn branch_record(transaction: TransactionId, branch: &Branch) -> BranchRecordV2 
         status: branch.status,
     };
     BranchRecordV2 { branch, registered_clock_ms }
+}
+
+fn fates_of(session: &Session) -> impl Iterator<Item = FateV1> {
+    let transaction = session.transaction;
+    let whole = session.is_deleted().then_some((BranchId::WHOLE, Fate::CleanUp));
+    let branches = session.branches.values().map(|branch| (branch.branch, branch.fate));
+    let fates = whole.into_iter().chain(branches).filter(|(_, fate)| *fate != Fate::Kept);
+    fates.map(move |(branch, fate)| FateV1 { transaction, branch, fate })
 }
 
 fn tomb_record(transaction: TransactionId, tombstone: Tombstone) -> TombstoneV1 {

@@ -17,7 +17,7 @@ use super::context::{Coordinator, Leader};
 use super::events;
 use super::message::{AuditV1, Query, Response};
 use super::nodes;
-use super::tenure::Tenure;
+use super::tenure::{Lost, Tenure};
 
 /// A lock in somebody's way is looked at from this age on,
 const SUSPECT_AFTER_MS: u64 = 2_000;
@@ -69,26 +69,45 @@ impl Coordinator {
         slot: Slot,
         holds: Vec<(BranchId, Fence)>,
     ) {
+        // Where nobody answers, the hold stays as it is.
+        let gone = self.ask_gone(transaction, holds).await.unwrap_or_default();
+        if !gone.is_empty() {
+            _ = self.release_gone(tenure, transaction, slot, gone).await;
+        }
+    }
+
+    /// Asks the leader of a transaction's group which of these branches are gone; nothing: there was no answer.
+    pub(super) async fn ask_gone(
+        &self,
+        transaction: TransactionId,
+        holds: Vec<(BranchId, Fence)>,
+    ) -> Option<Vec<BranchId>> {
         self.counters.audits_asked.add(holds.len() as u64);
         let audit = AuditV1 { transaction, holds };
-        let gone = match self.leader_of(transaction.slot()) {
-            Leader::Here(asked) => self.gone(&asked, &audit),
+        match self.leader_of(transaction.slot()) {
+            Leader::Here(asked) => Some(self.gone(&asked, &audit)),
             Leader::There(node, group) => {
                 match nodes::ask(&*self.nodes, node, group, &Query::Audit(audit), PATIENCE).await {
-                    Ok(Response::Gone(gone)) => gone,
-                    Ok(_) | Err(_) => Vec::new(),
+                    Ok(Response::Gone(gone)) => Some(gone),
+                    Ok(_) | Err(_) => None,
                 }
             }
-            // Nobody to ask: the hold stays as it is.
-            Leader::Nobody => Vec::new(),
-        };
-        if gone.is_empty() {
-            return;
+            Leader::Nobody => None,
         }
+    }
+
+    /// Lets go what branches hold that are gone.
+    pub(super) async fn release_gone(
+        &self,
+        tenure: &Arc<Tenure>,
+        transaction: TransactionId,
+        slot: Slot,
+        gone: Vec<BranchId>,
+    ) -> Result<(), Lost> {
         self.counters.orphans_released.add(gone.len() as u64);
         tracing::info!(transaction = transaction.0, holds = gone.len(), "releases orphan locks");
         let release = ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::Branches(gone) };
-        _ = self.release_at(tenure, release).await;
+        self.release_at(tenure, release).await
     }
 
     /// Another group's leader asks about holds of a transaction of this group.

@@ -25,6 +25,8 @@ struct Drive<T> {
     answered: bool,
     /// Branches that were asked in vain and are not done.
     troubles: BTreeMap<BranchId, Trouble>,
+    /// Operators who wait for what comes of asking a branch.
+    onlookers: Vec<Waiter>,
     /// How an operator makes it look again; made when it first rests, or is first wanted to.
     nudge: Option<Arc<Nudge>>,
 }
@@ -68,9 +70,14 @@ impl<T> Drives<T> {
             }
             return false;
         }
-        let troubles = BTreeMap::new();
-        let drive =
-            Drive { task: start(), waiters: waiter.into_iter().collect(), answered: false, troubles, nudge: None };
+        let drive = Drive {
+            task: start(),
+            waiters: waiter.into_iter().collect(),
+            answered: false,
+            troubles: BTreeMap::new(),
+            onlookers: Vec::new(),
+            nudge: None,
+        };
         self.0.insert(transaction, drive);
         true
     }
@@ -92,6 +99,18 @@ impl<T> Drives<T> {
             Some(trouble) => drive.troubles.insert(branch, trouble),
             None => drive.troubles.remove(&branch),
         };
+        for onlooker in drive.onlookers.drain(..) {
+            _ = onlooker.send(());
+        }
+    }
+
+    /// Tells when next a branch was asked in vain, or is done after that, and by its drop that the driver has ended; nothing:
+    /// there is no driver.
+    pub fn news(&mut self, transaction: TransactionId) -> Option<oneshot::Receiver<()>> {
+        let drive = self.0.get_mut(&transaction)?;
+        let (onlooker, news) = oneshot::channel();
+        drive.onlookers.push(onlooker);
+        Some(news)
     }
 
     /// The branches of a transaction that were asked in vain and are not done.
@@ -167,6 +186,21 @@ mod tests {
         assert_eq!(drives.troubles(TRANSACTION), [(BranchId(3), trouble)]);
         drives.note(TRANSACTION, BranchId(3), None);
         assert!(drives.troubles(TRANSACTION).is_empty());
+    }
+
+    #[test]
+    fn an_operator_hears_of_troubles_and_of_the_end() {
+        use quorate_core::console::LastAnswer;
+        let mut drives = Drives::default();
+        assert!(drives.news(TRANSACTION).is_none(), "it has no driver");
+        drives.start(TRANSACTION, None, || ());
+        let mut news = drives.news(TRANSACTION).expect("it has one");
+        assert_eq!(news.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        drives.note(TRANSACTION, BranchId(3), Some(Trouble { attempts: 1, last: LastAnswer::Silent }));
+        assert_eq!(news.try_recv(), Ok(()));
+        let mut news = drives.news(TRANSACTION).expect("it has one");
+        drives.remove(TRANSACTION);
+        assert_eq!(news.try_recv(), Err(oneshot::error::TryRecvError::Closed));
     }
 
     #[test]

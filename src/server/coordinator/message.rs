@@ -16,7 +16,7 @@ use quorate_core::wire::Message;
 use serde::{Deserialize, Serialize};
 
 use super::ask::{Ask, Reply};
-use super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
+use super::console::{ConsoleAnswer, ConsoleAsk, DeleteLockV1, OperateAskV1};
 
 /// What one node asks another.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub enum Query {
     HasProcess(ProcessV1),
     /// An RM says that it has done what the asked node, or one that led before it, may have asked for. Not answered.
     Done(DoneV1),
+    /// An operator wants a row lock gone. Answered by [`Response::Released`] or [`Response::Objected`].
+    DeleteLock(DeleteLockV1),
 }
 
 /// What it answers.
@@ -78,6 +80,8 @@ pub enum Response {
     Operated(GlobalStatus),
     /// What an operator wanted is not done, and why.
     Objected(String),
+    /// What an operator wanted is in the log and goes on; how far it is.
+    Underway(String),
 }
 
 /// See [`Query::Forward`].

@@ -52,6 +52,7 @@ impl Coordinator {
             Query::Console(ask) => self.serve_console(group, ask).await,
             Query::AnnouncePart(part) => Response::Heard(self.channels.learn_part(from, part)),
             Query::Operate(ask) => self.serve_operate(group, ask).await,
+            Query::DeleteLock(ask) => self.serve_delete_lock(group, ask).await,
         }
     }
 

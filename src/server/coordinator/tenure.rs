@@ -13,7 +13,7 @@ use quorate_core::txn::command::LeadV1;
 use quorate_core::txn::{Command, IdBlock, Outcome, Refusal, Transactions};
 use quorate_raft::{ProposeError, Replica};
 use quorate_world::select::select2;
-use quorate_world::sync::Notify;
+use quorate_world::sync::{Notify, oneshot};
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, Instant, sleep};
 use quorate_world::watch;
@@ -336,6 +336,11 @@ impl Tenure {
     /// Branches of a transaction that were asked in vain of late.
     pub fn troubles(&self, transaction: TransactionId) -> Vec<(BranchId, Trouble)> {
         locked(&self.memory).drives.troubles(transaction)
+    }
+
+    /// Tells an operator when next something comes of asking a branch, or the driver ends; nothing: there is none.
+    pub fn news(&self, transaction: TransactionId) -> Option<oneshot::Receiver<()>> {
+        locked(&self.memory).drives.news(transaction)
     }
 
     /// Rings when an operator wants the driver of a transaction to look again, however long it meant to rest.

@@ -106,6 +106,7 @@ fn login(console: &ConsoleConfig) -> Login {
 
 fn console(coordinator: &Arc<Coordinator>) -> Console {
     let (of_sessions, of_locks, of_wishes) = (coordinator.clone(), coordinator.clone(), coordinator.clone());
+    let (of_lock, of_branch) = (coordinator.clone(), coordinator.clone());
     Console {
         sessions: Box::new(move |filter, page| {
             let coordinator = of_sessions.clone();
@@ -118,6 +119,14 @@ fn console(coordinator: &Arc<Coordinator>) -> Console {
         operate: Box::new(move |transaction, wish, by| {
             let coordinator = of_wishes.clone();
             Box::pin(async move { coordinator.operate(transaction, wish, by).await })
+        }),
+        delete_lock: Box::new(move |lock, by| {
+            let coordinator = of_lock.clone();
+            Box::pin(async move { coordinator.delete_lock(lock, by).await })
+        }),
+        has_branch: Box::new(move |transaction, branch| {
+            let coordinator = of_branch.clone();
+            Box::pin(async move { coordinator.has_branch(transaction, branch).await })
         }),
     }
 }

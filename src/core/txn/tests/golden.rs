@@ -4,7 +4,7 @@
 use alloc::format;
 use core::fmt::Debug;
 
-use super::tables::{BranchRecordV1, BranchRecordV2, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
+use super::tables::{BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
 use super::*;
 use crate::codec::{self, Persisted};
 use crate::model::{BranchStatus, GlobalStatus, RowKey};
@@ -77,8 +77,14 @@ fn after(command: &Command) -> Option<Command> {
             Operation::ForceDelete => Operation::StopBranch(BRANCH),
             Operation::StopBranch(branch) => Operation::StartBranch(*branch),
             Operation::StartBranch(_) => return Some(begin_near(60_000)),
+            Operation::CleanUp => Operation::CleanUpBranch(BRANCH),
+            Operation::CleanUpBranch(branch) => Operation::DropBranch(*branch),
+            Operation::DropBranch(branch) => {
+                return Some(Command::CleanedUp(BranchV1 { transaction: TRANSACTION, branch: *branch }));
+            }
         }),
-        Command::BeginNear(_) => return None,
+        Command::BeginNear(_) => operate(Operation::CleanUp),
+        Command::CleanedUp(_) => return None,
     })
 }
 
@@ -122,7 +128,8 @@ fn worse(refusal: &Refusal) -> Option<Refusal> {
         Refusal::BadFounding => Refusal::Exhausted,
         Refusal::Exhausted => Refusal::HoldsLocks,
         Refusal::HoldsLocks => Refusal::BranchStands { status: BranchStatus::PhaseOne_RDONLY },
-        Refusal::BranchStands { .. } => return None,
+        Refusal::BranchStands { .. } => Refusal::BeingDeleted,
+        Refusal::BeingDeleted => return None,
     })
 }
 
@@ -178,6 +185,9 @@ fn records() -> String {
         lock_keys: "t:1,2".into(),
         since_ms: 7,
     };
+    let fate = |fate| FateV1 { transaction: TRANSACTION, branch: BRANCH, fate };
+    let fates = [Fate::Kept, Fate::CleanUp, Fate::CleanedUp, Fate::Dropped];
+    let fates: String = fates.into_iter().map(|of| line(&fate(of))).collect();
     let ownerships = [
         Ownership::None,
         Ownership::Passive(Epoch(1)),
@@ -185,7 +195,7 @@ fn records() -> String {
         Ownership::Frozen { epoch: Epoch(1), attempt: Epoch(2) },
     ];
     let slots: String = ownerships.into_iter().map(|ownership| line(&slot(ownership))).collect();
-    [line(&head), slots, line(&session), line(&branch), line(&tombstone), line(&hold), line(&newer)].concat()
+    [line(&head), slots, line(&session), line(&branch), line(&tombstone), line(&hold), line(&newer), fates].concat()
 }
 
 #[test]

@@ -25,7 +25,7 @@ struct Move {
 
 fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     let passes_ms = prop_oneof![30 => 0u64..3, 6 => 0u64..2_000, 1 => Just(180_000u64)];
-    let one = (0u8..46, any::<Index>(), any::<Index>(), any::<Index>(), 0u8..16, any::<u8>(), passes_ms, any::<u8>());
+    let one = (0u8..49, any::<Index>(), any::<Index>(), any::<Index>(), 0u8..16, any::<u8>(), passes_ms, any::<u8>());
     let one = one.prop_map(|(kind, transaction, branch, resource, rows, number, passes_ms, stale)| Move {
         kind,
         transaction,
@@ -39,7 +39,7 @@ fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(one, 1..count_max)
 }
 
-fn operations(branch: BranchId) -> [Operation; 7] {
+fn operations(branch: BranchId) -> [Operation; 10] {
     [
         Operation::Stop,
         Operation::Start,
@@ -48,6 +48,9 @@ fn operations(branch: BranchId) -> [Operation; 7] {
         Operation::ForceDelete,
         Operation::StopBranch(branch),
         Operation::StartBranch(branch),
+        Operation::CleanUp,
+        Operation::CleanUpBranch(branch),
+        Operation::DropBranch(branch),
     ]
 }
 
@@ -142,14 +145,18 @@ impl Ghost {
                 let asked = state.standing(transaction).filter(|_| wish.rows.is_multiple_of(2));
                 Command::Report(ReportV1 { transaction, status, asked })
             }
-            44 | 45 => {
+            44..47 => {
                 let has_failed = state.standing(transaction).is_some_and(status::is_failed);
                 // Most of what fails is looked after; force is rare.
-                let picks =
-                    if has_failed { [2, 3, 3, 3, 2, 3, 3, 3, 4, 5, 6] } else { [0, 1, 2, 3, 4, 0, 1, 0, 1, 5, 6] };
-                let operation = operations(known)[picks[usize::from(wish.number) % 11]];
+                let picks = if has_failed {
+                    [2, 3, 3, 3, 2, 7, 7, 3, 4, 5, 6, 7, 8, 9]
+                } else {
+                    [0, 1, 2, 3, 4, 0, 1, 0, 1, 5, 6, 7, 8, 9]
+                };
+                let operation = operations(known)[picks[usize::from(wish.number) % 14]];
                 Command::Operate(OperateV1 { transaction, operation })
             }
+            47 | 48 => Command::CleanedUp(BranchV1 { transaction, branch: known }),
             43 => Command::GiveUp(GiveUpV1 { transaction, after_ms: u64::from(wish.number) * 20 }),
             _ => Command::Tick,
         }
@@ -209,7 +216,12 @@ impl Ghost {
             };
             assert!(from == to || may_become, "A5: {from} became {to}");
             let is_over = status::done(from) == Some(to) || (is_operated && status::force_deleted(from) == Some(to));
-            assert!(!ended || forgotten || is_told || is_over, "A5: {from} ended as {to}");
+            // With a branch that an operator has deleted against the decision nobody is told that it went as decided.
+            let is_deleted = |branch: &crate::txn::Branch| branch.fate.is_settled();
+            let was_deleted =
+                before.session(transaction).is_some_and(|session| session.branches.values().any(is_deleted));
+            let is_astray = was_deleted && status::failed(from) == Some(to);
+            assert!(!ended || forgotten || is_told || is_over || is_astray, "A5: {from} ended as {to}");
             if let Some(direction) = status::direction(to) {
                 let decided = self.decided.entry(transaction).or_insert(direction);
                 let may_turn = is_told && before.session(transaction).is_some_and(Session::is_pure_saga);
@@ -355,7 +367,8 @@ fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
         Command::Forget(name),
         Command::Report(ReportV1 { transaction, status: GlobalStatus::ALL[bytes[4] as usize % 21], asked: None }),
         Command::GiveUp(GiveUpV1 { transaction, after_ms: bytes[5] }),
-        Command::Operate(OperateV1 { transaction, operation: operations(branch)[bytes[3] as usize % 7] }),
+        Command::Operate(OperateV1 { transaction, operation: operations(branch)[bytes[3] as usize % 10] }),
+        Command::CleanedUp(BranchV1 { transaction, branch }),
         Command::Tick,
     ]
 }

@@ -20,6 +20,8 @@ pub enum Call {
     Whole(Wish),
     /// With one of its branches.
     Branch(fn(BranchId) -> Operation),
+    /// A row lock is to go.
+    Lock,
 }
 
 /// The call at a path, and how it is made.
@@ -30,19 +32,24 @@ pub fn call(path: &str) -> Option<(Method, Call)> {
         "globalSession/startGlobalSession" => (Method::PUT, change(Operation::Start)),
         "globalSession/sendCommitOrRollback" => (Method::PUT, Call::Whole(Wish::RetryNow)),
         "globalSession/changeGlobalStatus" => (Method::PUT, change(Operation::Reopen)),
-        "globalSession/deleteGlobalSession" => (Method::DELETE, change(Operation::Delete)),
+        "globalSession/deleteGlobalSession" => (Method::DELETE, change(Operation::CleanUp)),
         "globalSession/forceDeleteGlobalSession" => (Method::DELETE, change(Operation::ForceDelete)),
         "branchSession/stopBranchSession" => (Method::PUT, Call::Branch(Operation::StopBranch)),
         "branchSession/startBranchSession" => (Method::PUT, Call::Branch(Operation::StartBranch)),
+        "branchSession/deleteBranchSession" => (Method::DELETE, Call::Branch(Operation::CleanUpBranch)),
+        "branchSession/forceDeleteBranchSession" => (Method::DELETE, Call::Branch(Operation::DropBranch)),
+        "globalLock/delete" => (Method::DELETE, Call::Lock),
         _ => return None,
     })
 }
 
-fn wish(call: Call, form: &Form) -> Result<Wish, String> {
+/// What is wished for; nothing: it is about a lock.
+fn wish(call: Call, form: &Form) -> Result<Option<Wish>, String> {
     match call {
-        Call::Whole(wish) => Ok(wish),
+        Call::Lock => Ok(None),
+        Call::Whole(wish) => Ok(Some(wish)),
         Call::Branch(operation) => match form.number("branchId")? {
-            Some(branch) => Ok(Wish::Change(operation(BranchId(branch)))),
+            Some(branch) => Ok(Some(Wish::Change(operation(BranchId(branch))))),
             None => Err("branchId: the call is about one branch".to_owned()),
         },
     }
@@ -52,7 +59,8 @@ fn wish(call: Call, form: &Form) -> Result<Wish, String> {
 pub async fn operate(context: &AdminContext, call: Call, form: &Form, by: String) -> Answer {
     let xid = form.text("xid").unwrap_or_default();
     let wish = match wish(call, form) {
-        Ok(wish) => wish,
+        Ok(Some(wish)) => wish,
+        Ok(None) => return super::lock::delete(context, form, by).await,
         Err(reason) => return failed(StatusCode::BAD_REQUEST, &reason),
     };
     let transaction = match Xid::parse(&xid) {
@@ -65,12 +73,16 @@ pub async fn operate(context: &AdminContext, call: Call, form: &Form, by: String
             let data = Some(status.name());
             json_of(StatusCode::OK, &SingleResult { code: "200".to_owned(), message: &message, success: true, data })
         }
-        Err(unfulfilled) => {
-            let status = match unfulfilled {
-                Unfulfilled::Refused(_) => StatusCode::CONFLICT,
-                Unfulfilled::NoLeader(_) | Unfulfilled::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            failed(status, &unfulfilled.to_string())
-        }
+        Err(reason) => unfulfilled(&reason),
     }
+}
+
+/// What an operator is told whose wish was not fulfilled.
+pub fn unfulfilled(why: &Unfulfilled) -> Answer {
+    let status = match why {
+        Unfulfilled::Refused(_) => StatusCode::CONFLICT,
+        Unfulfilled::Underway(_) => StatusCode::ACCEPTED,
+        Unfulfilled::NoLeader(_) | Unfulfilled::Unknown(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    failed(status, &why.to_string())
 }

@@ -7,6 +7,7 @@
 //! Not here: who is asked (`coordinator`), and what fits (`core::console`).
 
 mod control;
+mod lock;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use control::Operate;
 use core::net::SocketAddr;
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
+use lock::{DeleteLock, HasBranch};
 #[cfg(test)]
 use quorate_core::console::Unfulfilled;
 use quorate_core::console::{Gathered, LockFilter, LockRow, Page, SessionFilter, SessionRow};
@@ -38,6 +40,10 @@ pub struct Console {
     pub locks: ListLocks,
     /// What is done with a transaction.
     pub operate: Operate,
+    /// What is done with a row lock.
+    pub delete_lock: DeleteLock,
+    /// Whether a branch is still there.
+    pub has_branch: HasBranch,
 }
 
 #[cfg(test)]
@@ -45,6 +51,8 @@ impl Console {
     /// Of a cluster in which there is nothing.
     pub fn of_nothing() -> Console {
         Console {
+            delete_lock: Box::new(|_, _| Box::pin(async { Err(Unfulfilled::Refused("nobody holds it".to_owned())) })),
+            has_branch: Box::new(|_, _| Box::pin(async { Ok(false) })),
             operate: Box::new(|_, _, _| {
                 Box::pin(async { Err(Unfulfilled::Refused("no such transaction".to_owned())) })
             }),
@@ -60,13 +68,15 @@ impl Console {
 const PREFIX: &str = "/api/v1/console/";
 const SESSIONS: &str = "globalSession/query";
 const LOCKS: &str = "globalLock/query";
+const CHECK: &str = "globalLock/check";
 
 /// Rows of a page when nobody says.
 const PAGE_SIZE: u64 = 20;
 
 /// Whether there is such a page.
 pub fn exists(path: &str) -> bool {
-    control::call(path).is_some() || path.strip_prefix(PREFIX).is_some_and(|page| [SESSIONS, LOCKS].contains(&page))
+    let pages = [SESSIONS, LOCKS, CHECK];
+    control::call(path).is_some() || path.strip_prefix(PREFIX).is_some_and(|page| pages.contains(&page))
 }
 
 /// Answers whatever is asked of such a page.
@@ -113,8 +123,11 @@ fn user(context: &AdminContext, head: &Parts, form: &Form) -> Result<Option<Stri
 }
 
 async fn query(context: &AdminContext, path: &str, form: &Form) -> Answer {
-    let is_locks = path.strip_prefix(PREFIX) == Some(LOCKS);
-    let answer = if is_locks { locks(context, form).await } else { sessions(context, form).await };
+    let answer = match path.strip_prefix(PREFIX) {
+        Some(LOCKS) => locks(context, form).await,
+        Some(CHECK) => lock::check(context, form).await,
+        Some(_) | None => sessions(context, form).await,
+    };
     answer.unwrap_or_else(|reason| failed(StatusCode::BAD_REQUEST, &reason))
 }
 
@@ -136,16 +149,16 @@ struct PageResult<T> {
 
 /// Seata's envelope of anything else.
 #[derive(Serialize)]
-struct SingleResult<'a> {
+struct SingleResult<'a, T> {
     code: String,
     message: &'a str,
     success: bool,
-    data: Option<&'a str>,
+    data: Option<T>,
 }
 
 /// A refusal in Seata's envelope; its code is that of HTTP.
 pub fn failed(status: StatusCode, message: &str) -> Answer {
-    json_of(status, &SingleResult { code: status.as_str().to_owned(), message, success: false, data: None })
+    json_of(status, &SingleResult::<()> { code: status.as_str().to_owned(), message, success: false, data: None })
 }
 
 async fn sessions(context: &AdminContext, form: &Form) -> Result<Answer, String> {
@@ -183,7 +196,8 @@ fn session_filter(form: &Form) -> Result<SessionFilter, String> {
     })
 }
 
-fn lock_filter(form: &Form) -> Result<LockFilter, String> {
+/// The transaction that `xid` or `transactionId` names.
+fn transaction(form: &Form) -> Result<Option<TransactionId>, String> {
     let xid = form.text("xid").map(|text| Xid::parse(&text).map_err(|error| format!("xid: {error}")));
     let of_xid = xid.transpose()?.map(|xid| xid.transaction);
     let transaction = form.number("transactionId")?.map(TransactionId);
@@ -192,8 +206,12 @@ fn lock_filter(form: &Form) -> Result<LockFilter, String> {
     {
         return Err(format!("xid and transactionId name two transactions, {one} and {other}"));
     }
+    Ok(of_xid.or(transaction))
+}
+
+fn lock_filter(form: &Form) -> Result<LockFilter, String> {
     Ok(LockFilter {
-        transaction: of_xid.or(transaction),
+        transaction: transaction(form)?,
         branch: form.number("branchId")?.map(BranchId),
         resource: form.text("resourceId"),
         table: form.text("tableName"),

@@ -4,7 +4,7 @@ use super::super::Login;
 use super::super::attempts::FAILURES_MAX;
 use super::super::tests::{ask, founded, get, post, serve_console, serve_user};
 use super::*;
-use quorate_core::console::{BranchRow, LastAnswer, Trouble, Unfulfilled, Wish};
+use quorate_core::console::{BranchRow, LastAnswer, LockName, Trouble, Unfulfilled, Wish};
 use quorate_core::model::{BranchStatus, BranchType, RowKey};
 use quorate_core::txn::command::Operation;
 use quorate_world::runtime::run_test;
@@ -60,7 +60,6 @@ fn console(unanswered: &[GroupId]) -> (Console, AskedSessions, AskedLocks) {
     let (of_sessions, of_locks) = (sessions.clone(), locks.clone());
     let (silent, still) = (unanswered.to_vec(), unanswered.to_vec());
     let console = Console {
-        operate: Console::of_nothing().operate,
         sessions: Box::new(move |filter, page| {
             of_sessions.lock().expect("nobody panicked").push((filter, page));
             let unanswered = silent.clone();
@@ -73,6 +72,7 @@ fn console(unanswered: &[GroupId]) -> (Console, AskedSessions, AskedLocks) {
                 Gathered { rows: vec![lock(), LockRow { holder: None, ..lock() }], total: 2, unanswered }
             })
         }),
+        ..Console::of_nothing()
     };
     (console, sessions, locks)
 }
@@ -90,6 +90,7 @@ fn operated() -> (Console, Wished) {
             seen.lock().expect("nobody panicked").push((transaction, wish));
             Box::pin(async move {
                 match transaction.0 {
+                    7 => Err(Unfulfilled::Underway("it is Deleting".to_owned())),
                     8 => Err(Unfulfilled::NoLeader(GroupId(2))),
                     9 => Err(Unfulfilled::Refused("the transaction is Begin: no".to_owned())),
                     _ => Ok(GlobalStatus::CommitRetrying),
@@ -116,7 +117,7 @@ fn control_calls() {
             ("PUT", "startGlobalSession", Wish::Change(Operation::Start)),
             ("PUT", "sendCommitOrRollback", Wish::RetryNow),
             ("PUT", "changeGlobalStatus", Wish::Change(Operation::Reopen)),
-            ("DELETE", "deleteGlobalSession", Wish::Change(Operation::Delete)),
+            ("DELETE", "deleteGlobalSession", Wish::Change(Operation::CleanUp)),
             ("DELETE", "forceDeleteGlobalSession", Wish::Change(Operation::ForceDelete)),
         ];
         for (method, name, wish) in calls {
@@ -132,23 +133,27 @@ fn control_calls() {
         let (status, _, body) = call("PUT", "stopGlobalSession", "xid=a:9", "").await;
         let refused = serde_json::json!({"code": "409", "message": "the transaction is Begin: no", "success": false, "data": null});
         assert_eq!((status.as_str(), json(&body)), ("HTTP/1.1 409 Conflict", refused));
+        let (status, _, body) = call("DELETE", "deleteGlobalSession", "xid=a:7", "").await;
+        assert_eq!((status.as_str(), &json(&body)["success"]), ("HTTP/1.1 202 Accepted", &false.into()));
         assert_eq!(call("PUT", "stopGlobalSession", "xid=a:8", "").await.0, "HTTP/1.1 503 Service Unavailable");
         wished.lock().expect("nobody panicked").clear();
         let branches = [
-            ("branchSession/stopBranchSession", Operation::StopBranch(BRANCH)),
-            ("branchSession/startBranchSession", Operation::StartBranch(BRANCH)),
+            ("PUT", "branchSession/stopBranchSession", Operation::StopBranch(BRANCH)),
+            ("PUT", "branchSession/startBranchSession", Operation::StartBranch(BRANCH)),
+            ("DELETE", "branchSession/deleteBranchSession", Operation::CleanUpBranch(BRANCH)),
+            ("DELETE", "branchSession/forceDeleteBranchSession", Operation::DropBranch(BRANCH)),
         ];
-        for (name, operation) in branches {
+        for (method, name, operation) in branches {
             let of_branch = async |method: &str, query: &str| {
                 let head = format!("{method} /api/v1/console/{name}?{query} HTTP/1.1\r\nhost: q\r\nconnection: close");
                 ask(served.address, &format!("{head}\r\n\r\n")).await
             };
-            assert_eq!(of_branch("PUT", &format!("xid=a:77&branchId={BRANCH}")).await.0, "HTTP/1.1 200 OK", "{name}");
+            assert_eq!(of_branch(method, &format!("xid=a:77&branchId={BRANCH}")).await.0, "HTTP/1.1 200 OK", "{name}");
             assert_eq!(
                 wished.lock().expect("nobody panicked").pop(),
                 Some((TransactionId(77), Wish::Change(operation)))
             );
-            let (status, _, body) = of_branch("PUT", "xid=a:77").await;
+            let (status, _, body) = of_branch(method, "xid=a:77").await;
             assert_eq!(status, "HTTP/1.1 400 Bad Request");
             assert_eq!(json(&body)["message"], "branchId: the call is about one branch");
             assert_eq!(of_branch("GET", "xid=a:77&branchId=9").await.0, "HTTP/1.1 405 Method Not Allowed");
@@ -162,6 +167,74 @@ fn control_calls() {
         let (status, _, body) = call("PUT", "stopGlobalSession", "xid=a:77", "origin: http://evil.example\r\n").await;
         assert_eq!((status.as_str(), &json(&body)["code"]), ("HTTP/1.1 403 Forbidden", &"403".into()));
         assert!(wished.lock().expect("nobody panicked").is_empty());
+    });
+}
+
+#[test]
+fn a_single_lock() {
+    run_test(async {
+        let wanted = Arc::new(Mutex::new(Vec::new()));
+        let seen = wanted.clone();
+        let console = Console {
+            delete_lock: Box::new(move |lock, by| {
+                assert!(by.contains("127.0.0.1:"), "{by}");
+                let is_owed = lock.transaction.0 == 9;
+                seen.lock().expect("nobody panicked").push(lock);
+                let refusal = Unfulfilled::Refused("it is held rightfully".to_owned());
+                Box::pin(async move { if is_owed { Err(refusal) } else { Ok(()) } })
+            }),
+            has_branch: Box::new(|transaction, branch| {
+                Box::pin(async move {
+                    match branch.0 {
+                        8 => Err(Unfulfilled::NoLeader(GroupId(2))),
+                        _ => Ok(transaction.0 == branch.0),
+                    }
+                })
+            }),
+            ..Console::of_nothing()
+        };
+        let served = serve_console(&founded(), None, console).await;
+        let call = async |method: &str, name: &str, query: &str| {
+            let path = format!("/api/v1/console/globalLock/{name}?{query}");
+            let request = format!("{method} {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n");
+            let (status, _, body) = ask(served.address, &request).await;
+            (status.trim_start_matches("HTTP/1.1 ").to_owned(), json(&body))
+        };
+        let name = "branchId=5&resourceId=jdbc%3Aa&tableName=t&pk=1";
+        let (status, body) = call("DELETE", "delete", &format!("xid=a:1:7&{name}")).await;
+        let expected = serde_json::json!({
+            "code": "200", "message": "row t:1 of jdbc:a is free of transaction 7", "success": true, "data": null,
+        });
+        assert_eq!((status.as_str(), body), ("200 OK", expected));
+        let lock = LockName {
+            transaction: TransactionId(7),
+            branch: Some(BranchId(5)),
+            resource: "jdbc:a".into(),
+            row: RowKey { table: "t".into(), key: "1".into() },
+        };
+        assert_eq!(*wanted.lock().expect("nobody panicked"), [lock]);
+        let (status, body) = call("DELETE", "delete", &format!("transactionId=9&{name}")).await;
+        assert_eq!((status.as_str(), &body["message"]), ("409 Conflict", &"it is held rightfully".into()));
+        for (query, message) in [
+            (name, "xid: whose lock it is"),
+            ("xid=a:7&resourceId=r&pk=1", "tableName: in which table"),
+            ("xid=a:7&tableName=t&pk=1", "resourceId: in which resource"),
+            ("xid=a:7&resourceId=r&tableName=t", "pk: the primary key of the row"),
+        ] {
+            let (status, body) = call("DELETE", "delete", query).await;
+            assert_eq!((status.as_str(), &body["message"]), ("400 Bad Request", &message.into()));
+        }
+        assert_eq!(call("GET", "delete", name).await.0, "405 Method Not Allowed");
+        assert_eq!(wanted.lock().expect("nobody panicked").len(), 2);
+        for (query, has) in [("xid=a:7&branchId=7", true), ("xid=a:7&branchId=6", false)] {
+            let (status, body) = call("GET", "check", query).await;
+            let expected = serde_json::json!({"code": "200", "message": "success", "success": true, "data": has});
+            assert_eq!((status.as_str(), body), ("200 OK", expected));
+        }
+        assert_eq!(call("GET", "check", "xid=a:7&branchId=8").await.0, "503 Service Unavailable");
+        assert_eq!(call("GET", "check", "xid=a:7").await.0, "400 Bad Request");
+        assert_eq!(call("GET", "check", "branchId=7").await.0, "400 Bad Request");
+        assert_eq!(call("DELETE", "check", "xid=a:7&branchId=7").await.0, "405 Method Not Allowed");
     });
 }
 

@@ -43,6 +43,10 @@ async fn shown(tenure: &Arc<Tenure>, ask: ConsoleAsk) -> Result<ConsoleAnswer, L
             ConsoleAnswer::SessionRows(session_rows(tenure, &state, &wanted, room, clock_ms))
         }
         ConsoleAsk::Locks(filter, reach) => ConsoleAnswer::Locks(locks(&state, &filter, reach, clock_ms).await),
+        ConsoleAsk::HasBranch(transaction, branch) => {
+            let found = state.session(transaction).and_then(|session| session.branches.get(&branch));
+            ConsoleAnswer::HasBranch(found.is_some_and(|branch| !branch.fate.is_settled()))
+        }
         ConsoleAsk::ShowLocks(keys) => ConsoleAnswer::LockRows(
             keys.iter()
                 .filter_map(|key| state.held_row(key.slot, key.transaction, key.branch, key.place))

@@ -5,15 +5,17 @@
 //! everywhere: so many groups at a time, so long for each, so many rows and bytes in an answer. A group that does not
 //! answer in time is named beside the page. What an operator asks for is done in `operate`.
 
+mod deletion;
 mod here;
+mod lock;
 mod operate;
 
 use std::sync::Arc;
 
 use quorate_core::console::{
-    Gathered, Listing, LockFilter, LockKey, LockRow, Page, SessionFilter, SessionKey, SessionRow, Wish,
+    Gathered, Listing, LockFilter, LockKey, LockName, LockRow, Page, SessionFilter, SessionKey, SessionRow, Wish,
 };
-use quorate_core::model::{GroupId, Slot, TransactionId};
+use quorate_core::model::{BranchId, GroupId, Slot, TransactionId};
 use quorate_world::task;
 use quorate_world::time::{Duration, Instant, timeout};
 use serde::{Deserialize, Serialize};
@@ -44,6 +46,8 @@ pub enum ConsoleAsk {
     Locks(LockFilter, u32),
     /// Show these row locks.
     ShowLocks(Vec<LockKey>),
+    /// Whether the transaction has this branch still, for phase two or an operator.
+    HasBranch(TransactionId, BranchId),
 }
 
 /// What an operator wants done with a transaction. See [`Query::Operate`].
@@ -53,6 +57,15 @@ pub struct OperateAskV1 {
     pub transaction: TransactionId,
     /// What is to be done.
     pub wish: Wish,
+    /// Who wants it, for the log.
+    pub by: String,
+}
+
+/// What an operator wants done with a row lock. See [`Query::DeleteLock`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct DeleteLockV1 {
+    /// Which.
+    pub lock: LockName,
     /// Who wants it, for the log.
     pub by: String,
 }
@@ -68,6 +81,8 @@ pub enum ConsoleAnswer {
     Locks(Listing<LockKey>),
     /// To [`ConsoleAsk::ShowLocks`]: those that are still held.
     LockRows(Vec<LockRow>),
+    /// To [`ConsoleAsk::HasBranch`].
+    HasBranch(bool),
 }
 
 impl Coordinator {

@@ -2,13 +2,15 @@
 //! there once, and logged with who wanted it.
 //!
 //! Nothing is done twice by itself: where the leader was asked and its answer is lost, the operator is told so, and looks.
+//! What RMs have to do first is waited for a while and goes on by itself: the order is in the log (`deletion`).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_core::console::{Unfulfilled, Wish};
-use quorate_core::model::{GlobalStatus, GroupId, Slot, TransactionId};
+use quorate_core::model::{BranchId, GlobalStatus, GroupId, Slot, TransactionId};
 use quorate_core::txn::command::{OperateV1, Operation, ReleaseLocksV1};
-use quorate_core::txn::{Command, Outcome, Refusal, ReleaseScope, status};
+use quorate_core::txn::{Command, Outcome, Refusal, ReleaseScope};
 use quorate_world::task;
 use quorate_world::time::{Duration, Instant, timeout};
 
@@ -19,6 +21,7 @@ use super::super::query::confirmed;
 use super::super::route::Pause;
 use super::super::tenure::{Lost, Tenure};
 use super::OperateAskV1;
+use super::deletion::Progress;
 use crate::peer::CallError;
 
 /// So long a leader is looked for, and waited for.
@@ -37,6 +40,18 @@ impl Coordinator {
             return Err(Unfulfilled::Refused("this node knows no groups yet".to_owned()));
         };
         let query = Query::Operate(OperateAskV1 { transaction, wish, by });
+        match self.ask_for_operator(group, query).await? {
+            Response::Operated(status) => Ok(status),
+            _ => Err(Unfulfilled::Unknown(group)),
+        }
+    }
+
+    /// Asks the leader of a group once, wherever it is, for something that changes something.
+    pub(super) async fn ask_for_operator(
+        self: &Arc<Self>,
+        group: GroupId,
+        query: Query,
+    ) -> Result<Response, Unfulfilled> {
         let until = Instant::now() + PATIENCE;
         let mut pause = Pause::new();
         loop {
@@ -48,8 +63,9 @@ impl Coordinator {
                 Leader::Nobody => Err(CallError::Unreachable),
             };
             match answer {
-                Ok(Response::Operated(status)) => return Ok(status),
+                Ok(done @ (Response::Operated(_) | Response::Released)) => return Ok(done),
                 Ok(Response::Objected(reason)) => return Err(Unfulfilled::Refused(reason)),
+                Ok(Response::Underway(how)) => return Err(Unfulfilled::Underway(how)),
                 Ok(Response::Elsewhere(leader)) => self.led.hint(group, leader),
                 Err(CallError::Unreachable | CallError::Full) => self.led.hint(group, None),
                 Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
@@ -90,9 +106,13 @@ impl Coordinator {
         };
         let wish = wish.name();
         match done {
-            Ok(Ok(status)) => {
+            Ok(Ok(Progress::Done(status))) => {
                 tracing::info!(transaction = transaction.0, wish, %by, %status, "an operator's wish was fulfilled");
                 Response::Operated(status)
+            }
+            Ok(Ok(Progress::Underway(how))) => {
+                tracing::info!(transaction = transaction.0, wish, %by, %how, "an operator's wish is under way");
+                Response::Underway(how)
             }
             Ok(Err(reason)) => {
                 tracing::info!(transaction = transaction.0, wish, %by, %reason, "an operator's wish was refused");
@@ -110,48 +130,73 @@ impl Coordinator {
         tenure: &Arc<Tenure>,
         transaction: TransactionId,
         operation: Operation,
-    ) -> Result<Result<GlobalStatus, String>, Lost> {
+    ) -> Result<Result<Progress, String>, Lost> {
         let owed = self.held_elsewhere(tenure, transaction);
         let operate = Command::Operate(OperateV1 { transaction, operation });
         let status = match tenure.propose(operate).await? {
             Outcome::Now(status) => status,
             Outcome::Standing(status) => return Ok(Err(format!("the transaction has ended as {status}"))),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
-            Outcome::Refused(Refusal::Illegal { status }) => {
-                return Ok(Err(Wish::Change(operation).objection(status)));
-            }
-            Outcome::Refused(refusal) => return Ok(Err(refusal.to_string())),
+            Outcome::Refused(refusal) => return Ok(Err(Wish::Change(operation).refused(&refusal))),
             outcome => super::super::begin::unreachable_outcome("Operate", &outcome),
         };
         match operation {
-            Operation::Start | Operation::Reopen | Operation::StartBranch(_) => self.drive(tenure, transaction, None),
+            Operation::Start
+            | Operation::Reopen
+            | Operation::StartBranch(_)
+            | Operation::CleanUp
+            | Operation::CleanUpBranch(_) => self.drive(tenure, transaction, None),
             Operation::Stop | Operation::Delete | Operation::StopBranch(_) => {}
             Operation::ForceDelete => {
                 tracing::warn!(transaction = transaction.0, %status, "deleted by force, with its row locks");
-                owed.into_iter().for_each(|slot| self.release_beside(tenure, transaction, slot));
+                let slots: BTreeSet<Slot> = owed.into_iter().map(|(_, slot)| slot).collect();
+                slots.into_iter().for_each(|slot| self.release_beside(tenure, transaction, slot, ReleaseScope::All));
+            }
+            Operation::DropBranch(branch) => {
+                tracing::warn!(transaction = transaction.0, branch = branch.0, %status, "deleted by force");
+                let owed = owed.into_iter().filter(|(of, _)| *of == branch);
+                let scope = || ReleaseScope::Branches(vec![branch]);
+                owed.for_each(|(_, slot)| self.release_beside(tenure, transaction, slot, scope()));
             }
         }
         // A driver that rests sees what has become of its transaction.
         tenure.nudge(transaction).ring();
-        // Nobody waits for a branch alone.
-        if !matches!(operation, Operation::StopBranch(_) | Operation::StartBranch(_)) {
-            tenure.answer_waiters(transaction);
+        match operation {
+            Operation::CleanUp => {
+                tenure.answer_waiters(transaction);
+                self.await_deletion(tenure, transaction, None).await.map(Ok)
+            }
+            Operation::CleanUpBranch(branch) => self.await_deletion(tenure, transaction, Some(branch)).await.map(Ok),
+            // Nobody waits for a branch alone.
+            Operation::StopBranch(_) | Operation::StartBranch(_) | Operation::DropBranch(_) => {
+                Ok(Ok(Progress::Done(status)))
+            }
+            Operation::Stop | Operation::Start | Operation::Reopen | Operation::Delete | Operation::ForceDelete => {
+                tenure.answer_waiters(transaction);
+                Ok(Ok(Progress::Done(status)))
+            }
         }
-        Ok(Ok(status))
     }
 
-    /// Lock slots of other groups in which it holds rows. If this leader is lost before all are released, the audit finds
+    /// Branches and the lock slots of other groups in which they hold rows. If this leader is lost before all are released, the audit finds
     /// them (lock protocol, rule 14): of a transaction that is gone every hold is.
-    fn held_elsewhere(&self, tenure: &Tenure, transaction: TransactionId) -> Vec<Slot> {
+    fn held_elsewhere(&self, tenure: &Tenure, transaction: TransactionId) -> Vec<(BranchId, Slot)> {
         tenure.replica.read(|state| {
-            let slots = state.session(transaction).map(|session| session.lock_slots()).unwrap_or_default();
-            slots.into_iter().filter(|slot| state.owns(*slot).is_none()).collect()
+            let branches = state.session(transaction).into_iter().flat_map(|session| session.branches.values());
+            let held = branches.filter_map(|branch| Some((branch.branch, branch.lock_slot()?)));
+            held.filter(|(_, slot)| state.owns(*slot).is_none()).collect()
         })
     }
 
-    fn release_beside(self: &Arc<Self>, tenure: &Arc<Tenure>, transaction: TransactionId, slot: Slot) {
+    fn release_beside(
+        self: &Arc<Self>,
+        tenure: &Arc<Tenure>,
+        transaction: TransactionId,
+        slot: Slot,
+        scope: ReleaseScope,
+    ) {
         let (coordinator, tenure) = (self.clone(), tenure.clone());
-        let release = ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::All };
+        let release = ReleaseLocksV1 { transaction, slot, scope };
         task::spawn(async move { coordinator.release(&tenure, release).await });
     }
 
@@ -160,20 +205,20 @@ impl Coordinator {
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         transaction: TransactionId,
-    ) -> Result<Result<GlobalStatus, String>, Lost> {
+    ) -> Result<Result<Progress, String>, Lost> {
         let standing = confirmed(tenure, transaction.slot(), |state| {
-            let session = state.session(transaction).map(|session| session.status);
+            let session = state.session(transaction).map(|session| (session.shown_status(), session.is_unfinished()));
             session.ok_or(state.tombstone(transaction))
         });
         Ok(match standing.await? {
-            Ok(status) if status::is_running(status) => {
+            Ok((status, true)) => {
                 self.drive(tenure, transaction, None);
                 tenure.nudge(transaction).ring();
-                Ok(status)
+                Ok(Progress::Done(status))
             }
-            Ok(status) => Err(Wish::RetryNow.objection(status)),
+            Ok((status, false)) => Err(Wish::RetryNow.objection(status)),
             Err(Some(ended)) => Err(format!("the transaction has ended as {ended}")),
-            Err(None) => Err(Refusal::NoSuchTransaction.to_string()),
+            Err(None) => Err(Wish::RetryNow.refused(&Refusal::NoSuchTransaction)),
         })
     }
 }

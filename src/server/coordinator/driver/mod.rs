@@ -21,8 +21,7 @@ use std::sync::Arc;
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
-use quorate_core::txn::Direction;
-use quorate_core::txn::status::is_running;
+use quorate_core::txn::{Direction, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
@@ -110,16 +109,14 @@ impl Drive {
         self.tenure.driven(self.transaction);
         match over {
             // An operator may have started it again between the last look and the end of this driver.
-            Ok(()) if self.is_running() => self.coordinator.drive(&self.tenure, self.transaction, None),
+            Ok(()) if self.is_unfinished() => self.coordinator.drive(&self.tenure, self.transaction, None),
             Ok(()) => {}
             Err(Lost) => tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone"),
         }
     }
 
-    fn is_running(&self) -> bool {
-        self.tenure
-            .replica
-            .read(|state| state.session(self.transaction).is_some_and(|session| is_running(session.status)))
+    fn is_unfinished(&self) -> bool {
+        self.tenure.replica.read(|state| state.session(self.transaction).is_some_and(Session::is_unfinished))
     }
 
     async fn carry_out(&mut self) -> Result<(), Lost> {
@@ -165,6 +162,7 @@ impl Drive {
                 Some(Step::Wait) => self.wait().await,
                 Some(Step::RetryLater) => self.retry_later().await?,
                 Some(Step::Detach) => self.detach().await?,
+                Some(Step::CleanedUp { branch }) => self.cleaned_up(branch).await?,
                 Some(Step::FailForGood { branch, status }) if self.fail(branch, status).await? => return Ok(()),
                 Some(Step::Report { word, asked }) => self.report(word, asked).await?,
                 Some(Step::GiveUp { after_ms }) if self.give_up(after_ms).await? => return Ok(()),
@@ -279,19 +277,22 @@ impl Drive {
             });
         }
         let clock_ms = self.tenure.clock_ms().unwrap_or(0);
+        let mut way_of_all = None;
         let verdict = self.tenure.replica.read(|state| {
             let session = state.session(self.transaction)?;
+            way_of_all = session.direction();
             // An engine's answer is to the status that it was told.
-            if view::way(session) != Some(way) || (branch == BranchId::WHOLE && session.status != standing) {
+            if view::way(session, branch) != Some(way) || (branch == BranchId::WHOLE && session.status != standing) {
                 self.run.answered_in_vain(branch);
                 return None;
             }
             Some(self.run.answered(session, branch, reply, clock_ms))
         });
-        match (verdict, way) {
-            (Some(Verdict::Done), Way::Rollback) => self.release_undone(branch).await,
-            (Some(Verdict::RetryLater), Way::Rollback) => self.mark_rolling_back(),
-            (Some(_), _) | (None, _) => {}
+        let rolls_back = way_of_all == Some(Direction::Rollback);
+        match verdict {
+            Some(Verdict::Done) if rolls_back => self.release_undone(branch).await,
+            Some(Verdict::RetryLater) if rolls_back => self.mark_rolling_back(),
+            Some(_) | None => {}
         }
         let attempts = self.run.attempts(branch);
         match verdict {

@@ -150,7 +150,7 @@ impl Coordinator {
         let DoneV1 { transaction, branch, way } = done;
         let is_decided_so = tenure.replica.read(|state| {
             let session = state.session(transaction)?;
-            Some(view::way(session) == Some(way) && session.branches.contains_key(&branch))
+            Some(view::way(session, branch) == Some(way) && session.branches.contains_key(&branch))
         });
         if is_decided_so == Some(true) {
             self.counters.answers_late.one();

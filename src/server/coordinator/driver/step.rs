@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot, TransactionId};
 use quorate_core::phase_two::is_skipped;
-use quorate_core::txn::command::{FailV1, GiveUpV1, ReleaseLocksV1, ReportV1, TransactionV1};
+use quorate_core::txn::command::{BranchV1, FailV1, GiveUpV1, ReleaseLocksV1, ReportV1, TransactionV1};
 use quorate_core::txn::status::is_running;
 use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope, Session, Transactions};
 use quorate_world::select::select2;
@@ -163,6 +163,17 @@ impl Drive {
         Ok(true)
     }
 
+    /// The RM of a branch that an operator has had deleted has cleaned up. Its row locks went before, or go by themselves; a
+    /// transaction that ends waits for that.
+    pub(super) async fn cleaned_up(&mut self, branch: BranchId) -> Result<(), Lost> {
+        let cleaned = Command::CleanedUp(BranchV1 { transaction: self.transaction, branch });
+        if self.change_status("CleanedUp", cleaned).await? {
+            let transaction = self.transaction.0;
+            tracing::warn!(transaction, branch = branch.0, "deleted: its RM has cleaned up");
+        }
+        Ok(())
+    }
+
     /// The engine of a Saga has turned it, or has ended it. Where it turned, it is asked again after a pause, to go the
     /// other way.
     pub(super) async fn report(&mut self, status: GlobalStatus, asked: GlobalStatus) -> Result<(), Lost> {
@@ -237,7 +248,7 @@ impl Drive {
     /// driver stays: whoever goes on with the transaction is this one.
     async fn change_status(&self, name: &str, command: Command) -> Result<bool, Lost> {
         match self.tenure.insist(command).await? {
-            Outcome::Now(_) => Ok(true),
+            Outcome::Now(_) | Outcome::Standing(_) => Ok(true),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
             Outcome::Refused(refusal) => {
                 tracing::warn!(transaction = self.transaction.0, %refusal, "{name} was refused");

@@ -1,13 +1,18 @@
 //! What the driver reads of a session: requests for RMs.
 
 use quorate_core::model::{BranchId, BranchType, TransactionId};
+use quorate_core::phase_two::direction_of;
 use quorate_core::txn::{Branch, Direction, Session, Transactions};
 
 use super::super::message::{RelayV1, Way};
 
-/// Which way its phase two goes; nothing: it is not decided.
-pub fn way(session: &Session) -> Option<Way> {
-    session.direction().map(|direction| match direction {
+/// Which way a branch is to go, or all steps of a Saga; nothing: it is not decided.
+pub fn way(session: &Session, branch: BranchId) -> Option<Way> {
+    let direction = match session.branches.get(&branch) {
+        Some(branch) => direction_of(session, branch),
+        None => session.direction(),
+    };
+    direction.map(|direction| match direction {
         Direction::Commit if quorate_world::bug!("phase_two_turned") => Way::Rollback,
         Direction::Commit => Way::Commit,
         Direction::Rollback => Way::Rollback,
@@ -17,7 +22,7 @@ pub fn way(session: &Session) -> Option<Way> {
 /// The request for one branch, or for all steps of a Saga; nothing: there is no such branch.
 pub fn request(state: &Transactions, transaction: TransactionId, branch: BranchId) -> Option<RelayV1> {
     let session = state.session(transaction)?;
-    let way = way(session)?;
+    let way = way(session, branch)?;
     if branch == BranchId::WHOLE {
         return Some(request_of_saga(session, way));
     }

@@ -3,7 +3,8 @@
 
 use quorate_core::codec::{self, Persisted};
 use quorate_core::console::{
-    BranchRow, LastAnswer, Listing, LockFilter, LockKey, LockRow, SessionFilter, SessionKey, SessionRow, Trouble, Wish,
+    BranchRow, LastAnswer, Listing, LockFilter, LockKey, LockName, LockRow, SessionFilter, SessionKey, SessionRow,
+    Trouble, Wish,
 };
 use quorate_core::model::{
     BranchId, BranchStatus, BranchType, Epoch, ExceptionCode, Fence, GlobalStatus, GroupId, NodeId, RowKey, Slot, Term,
@@ -13,7 +14,7 @@ use quorate_core::txn::command::{AcquireLocksV1, Operation, ReleaseLocksV1};
 use quorate_core::txn::{Conflict, ReleaseScope};
 
 use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
-use super::super::console::{ConsoleAnswer, ConsoleAsk, OperateAskV1};
+use super::super::console::{ConsoleAnswer, ConsoleAsk, DeleteLockV1, OperateAskV1};
 use super::super::message::{
     Announced, Announcement, AnnouncementPartV1, AuditV1, DoneV1, ForwardV1, PassOnV1, ProcessV1, Query, RefusedV1,
     RelayV1, Response, Untold, Way,
@@ -144,6 +145,7 @@ fn console_asks() -> Vec<(&'static str, Query)> {
         ("console.show_sessions", ConsoleAsk::ShowSessions(vec![TRANSACTION], 4096)),
         ("console.locks", ConsoleAsk::Locks(locks, 20)),
         ("console.show_locks", ConsoleAsk::ShowLocks(vec![LOCK])),
+        ("console.has_branch", ConsoleAsk::HasBranch(TRANSACTION, BRANCH)),
     ];
     let operate =
         |wish| Query::Operate(OperateAskV1 { transaction: TRANSACTION, wish, by: "10.0.0.9:5 at node 1".into() });
@@ -151,8 +153,14 @@ fn console_asks() -> Vec<(&'static str, Query)> {
         ("operate.force_delete", operate(Wish::Change(Operation::ForceDelete))),
         ("operate.stop_branch", operate(Wish::Change(Operation::StopBranch(BRANCH)))),
         ("operate.retry", operate(Wish::RetryNow)),
+        ("operate.delete", operate(Wish::Change(Operation::CleanUp))),
+        ("operate.delete_branch", operate(Wish::Change(Operation::CleanUpBranch(BRANCH)))),
     ];
-    asks.into_iter().map(|(name, ask)| (name, Query::Console(ask))).chain(wishes).collect()
+    let row = RowKey { table: "t".into(), key: "1".into() };
+    let lock = LockName { transaction: TRANSACTION, branch: Some(BRANCH), resource: "jdbc:a".into(), row };
+    let delete = Query::DeleteLock(DeleteLockV1 { lock, by: "10.0.0.9:5 at node 1".into() });
+    let asks = asks.into_iter().map(|(name, ask)| (name, Query::Console(ask)));
+    asks.chain(wishes).chain([("delete_lock", delete)]).collect()
 }
 
 fn console_answers() -> Vec<(&'static str, Response)> {
@@ -202,10 +210,12 @@ fn console_answers() -> Vec<(&'static str, Response)> {
         ("console.session_rows", ConsoleAnswer::SessionRows(vec![session])),
         ("console.locks", ConsoleAnswer::Locks(locks)),
         ("console.lock_rows", ConsoleAnswer::LockRows(vec![lock])),
+        ("console.has_branch", ConsoleAnswer::HasBranch(true)),
     ];
     let done = [
         ("operated", Response::Operated(GlobalStatus::CommitRetrying)),
         ("objected", Response::Objected("it is not stopped".into())),
+        ("underway", Response::Underway("it is Deleting".into())),
     ];
     answers.into_iter().map(|(name, answer)| (name, Response::Console(answer))).chain(done).collect()
 }

@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod console;
 mod costs;
+mod deletion;
 mod failover;
 mod flood;
 mod give_up;

@@ -52,6 +52,7 @@ impl Machine for Transactions {
             | Command::Report(_)
             | Command::GiveUp(_)
             | Command::Operate(_)
+            | Command::CleanedUp(_)
             | Command::Tick => 0,
         };
         COMMAND_FIXED_BYTES + texts
