@@ -20,8 +20,9 @@ const REPLICAS: usize = 3;
 pub fn next(routing: &Routing, refuses: &BTreeSet<NodeId>) -> Option<PlaceGroupV1> {
     let load = Load::of(routing, refuses);
     if let Some((group, route)) = routing.groups().find(|(_, route)| route.target.is_some()) {
-        // The move under way is planned anew if it leads where nothing can go.
-        let stuck = route.aim().iter().any(|node| load.is_unfit(*node));
+        // The move under way is planned anew if it leads where nothing can go. Who is silent and there already may come back.
+        let blocks = |node: &NodeId| load.leaves(*node) || (load.is_unfit(*node) && !route.replicas.contains(node));
+        let stuck = route.aim().iter().any(blocks);
         return if stuck { load.mended(group, route) } else { None };
     }
     let left = routing.groups().filter(|(_, route)| route.replicas.iter().any(|node| load.leaves(*node)));

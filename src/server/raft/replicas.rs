@@ -9,9 +9,10 @@ use openraft::async_runtime::watch::WatchReceiver;
 use quorate_core::codec::{self, CodecError, Persisted};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::sync::Semaphore;
-use quorate_world::{task, watch};
+use quorate_world::{tap, task, watch};
 
 use crate::clock::GroupClock;
+use crate::events;
 use crate::keeper::{self, LeadershipKeeper, SnapshotKeeper};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
@@ -193,6 +194,7 @@ impl Replicas {
 
     /// Forgets log and snapshot of a group that is not open here, if there are any, but not its vote.
     pub async fn wipe(&self, group: GroupId) {
+        tap!(events::Wiping { node: self.node, group });
         self.storage.group(group).remove().await;
         self.storage.snapshots(group).remove().await;
     }

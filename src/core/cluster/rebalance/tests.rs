@@ -126,6 +126,9 @@ fn a_move_to_a_node_that_fell_silent_is_planned_anew() {
     let wish = next(meta.routing(), &BTreeSet::new()).expect("two new nodes");
     let group = wish.group;
     say(&mut meta, MetaCommand::PlaceGroup(wish));
+    let of_before = meta.routing().group(group).map(|route| route.replicas.clone()).expect("it is there");
+    let silent = of_before.iter().copied().take(1).collect();
+    assert_eq!(next(meta.routing(), &silent), None, "one that has the group already may come back");
     let silent = BTreeSet::from([NodeId(4)]);
     let again = next(meta.routing(), &silent).expect("elsewhere");
     assert_eq!(again.group, group);
