@@ -238,7 +238,7 @@ fn metrics_and_status() {
         assert_eq!(status["nodes"][1]["seata"], "10.0.0.2:8091");
         let group = serde_json::json!({
             "group": 1, "label": "orders", "health": "FOLLOWER_DOWN", "leader": 2, "term": 4,
-            "replicas": [2, 1], "slots": 4096, "committed": 9, "applied": 8,
+            "replicas": [2, 1], "target": null, "slots": 4096, "committed": 9, "applied": 8,
         });
         assert_eq!(status["groups"], serde_json::json!([group]));
     });
