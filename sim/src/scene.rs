@@ -17,7 +17,7 @@ use quorate_core::txn::Batch;
 use quorate_world::sim;
 use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, sleep};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See the page.
@@ -47,6 +47,10 @@ pub struct Watch {
     named: BTreeMap<BranchKey, (u32, u32)>,
     /// How often each class of planned faults has happened.
     pub fired: BTreeMap<Class, u64>,
+    /// The faults are over.
+    pub is_healed: bool,
+    /// What is wished of nodes and not yet said, each as the end of a path.
+    pub wishes: VecDeque<String>,
     /// How many begins were answered, and how many of them committed, as clients saw it.
     pub told: (u64, u64),
 }
@@ -69,6 +73,8 @@ impl Scene {
             retried: BTreeMap::new(),
             named: BTreeMap::new(),
             fired: BTreeMap::new(),
+            is_healed: false,
+            wishes: VecDeque::new(),
             told: (0, 0),
         };
         let chronicle = keeps_chronicle.then(Mutex::default);
@@ -190,6 +196,11 @@ impl Scene {
         let its = self.plan.operations.iter().filter(|operation| operation.tm + 1 == tm).map(|operation| operation.op);
         let started: Vec<u32> = its.filter(|op| watch.started.contains(op)).collect();
         watch.finished.extend(started);
+    }
+
+    /// Whether the faults are over.
+    pub fn is_healed(&self) -> bool {
+        self.watch().is_healed
     }
 
     /// A planned fault has happened.

@@ -4,6 +4,7 @@ pub mod call;
 pub mod operator;
 pub mod rm;
 pub mod saga;
+pub mod steward;
 pub mod tm;
 
 use quorate_world::net::{IpAddr, Ipv4Addr, SocketAddr};

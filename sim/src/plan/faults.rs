@@ -49,6 +49,7 @@ fn habit(class: Class) -> Option<Habit> {
         Class::SlowDisk => (60_000, 10_000, (500, 20_000)),
         Class::ClockRate => (90_000, 20_000, (2_000, 60_000)),
         Class::ClockJump => (90_000, 20_000, (0, 0)),
+        Class::Membership => (60_000, 15_000, (0, 0)),
         Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding => return None,
     };
     Some(Habit { light_ms, heavy_ms, lasts_ms })

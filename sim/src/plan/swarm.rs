@@ -41,11 +41,13 @@ pub enum Class {
     Hiccup,
     /// Nodes are killed or lose power while they found the cluster.
     Founding,
+    /// A fourth node joins; then nodes are drained and may serve again, and the fourth is removed, or lost and replaced.
+    Membership,
 }
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 15] = [
+    pub const ALL: [Class; 16] = [
         Class::Kill,
         Class::PowerFailure,
         Class::Pause,
@@ -61,6 +63,7 @@ impl Class {
         Class::RmDeath,
         Class::Hiccup,
         Class::Founding,
+        Class::Membership,
     ];
 }
 
@@ -85,7 +88,10 @@ impl Swarm {
     pub fn draw(seed: u64) -> Swarm {
         let mut dice = Dice::new(seed, "swarm");
         let kind = dice.below(100);
-        let only = dice.below(Class::ALL.len() as u64) as usize;
+        // Drawn apart, so that the other classes of a seed are what they were before there was this one.
+        let apart = Class::Membership;
+        let others: Vec<Class> = Class::ALL.into_iter().filter(|class| *class != apart).collect();
+        let only = dice.below(others.len() as u64) as usize;
         let level = |(place, class): (usize, Class), dice: &mut Dice| {
             let drawn = match dice.below(4) {
                 0 | 1 => Level::Off,
@@ -100,7 +106,11 @@ impl Swarm {
             };
             (class, level)
         };
-        Swarm(Class::ALL.into_iter().enumerate().map(|class| level(class, &mut dice)).collect())
+        let mut levels: BTreeMap<Class, Level> =
+            others.into_iter().enumerate().map(|class| level(class, &mut dice)).collect();
+        let alone = usize::MAX;
+        levels.extend([level((alone, apart), &mut Dice::new(seed, "membership"))]);
+        Swarm(levels)
     }
 
     /// The level of a class.

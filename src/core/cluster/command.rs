@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, Standing, StartEpoch, StartId};
-use crate::model::{GroupId, NodeId};
+use crate::model::{GroupId, NodeId, limits};
 use crate::txn::Stamp;
 
 /// One log entry of group 0: commands applied in order, each with an outcome of its own.
@@ -31,6 +31,10 @@ pub enum MetaCommand {
     NodeSilent(NodeV1),
     /// This start of a node is heard again.
     NodeReturned(NodeV1),
+    /// A transaction service group is served by this unit of this cluster from now on.
+    MapVgroup(VgroupV1),
+    /// A transaction service group is mapped no longer.
+    UnmapVgroup(VgroupNameV1),
     /// A node with an empty folder wants to join: give it a number.
     AdmitNode(AdmitNodeV1),
     /// What the cluster wants of a node from now on.
@@ -144,6 +148,25 @@ pub struct NodeV1 {
     pub epoch: StartEpoch,
 }
 
+/// Where the transactions of a transaction service group are served: what Seata's naming server is told of a node. Nothing
+/// here routes by it, for every node serves every group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VgroupV1 {
+    /// The transaction service group.
+    pub vgroup: String,
+    /// Name of the cluster, as discovery shows it.
+    pub cluster: String,
+    /// Name of the unit.
+    pub unit: String,
+}
+
+/// Names a transaction service group.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct VgroupNameV1 {
+    /// The transaction service group.
+    pub vgroup: String,
+}
+
 /// The outcome of one command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MetaOutcome {
@@ -181,6 +204,9 @@ pub enum MetaRefusal {
     /// A founding that would not work.
     #[error("the founding is wrong: {0}")]
     Founding(FoundingFault),
+    /// A mapping beyond a bound.
+    #[error(transparent)]
+    Vgroup(VgroupFault),
     /// It was a member once.
     #[error("node {0} was removed from this cluster; an empty data folder joins as a new node")]
     Removed(NodeId),
@@ -217,6 +243,17 @@ pub enum MetaRefusal {
     /// The wish does not fit what is there: nodes that carry nothing now, a former replica, or an outdated wish.
     #[error("group {0} cannot be placed so now")]
     Placement(GroupId),
+}
+
+/// What is wrong with the mapping of a transaction service group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum VgroupFault {
+    /// Empty, or too long.
+    #[error("vGroup, cluster and unit must have 1 to {} bytes each", limits::VGROUP_NAME_BYTES_MAX)]
+    Name,
+    /// There are as many as there may be.
+    #[error("{} transaction service groups are mapped, and no more may be; remove one first", limits::VGROUPS_MAX)]
+    TooMany,
 }
 
 /// What is wrong with a founding.
@@ -263,11 +300,14 @@ mod tests {
         let (standing, wanted) = (Standing::Removing, Standing::Draining);
         let command = |command: MetaCommand| codec::encode(&command).expect("small");
         let outcome = |outcome: MetaOutcome| codec::encode(&outcome).expect("small");
+        let vgroup = VgroupV1 { vgroup: "shop".into(), cluster: "default".into(), unit: "u1".into() };
         let lines = [
             ("found_cluster", command(MetaCommand::FoundCluster(small))),
             ("node_started", command(MetaCommand::NodeStarted(started(2, 5)))),
             ("node_silent", command(MetaCommand::NodeSilent(which))),
             ("node_returned", command(MetaCommand::NodeReturned(which))),
+            ("map_vgroup", command(MetaCommand::MapVgroup(vgroup))),
+            ("unmap_vgroup", command(MetaCommand::UnmapVgroup(VgroupNameV1 { vgroup: "shop".into() }))),
             (
                 "admit_node",
                 command(MetaCommand::AdmitNode(AdmitNodeV1 {
@@ -293,6 +333,8 @@ mod tests {
             ("refused_founding_groups", outcome(fault(FoundingFault::Groups))),
             ("refused_founding_replicas", outcome(fault(FoundingFault::Replicas(GroupId(4))))),
             ("refused_founding_slots", outcome(fault(FoundingFault::Slots))),
+            ("refused_vgroup_name", outcome(MetaOutcome::Refused(MetaRefusal::Vgroup(VgroupFault::Name)))),
+            ("refused_vgroup_many", outcome(MetaOutcome::Refused(MetaRefusal::Vgroup(VgroupFault::TooMany)))),
             ("refused_removed", refused(MetaRefusal::Removed(node))),
             ("refused_address_taken", refused(MetaRefusal::AddressTaken(node))),
             ("refused_full", refused(MetaRefusal::Full)),

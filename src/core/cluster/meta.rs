@@ -10,10 +10,11 @@ use alloc::vec::Vec;
 
 use super::command::{
     FoundClusterV1, FoundingFault, GroupV1, MetaBatch, MetaCommand, MetaOutcome, MetaRefusal, NodeStartedV1, NodeV1,
+    VgroupFault, VgroupV1,
 };
 use super::member::{Node, Standing};
-use super::routing::{GroupRoute, Routing, SlotRoute};
-use crate::model::limits::{DATA_GROUPS_MAX, NODES_MAX};
+use super::routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
+use crate::model::limits::{DATA_GROUPS_MAX, NODES_MAX, VGROUP_NAME_BYTES_MAX, VGROUPS_MAX};
 use crate::model::{Epoch, GroupId, NodeId, SLOTS};
 
 /// The replicated state of group 0. A clone shares the tables.
@@ -51,6 +52,8 @@ impl Meta {
             MetaCommand::NodeStarted(started) => self.node_started(started),
             MetaCommand::NodeSilent(which) => self.node_heard(*which, true),
             MetaCommand::NodeReturned(which) => self.node_heard(*which, false),
+            MetaCommand::MapVgroup(vgroup) => self.map_vgroup(vgroup),
+            MetaCommand::UnmapVgroup(which) => self.unmap_vgroup(&which.vgroup),
             MetaCommand::AdmitNode(asker) => return self.admit_node(asker),
             MetaCommand::SetStanding(wish) => self.set_standing(*wish),
             MetaCommand::ForgetNode(node) => self.forget_node(*node),
@@ -87,6 +90,7 @@ impl Meta {
             slots: Arc::new(founding.slots.iter().map(|group| SlotRoute { group: *group, epoch: first }).collect()),
             groups: Arc::new(founding.groups.iter().map(|group| (group.group, route(group))).collect()),
             nodes: Arc::new(founding.nodes.iter().map(|started| (started.node, node(started))).collect()),
+            vgroups: Arc::default(),
             removed: Arc::default(),
         };
         Ok(true)
@@ -109,6 +113,37 @@ impl Meta {
         let changed = known.epoch == which.epoch && known.silent != silent;
         if changed {
             known.silent = silent;
+        }
+        Ok(changed)
+    }
+
+    fn map_vgroup(&mut self, wanted: &VgroupV1) -> Result<bool, MetaRefusal> {
+        if self.routing.cluster.is_none() {
+            return Err(MetaRefusal::NotFounded);
+        }
+        let VgroupV1 { vgroup, cluster, unit } = wanted;
+        if ![vgroup, cluster, unit].iter().all(|name| (1..=VGROUP_NAME_BYTES_MAX).contains(&name.len())) {
+            return Err(MetaRefusal::Vgroup(VgroupFault::Name));
+        }
+        let known = self.routing.vgroups.get(vgroup);
+        if known.is_none() && self.routing.vgroups.len() >= VGROUPS_MAX {
+            return Err(MetaRefusal::Vgroup(VgroupFault::TooMany));
+        }
+        let route = VgroupRoute { cluster: cluster.clone(), unit: unit.clone() };
+        let changed = known != Some(&route);
+        if changed {
+            Arc::make_mut(&mut self.routing.vgroups).insert(vgroup.clone(), route);
+        }
+        Ok(changed)
+    }
+
+    fn unmap_vgroup(&mut self, vgroup: &str) -> Result<bool, MetaRefusal> {
+        if self.routing.cluster.is_none() {
+            return Err(MetaRefusal::NotFounded);
+        }
+        let changed = self.routing.vgroups.contains_key(vgroup);
+        if changed {
+            Arc::make_mut(&mut self.routing.vgroups).remove(vgroup);
         }
         Ok(changed)
     }

@@ -26,5 +26,5 @@ pub mod transition;
 pub use command::{MetaBatch, MetaCommand, MetaOutcome, MetaRefusal};
 pub use member::{Addresses, ClusterId, DiskId, Node, Standing, StartEpoch, StartId};
 pub use meta::Meta;
-pub use routing::{GroupRoute, Routing, SlotRoute};
+pub use routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
 pub use snapshot::LoadError;

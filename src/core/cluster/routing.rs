@@ -71,6 +71,15 @@ impl GroupRoute {
     }
 }
 
+/// Where a transaction service group is served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VgroupRoute {
+    /// Name of the cluster.
+    pub cluster: String,
+    /// Name of the unit.
+    pub unit: String,
+}
+
 /// The cluster as of one picture number.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Routing {
@@ -80,6 +89,7 @@ pub struct Routing {
     pub(super) slots: Arc<Vec<SlotRoute>>,
     pub(super) groups: Arc<BTreeMap<GroupId, GroupRoute>>,
     pub(super) nodes: Arc<BTreeMap<NodeId, Node>>,
+    pub(super) vgroups: Arc<BTreeMap<String, VgroupRoute>>,
     pub(super) removed: Arc<BTreeMap<NodeId, DiskId>>,
 }
 
@@ -89,7 +99,7 @@ impl Routing {
         Routing::default()
     }
 
-    /// Rises with every change of nodes, their silence, and routing. 0 before the founding.
+    /// Rises with every change of nodes, their silence, routing, and mapped service groups. 0 before the founding.
     pub fn picture(&self) -> u64 {
         self.picture
     }
@@ -158,6 +168,11 @@ impl Routing {
     /// All nodes, ascending.
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
+    }
+
+    /// The transaction service groups that are mapped, by name.
+    pub fn vgroups(&self) -> impl Iterator<Item = (&str, &VgroupRoute)> {
+        self.vgroups.iter().map(|(vgroup, route)| (vgroup.as_str(), route))
     }
 
     /// Whether a node was a member once and is none any more.

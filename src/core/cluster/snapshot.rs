@@ -3,15 +3,16 @@
 //! Persisted like commands: tables and records are never renumbered or changed, new ones are added.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, SetStandingV1};
+use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, SetStandingV1, VgroupV1};
 use super::member::{ClusterId, DiskId, Node, Standing};
 use super::meta::{Meta, node};
-use super::routing::{GroupRoute, Routing, SlotRoute, Target};
+use super::routing::{GroupRoute, Routing, SlotRoute, Target, VgroupRoute};
 use crate::codec::{self, CodecError, Persisted};
 use crate::model::{GroupId, NodeId, SLOTS};
 
@@ -23,13 +24,15 @@ const NODES: u16 = 2;
 const GROUPS: u16 = 3;
 /// One record: the owners of all slots.
 const SLOT_ROUTES: u16 = 4;
+/// A record for each mapped transaction service group; none in snapshots of before.
+const VGROUPS: u16 = 5;
 
 /// A record for each node that is not simply serving.
-const STANDINGS: u16 = 5;
+const STANDINGS: u16 = 6;
 /// A record for each data group that moves, or has left something behind.
-const MOVES: u16 = 6;
+const MOVES: u16 = 7;
 /// A record for each node that was a member.
-const REMOVED: u16 = 7;
+const REMOVED: u16 = 8;
 
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -86,6 +89,7 @@ persisted!(
     SetStandingV1,
     MoveV1,
     RemovedV1,
+    VgroupV1,
     MetaBatch,
     MetaCommand,
     MetaOutcome
@@ -108,6 +112,9 @@ pub enum LoadError {
     /// A record that must be there once is not, or is there twice.
     #[error("table {0} must have one record")]
     NotOne(u16),
+    /// A transaction service group is there twice.
+    #[error("a transaction service group is mapped twice")]
+    VgroupTwice,
     /// A record about a node or a group that no other record tells of.
     #[error("table {0} speaks of what is not there")]
     Stray(u16),
@@ -131,7 +138,8 @@ impl Meta {
         let nodes = routing.nodes.values().map(|node| (NODES, encode(&record(node))));
         let groups = routing.groups.iter().map(|(group, route)| (GROUPS, encode(&group_record(*group, route))));
         let slots = core::iter::once_with(move || (SLOT_ROUTES, encode(&slots)));
-        head.chain(nodes).chain(groups).chain(slots).chain(self.changes())
+        let vgroups = routing.vgroups().map(|(vgroup, route)| (VGROUPS, encode(&vgroup_record(vgroup, route))));
+        head.chain(nodes).chain(groups).chain(slots).chain(vgroups).chain(self.changes())
     }
 
     /// Tables that are empty in a cluster that stands still.
@@ -157,6 +165,7 @@ impl Meta {
         let mut slots: Option<SlotRoutesV1> = None;
         let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
         let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
+        let mut vgroups: BTreeMap<String, VgroupRoute> = BTreeMap::new();
         let mut removed: BTreeMap<NodeId, DiskId> = BTreeMap::new();
         for (table, record) in records {
             match table {
@@ -170,6 +179,12 @@ impl Meta {
                     groups.insert(group, GroupRoute::at(label, replicas));
                 }
                 SLOT_ROUTES => once(table, &mut slots, decode(table, &record)?)?,
+                VGROUPS => {
+                    let VgroupV1 { vgroup, cluster, unit } = decode(table, &record)?;
+                    if vgroups.insert(vgroup, VgroupRoute { cluster, unit }).is_some() {
+                        return Err(LoadError::VgroupTwice);
+                    }
+                }
                 STANDINGS => {
                     let SetStandingV1 { node, standing } = decode(table, &record)?;
                     nodes.get_mut(&node).ok_or(LoadError::Stray(table))?.standing = standing;
@@ -198,6 +213,7 @@ impl Meta {
             slots: Arc::new(slots),
             groups: Arc::new(groups),
             nodes: Arc::new(nodes),
+            vgroups: Arc::new(vgroups),
             removed: Arc::new(removed),
         };
         Ok(Meta { clock_ms: head.clock_ms, routing })
@@ -220,6 +236,10 @@ fn group_record(group: GroupId, route: &GroupRoute) -> GroupV1 {
     GroupV1 { group, label: route.label.clone(), replicas: route.replicas.clone() }
 }
 
+fn vgroup_record(vgroup: &str, route: &VgroupRoute) -> VgroupV1 {
+    VgroupV1 { vgroup: vgroup.into(), cluster: route.cluster.clone(), unit: route.unit.clone() }
+}
+
 fn encode<T: Persisted>(value: &T) -> Vec<u8> {
     // What came in as a command of at most this size is no larger as a record.
     codec::encode(value).expect("a record of the meta state is within its bound")
@@ -240,6 +260,18 @@ mod tests {
     #[test]
     fn an_empty_state_comes_back() {
         assert_eq!(Meta::load(Meta::new().tables()), Ok(Meta::new()));
+    }
+
+    #[test]
+    fn a_snapshot_of_before_maps_no_service_group() {
+        assert!(founded().tables().all(|(table, _)| table != VGROUPS), "nothing is written without one");
+        let mut meta = founded();
+        let wanted = VgroupV1 { vgroup: "shop".into(), cluster: "default".into(), unit: "u1".into() };
+        let commands = vec![MetaCommand::MapVgroup(wanted.clone())];
+        meta.apply(&MetaBatch { stamp: Stamp::default(), commands });
+        assert_eq!(Meta::load(meta.tables()), Ok(meta.clone()));
+        let twice = meta.tables().chain([(VGROUPS, encode(&wanted))]);
+        assert_eq!(Meta::load(twice), Err(LoadError::VgroupTwice));
     }
 
     #[test]

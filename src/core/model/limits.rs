@@ -31,6 +31,10 @@ pub const XID_ADDRESS_BYTES_MAX: usize = 44;
 pub const DATA_GROUPS_MAX: u32 = 1_024;
 /// Nodes of one cluster.
 pub const NODES_MAX: usize = 64;
+/// Transaction service groups that are mapped: discovery shows them all in each answer.
+pub const VGROUPS_MAX: usize = 256;
+/// Name of a transaction service group that is mapped, of its cluster and of its unit, as in Seata's table of them.
+pub const VGROUP_NAME_BYTES_MAX: usize = 255;
 
 /// How long a decided transaction is remembered at least: a client repeats an unanswered request up to 5 times at 30 s.
 pub const TOMBSTONE_LIFE_MS: u64 = 180_000;

@@ -23,7 +23,15 @@ struct Node {
     transaction: Endpoint,
     group: String,
     role: &'static str,
-    metadata: BTreeMap<String, String>,
+    metadata: Metadata,
+}
+
+/// What else is known of a node. A map of anything for clients of all versions.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
+struct Metadata {
+    /// Transaction service groups and the units that serve them, as nodes tell Seata's naming server.
+    #[serde(rename = "vGroup", skip_serializing_if = "BTreeMap::is_empty")]
+    vgroups: BTreeMap<String, String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -45,7 +53,11 @@ pub struct Presenter {
 
 /// The picture as Seata clients see it: this node first, then the others that are not silent.
 pub fn cluster(routing: &Routing, presenter: &Presenter) -> Cluster {
-    let own = node(&presenter.admin, &presenter.seata, "LEADER", &presenter.group);
+    let mut own = node(&presenter.admin, &presenter.seata, "LEADER", &presenter.group);
+    if let Some(own) = &mut own {
+        let mapped = routing.vgroups().map(|(vgroup, route)| (vgroup.to_owned(), route.unit.clone()));
+        own.metadata.vgroups = mapped.collect();
+    }
     let others = routing.nodes().filter(|node| node.addresses.advertised != presenter.seata && !node.silent);
     let others =
         others.map(|other| node(&other.addresses.admin, &other.addresses.advertised, "FOLLOWER", &presenter.group));
@@ -59,7 +71,7 @@ fn node(admin: &str, seata: &str, role: &'static str, group: &str) -> Option<Nod
         transaction: endpoint(seata)?,
         group: group.to_owned(),
         role,
-        metadata: BTreeMap::new(),
+        metadata: Metadata::default(),
     })
 }
 

@@ -19,6 +19,7 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod token;
+mod vgroup;
 
 pub use attempts::Attempts;
 pub use console::Console;
@@ -26,6 +27,7 @@ pub use discovery::Presenter;
 pub use exposition::Exposition;
 pub use status::GroupStatus;
 pub use token::Login;
+pub use vgroup::{TellMeta, Untaken};
 
 use adapter::Adapter;
 use bytes::Bytes;
@@ -36,7 +38,7 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use quorate_core::cluster::{Routing, Standing};
+use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Stream;
 use quorate_world::watch;
@@ -58,9 +60,6 @@ pub type Gather = Box<dyn Fn(&mut Exposition) + Send + Sync>;
 /// Asks the leader of a group to hand over to a node.
 pub type MoveLeader = Box<dyn Fn(GroupId, NodeId) -> Work<Result<(), String>> + Send + Sync>;
 
-/// Says what the cluster wants of a node from now on.
-pub type Stand = Box<dyn Fn(NodeId, Standing) -> Work<Result<(), String>> + Send + Sync>;
-
 /// What the pages show, and what may be changed through them.
 pub struct AdminContext {
     /// Who this node is for clients.
@@ -79,10 +78,10 @@ pub struct AdminContext {
     pub metrics: Vec<Gather>,
     /// Hands the leadership of a group to a node; refused in words.
     pub move_leader: MoveLeader,
-    /// Drains, removes or replaces a node; refused in words.
-    pub stand: Stand,
     /// Transactions and row locks of the cluster.
     pub console: Console,
+    /// Has the meta group take a word.
+    pub tell_meta: TellMeta,
 }
 
 /// What becomes of a request for a page that does not exist.

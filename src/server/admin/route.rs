@@ -3,14 +3,15 @@
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
 use super::token::{self, NoEntry};
-use super::{AdminContext, BODY_BYTES_MAX, console, status};
+use super::{AdminContext, BODY_BYTES_MAX, Untaken, console, status, vgroup};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use quorate_core::cluster::Standing;
+use quorate_core::cluster::command::SetStandingV1;
+use quorate_core::cluster::{MetaCommand, Standing};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::{Duration, timeout};
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Ok(body) => login(context, peer, &body),
             Err(refused) => refused,
         },
+        path if vgroup::exists(path) && reads => vgroup::answer(context, peer, &head).await,
         path if console::exists(path) => console::answer(context, peer, &head).await,
         path => match change(path) {
             Some(_) if posts && !may_change(context, peer, &head.headers) => {
@@ -54,7 +56,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
                 Err(refused) => refused,
             },
             Some(Change::Standing(node, standing)) if posts => stand(context, node, standing).await,
-            None if !known(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
+            None if !known(path) && !vgroup::exists(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
             Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
         },
     }
@@ -226,9 +228,11 @@ fn change(path: &str) -> Option<Change> {
 }
 
 async fn stand(context: &AdminContext, node: NodeId, standing: Standing) -> Answer {
-    match (context.stand)(node, standing).await {
-        Ok(()) => text(StatusCode::OK, format!("node {node} is {standing}\n")),
-        Err(reason) => text(StatusCode::CONFLICT, format!("{reason}\n")),
+    tracing::info!(%node, %standing, "an operator changes what is wanted of a node");
+    match (context.tell_meta)(MetaCommand::SetStanding(SetStandingV1 { node, standing })).await {
+        Ok(_) => text(StatusCode::OK, format!("node {node} is {standing}\n")),
+        Err(why @ Untaken::Refused(_)) => text(StatusCode::CONFLICT, format!("{why}\n")),
+        Err(why @ Untaken::Unknown) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 

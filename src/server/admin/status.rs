@@ -30,6 +30,14 @@ pub struct Status {
     version: &'static str,
     nodes: Vec<NodeRow>,
     groups: Vec<GroupRow>,
+    vgroups: Vec<VgroupRow>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+struct VgroupRow {
+    vgroup: String,
+    cluster: String,
+    unit: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -88,6 +96,11 @@ pub fn status(seata: &str, ready: bool, routing: &Routing, groups: &[GroupStatus
         committed: seen.committed,
         applied: seen.applied,
     });
+    let vgroups = routing.vgroups().map(|(vgroup, route)| VgroupRow {
+        vgroup: vgroup.to_owned(),
+        cluster: route.cluster.clone(),
+        unit: route.unit.clone(),
+    });
     Status {
         node: own.map(|node| node.id.0),
         cluster: routing.cluster().map(|cluster| cluster.to_string()),
@@ -96,5 +109,6 @@ pub fn status(seata: &str, ready: bool, routing: &Routing, groups: &[GroupStatus
         version: env!("CARGO_PKG_VERSION"),
         nodes: nodes.collect(),
         groups: groups.collect(),
+        vgroups: vgroups.collect(),
     }
 }

@@ -3,7 +3,9 @@
 use super::*;
 use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1, NodeV1};
 use quorate_core::cluster::health::Health;
-use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, StartEpoch, StartId};
+use quorate_core::cluster::{
+    Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, MetaOutcome, StartEpoch, StartId,
+};
 use quorate_core::model::Term;
 use quorate_core::txn::Stamp;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,7 +47,7 @@ pub(super) fn founded() -> Meta {
 /// A node with an HTTP port.
 pub(super) struct Served {
     pub(super) address: SocketAddr,
-    routing: watch::Sender<Routing>,
+    routing: Arc<watch::Sender<Routing>>,
     ready: watch::Sender<bool>,
     moved: Arc<Mutex<Vec<(GroupId, NodeId)>>>,
 }
@@ -60,6 +62,8 @@ pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Con
 
 pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<Login>, console: Console) -> Served {
     let (routing, routing_seen) = watch::channel(meta.routing().clone());
+    let routing = Arc::new(routing);
+    let (applied, shows) = (Mutex::new(meta.clone()), routing.clone());
     let (ready, ready_seen) = watch::channel(false);
     let moved = Arc::new(Mutex::new(Vec::new()));
     let moves = moved.clone();
@@ -82,10 +86,19 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
             moves.lock().expect("nobody panicked").push((group, node));
             Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
         }),
-        stand: Box::new(|node, _| {
-            Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
-        }),
         console,
+        tell_meta: Box::new(move |command| {
+            let mut meta = applied.lock().expect("nobody panicked");
+            let batch = MetaBatch { stamp: Stamp { clock_ms: 1, wall_ms: 1 }, commands: vec![command] };
+            let outcome = meta.apply(&batch).remove(0);
+            shows.send(meta.routing().clone());
+            Box::pin(async move {
+                match outcome {
+                    MetaOutcome::Done { picture } | MetaOutcome::Admitted { picture, .. } => Ok(picture),
+                    MetaOutcome::Refused(refusal) => Err(Untaken::Refused(refusal.to_string())),
+                }
+            })
+        }),
     });
     let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("bound");
@@ -263,16 +276,23 @@ fn a_leader_is_moved_from_loopback() {
 fn nodes_are_drained_and_removed_by_their_paths() {
     run_test(async {
         let served = serve(&founded(), None).await;
-        for (word, standing) in
-            [("drain", "draining"), ("undrain", "serving"), ("remove", "removing"), ("replace", "lost")]
-        {
-            let (status, _, body) = post(served.address, &format!("/quorate/v1/nodes/2/{word}"), "", "").await;
-            assert_eq!((status.as_str(), body), ("HTTP/1.1 200 OK", format!("node 2 is {standing}\n")));
-        }
-        let (status, _, body) = post(served.address, "/quorate/v1/nodes/9/drain", "", "").await;
-        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 409 Conflict", "no such node\n"));
-        for wrong in ["/quorate/v1/nodes/2/dance", "/quorate/v1/nodes/x/drain", "/quorate/v1/nodes/2"] {
-            assert_eq!(post(served.address, wrong, "", "").await.0, "HTTP/1.1 404 Not Found");
+        let ask = async |path: &str| {
+            let (status, _, body) = post(served.address, &format!("/quorate/v1/nodes/{path}"), "", "").await;
+            (status, body)
+        };
+        assert_eq!(ask("3/drain").await.1, "node 3 is draining\n");
+        assert_eq!(ask("3/undrain").await.1, "node 3 is serving\n");
+        assert_eq!(ask("3/remove").await.1, "node 3 is removing\n");
+        let (status, body) = ask("2/drain").await;
+        assert!(status.ends_with("409 Conflict") && body.contains("let another node join first"), "{status} {body}");
+        let (status, body) = ask("2/replace").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "node 2 is lost\n"));
+        let (_, body) = ask("2/undrain").await;
+        assert_eq!(body, "node 2 is lost: it cannot be made serving\n");
+        let (status, body) = ask("9/remove").await;
+        assert!(status.ends_with("409 Conflict") && body.contains("node 9 is no member"), "{status} {body}");
+        for wrong in ["2/dance", "x/drain", "2"] {
+            assert_eq!(ask(wrong).await.0, "HTTP/1.1 404 Not Found");
         }
         let browser = post(served.address, "/quorate/v1/nodes/2/drain", "origin: http://evil\r\n", "").await;
         assert_eq!(browser.0, "HTTP/1.1 403 Forbidden");
@@ -291,8 +311,8 @@ fn others_need_the_token() {
         groups: Box::new(Vec::new),
         metrics: Vec::new(),
         move_leader: Box::new(|_, _| Box::pin(async { Ok(()) })),
-        stand: Box::new(|_, _| Box::pin(async { Err("no such node".to_owned()) })),
         console: Console::of_nothing(),
+        tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
     };
     let allowed = |token: Option<&str>, peer: &str, shown: Option<&'static str>| {
         let mut headers = hyper::HeaderMap::new();
@@ -319,5 +339,53 @@ fn bounds_and_strangers() {
         let many = "a: b\r\n".repeat(HEADERS_MAX + 1);
         let (status, _, _) = post(served.address, "/metadata/v1/watch", &many, "").await;
         assert_eq!(status, "HTTP/1.1 431 Request Header Fields Too Large");
+    });
+}
+
+#[test]
+fn service_groups_are_mapped_by_the_operator() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        let call = async |path: &str, headers: &str| {
+            let head = format!("GET {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n{headers}\r\n");
+            let (status, _, body) = ask(served.address, &head).await;
+            let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            (status.trim_start_matches("HTTP/1.1 ").to_owned(), body)
+        };
+        let add = "/vgroup/v1/addVGroup?vGroup=my+shop&unit=u1";
+        let done = serde_json::json!({"code": "200", "message": "success", "success": true});
+        let shown = async || {
+            let (_, _, body) = get(served.address, "/metadata/v1/cluster").await;
+            let cluster: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            let metadata = |node: usize| cluster["nodes"][node]["metadata"].clone();
+            (metadata(0), metadata(1))
+        };
+        let nothing = serde_json::json!({});
+        assert_eq!(shown().await, (nothing.clone(), nothing.clone()));
+        assert_eq!(call(add, "").await, ("200 OK".to_owned(), done.clone()));
+        // Beside the node that is asked alone: the answer stays small.
+        assert_eq!(shown().await, (serde_json::json!({"vGroup": {"my shop": "u1"}}), nothing.clone()));
+        let (_, _, status) = get(served.address, "/quorate/v1/status").await;
+        assert!(status.ends_with(r#""vgroups":[{"vgroup":"my shop","cluster":"default","unit":"u1"}]}"#), "{status}");
+        for (path, message) in [
+            ("/vgroup/v1/addVGroup?unit=u1", "vGroup: which transaction service group"),
+            ("/vgroup/v1/addVGroup?vGroup=a", "unit: which unit serves it"),
+            ("/vgroup/v1/removeVGroup?vGroup=", "vGroup: which transaction service group"),
+        ] {
+            let (status, body) = call(path, "").await;
+            assert_eq!((status.as_str(), &body["message"]), ("400 Bad Request", &message.into()));
+        }
+        let (status, body) = call(&format!("/vgroup/v1/addVGroup?vGroup={}&unit=u", "x".repeat(256)), "").await;
+        assert_eq!((status.as_str(), &body["success"]), ("409 Conflict", &false.into()));
+        // A GET comes from any page in a browser on the operator's machine.
+        for header in
+            ["origin: http://evil.example\r\n", "referer: http://evil.example/\r\n", "sec-fetch-site: cross-site\r\n"]
+        {
+            assert_eq!(call("/vgroup/v1/removeVGroup?vGroup=my+shop", header).await.0, "403 Forbidden", "{header}");
+        }
+        let (status, _, _) = post(served.address, "/vgroup/v1/removeVGroup?vGroup=my+shop", "", "").await;
+        assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
+        assert_eq!(call("/vgroup/v1/removeVGroup?vGroup=my+shop", "").await, ("200 OK".to_owned(), done));
+        assert_eq!(shown().await, (nothing.clone(), nothing));
     });
 }

@@ -3,7 +3,8 @@
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
-use super::{Question, View, cell};
+use super::cells::cell;
+use super::{Call, View};
 
 /// Its subcommands.
 pub fn command() -> Command {
@@ -11,12 +12,11 @@ pub fn command() -> Command {
         let node = Arg::new("node").required(true).value_parser(value_parser!(u64)).help("Its number");
         Command::new(name).about(about).arg(node)
     };
-    let output = Arg::new("output").short('o').value_parser(["table", "json"]).default_value("table");
     Command::new("node")
         .about("Nodes of the cluster: who is there, and who should go")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(Command::new("list").about("All nodes, and how many groups each carries").arg(output.help("How")))
+        .subcommand(Command::new("list").about("All nodes, and how many groups each carries"))
         .subcommand(wish("drain", "Move its leaders and replicas to other nodes; it stays a member"))
         .subcommand(wish("undrain", "Take `drain` or `remove` back: it may carry groups again"))
         .subcommand(wish("remove", "Drain it and then forget it, for good: its number and its disk never come back"))
@@ -24,17 +24,14 @@ pub fn command() -> Command {
 }
 
 /// Reads the flags.
-pub fn question(matches: &ArgMatches) -> Question {
+pub fn call(matches: &ArgMatches) -> Call {
     let (name, inner) = matches.subcommand().unwrap_or(("list", matches));
-    let text = |name: &str| inner.get_one::<String>(name).cloned();
-    let (admin, token) = (text("admin").unwrap_or_default(), text("token"));
     if name == "list" {
-        let view = if text("output").as_deref() == Some("json") { View::Json } else { View::Nodes };
-        return Question { admin, token, method: "GET", path: "/quorate/v1/status".to_owned(), form: None, view };
+        return Call { method: "GET", path: "/quorate/v1/status".to_owned(), form: None, view: View::Nodes };
     }
     let node = inner.get_one::<u64>("node").copied().unwrap_or_default();
     let path = format!("/quorate/v1/nodes/{node}/{name}");
-    Question { admin, token, method: "POST", path, form: Some(String::new()), view: View::Text }
+    Call { method: "POST", path, form: Some(String::new()), view: View::Text }
 }
 
 /// The nodes out of a status.
@@ -70,7 +67,7 @@ pub fn rows(status: &Value) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Result<Question, String> {
+    fn read(line: &str) -> Result<super::super::Question, String> {
         let whole = super::super::command();
         let matches = whole.try_get_matches_from(line.split(' ')).map_err(|error| error.to_string())?;
         Ok(super::super::question(&matches))
@@ -79,11 +76,11 @@ mod tests {
     #[test]
     fn wishes_are_posted_to_the_node_they_are_about() {
         let drain = read("ctl node drain 4 --admin a:1 --token t").expect("right");
-        assert_eq!((drain.method, drain.path.as_str()), ("POST", "/quorate/v1/nodes/4/drain"));
+        assert_eq!((drain.call.method, drain.call.path.as_str()), ("POST", "/quorate/v1/nodes/4/drain"));
         assert_eq!((drain.admin.as_str(), drain.token.as_deref()), ("a:1", Some("t")));
-        assert_eq!(read("ctl node replace 2").expect("right").path, "/quorate/v1/nodes/2/replace");
+        assert_eq!(read("ctl node replace 2").expect("right").call.path, "/quorate/v1/nodes/2/replace");
         assert!(read("ctl node drain").is_err() && read("ctl node drain x").is_err() && read("ctl node").is_err());
-        assert_eq!(read("ctl node list -o json").expect("right").view, View::Json);
+        assert!(read("ctl node list -o json").expect("right").is_json);
         assert!(read("ctl node list -o yaml").is_err());
     }
 

@@ -1,7 +1,8 @@
 //! `quorate ctl transaction`: what stands in the way of transactions, and what an operator does about it. The calls are
 //! Seata's own console calls, so other tools can make them too.
 
-use super::{Question, View};
+use super::cells::{cell, encoded, missing, rows, seconds};
+use super::{Call, View};
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::Value;
 
@@ -11,7 +12,12 @@ const OPERATIONS: [(&str, &str, &str, &str); 6] = [
     ("stop", "PUT", "stopGlobalSession", "Let phase two stand still"),
     ("start", "PUT", "startGlobalSession", "Let phase two go on that was stopped"),
     ("reopen", "PUT", "changeGlobalStatus", "Have what failed for good tried again"),
-    ("delete", "DELETE", "deleteGlobalSession", "End what failed for good and keeps no row from others"),
+    (
+        "delete",
+        "DELETE",
+        "deleteGlobalSession",
+        "Have its RMs clean up what failed or is retried: AT stays, the rest is undone",
+    ),
     ("force-delete", "DELETE", "forceDeleteGlobalSession", "End it with its row locks, whatever its RMs have done"),
 ];
 
@@ -39,6 +45,7 @@ pub fn command() -> Command {
     let show = Command::new("show").about("One transaction, its branches, and what is in its way").arg(xid());
     let operations = OPERATIONS.map(|(name, _, _, about)| Command::new(name).about(about).arg(xid()));
     Command::new("transaction")
+        .visible_alias("txn")
         .about("See transactions, and help those that are stuck")
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -48,8 +55,7 @@ pub fn command() -> Command {
 }
 
 /// Reads the flags.
-pub fn question(matches: &ArgMatches) -> Question {
-    let text = |name: &str| matches.get_one::<String>(name).cloned();
+pub fn call(matches: &ArgMatches) -> Call {
     let (name, inner) = matches.subcommand().unwrap_or(("list", matches));
     let of = |name: &str| inner.try_get_one::<String>(name).ok().flatten().cloned();
     let number = |name: &str| inner.try_get_one::<u64>(name).ok().flatten().map(u64::to_string);
@@ -79,42 +85,7 @@ pub fn question(matches: &ArgMatches) -> Question {
             ("GET", format!("{PREFIX}query?withBranch=true&{}", pairs.join("&")), View::Transactions)
         }
     };
-    Question { admin: text("admin").unwrap_or_default(), token: text("token"), method, path, form: None, view }
-}
-
-/// For the query of an address.
-fn encoded(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
-    text.bytes()
-        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
-fn cell(row: &Value, name: &str) -> String {
-    match &row[name] {
-        Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    }
-}
-
-/// `93.4s` of milliseconds.
-fn seconds(row: &Value, name: &str) -> String {
-    match cell(row, name).parse::<u64>() {
-        Ok(ms) => format!("{}.{}s", ms / 1_000, ms % 1_000 / 100),
-        Err(_) => "-".to_owned(),
-    }
-}
-
-fn rows(page: &Value) -> &[Value] {
-    page["data"].as_array().map(Vec::as_slice).unwrap_or_default()
-}
-
-/// What is missing, if something is.
-fn missing(page: &Value) -> Option<String> {
-    let groups = page["groupsUnanswered"].as_array()?;
-    (!groups.is_empty()).then(|| cell(page, "message"))
+    Call { method, path, form: None, view }
 }
 
 /// A page of transactions, one a line.
@@ -176,7 +147,7 @@ pub fn details(page: &Value, xid: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn read(line: &str) -> Question {
+    fn read(line: &str) -> super::super::Question {
         let command = super::super::command();
         super::super::question(&command.try_get_matches_from(line.split(' ')).expect("right"))
     }
@@ -184,15 +155,15 @@ mod tests {
     #[test]
     fn questions() {
         let asked = read("ctl transaction stop 10.0.0.1:8091:77 --admin a:1 --token t");
-        assert_eq!((asked.method, asked.admin.as_str(), asked.token.as_deref()), ("PUT", "a:1", Some("t")));
-        assert_eq!(asked.path, "/api/v1/console/globalSession/stopGlobalSession?xid=10.0.0.1:8091:77");
-        assert_eq!(read("ctl transaction force-delete :77").method, "DELETE");
+        assert_eq!((asked.call.method, asked.admin.as_str(), asked.token.as_deref()), ("PUT", "a:1", Some("t")));
+        assert_eq!(asked.call.path, "/api/v1/console/globalSession/stopGlobalSession?xid=10.0.0.1:8091:77");
+        assert_eq!(read("ctl txn force-delete :77").call.method, "DELETE");
         let asked = read("ctl transaction show 10.0.0.1:8091:77");
-        assert_eq!(asked.path, "/api/v1/console/globalSession/query?pageSize=1000&xid=:77");
+        assert_eq!(asked.call.path, "/api/v1/console/globalSession/query?pageSize=1000&xid=:77");
         let asked = read("ctl transaction list --name a&b --status 5");
         let path =
             "/api/v1/console/globalSession/query?withBranch=true&transactionName=a%26b&status=5&pageNum=1&pageSize=50";
-        assert_eq!(asked.path, path);
+        assert_eq!(asked.call.path, path);
         let wrong = |line: &str| super::super::command().try_get_matches_from(line.split(' ')).is_err();
         assert!(wrong("ctl transaction") && wrong("ctl transaction stop") && wrong("ctl transaction stpo :7"));
     }

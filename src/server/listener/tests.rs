@@ -3,7 +3,7 @@
 use super::connection::{Connection, Ended, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, Unfinished};
 use super::detect::Protocol;
 use super::*;
-use crate::admin::{AdminContext, Console, Presenter};
+use crate::admin::{AdminContext, Console, Presenter, Untaken};
 use crate::coordinator::in_hand::STRANGER_BYTES_MAX;
 use crate::coordinator::{CoordinatorContext, Nodes};
 use crate::peer::{BoxFuture, CallError};
@@ -483,8 +483,8 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
         groups: Box::new(Vec::new),
         metrics: vec![Box::new(move |page| counted.write(page))],
         move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
-        stand: Box::new(|_, _| Box::pin(async { Err("no such node".to_owned()) })),
         console: Console::of_nothing(),
+        tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
     });
     let (stop, stopped) = watch::channel(false);
     let listener = Listener::new(coordinator, admin, traffic.clone(), stopped);

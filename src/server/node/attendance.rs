@@ -63,7 +63,8 @@ fn refused(refusal: MetaRefusal) -> Failure {
         | MetaRefusal::Standing { .. }
         | MetaRefusal::StillThere(_)
         | MetaRefusal::UnknownGroup(_)
-        | MetaRefusal::Placement(_) => {
+        | MetaRefusal::Placement(_)
+        | MetaRefusal::Vgroup(_) => {
             Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
         }
     }

@@ -3,25 +3,24 @@
 
 use std::sync::{Arc, OnceLock};
 
-use quorate_core::cluster::command::SetStandingV1;
-use quorate_core::cluster::{Addresses, MetaCommand, Routing, Standing};
+use quorate_core::cluster::{Addresses, MetaCommand, Routing};
 use quorate_core::console::UNREPORTED_AGES_S;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_storage::Storage;
 use quorate_world::net;
 use quorate_world::random;
 use quorate_world::task;
-use quorate_world::time::{self, Duration};
+use quorate_world::time::{Duration, timeout};
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, Work, metrics};
+use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, Untaken, Work, metrics};
 use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
 
-/// For a wish about a node to be taken: some elections.
-const STANDING_MAX: Duration = Duration::from_secs(5);
+/// So long the meta group may take to hear an operator.
+const META_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The open doors.
 pub struct Doors {
@@ -68,7 +67,7 @@ impl Doors {
 
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
     let Shows { config, addresses, routing, is_ready, parts } = shows;
-    let (shown, written, standing) = (parts.clone(), parts.clone(), parts.clone());
+    let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
     AdminContext {
         presenter: Presenter {
@@ -88,9 +87,21 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
             Box::new(move |page| _ = written.get().map(|parts| parts.shown.write(page))),
         ],
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
-        stand: Box::new(move |node, wanted| stand(&standing, node, wanted)),
         console,
+        tell_meta: Box::new(move |command| tell_meta(&told, command)),
     }
+}
+
+fn tell_meta(parts: &OnceLock<Parts>, command: MetaCommand) -> Work<Result<u64, Untaken>> {
+    let Some(seat) = parts.get().map(|parts| parts.seat.clone()) else {
+        return Box::pin(async { Err(Untaken::Refused("the node is starting".to_owned())) });
+    };
+    Box::pin(async move {
+        match timeout(META_PATIENCE, seat.insist(command)).await {
+            Ok(taken) => taken.map_err(|refusal| Untaken::Refused(refusal.to_string())),
+            Err(_) => Err(Untaken::Unknown),
+        }
+    })
 }
 
 fn login(console: &ConsoleConfig) -> Login {
@@ -150,20 +161,6 @@ fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
     for (age_s, count) in ages.zip(coordinator.unreported()) {
         family = family.sample(&[("older_than_s", &age_s)], count);
     }
-}
-
-fn stand(parts: &OnceLock<Parts>, node: NodeId, standing: Standing) -> Work<Result<(), String>> {
-    let Some(parts) = parts.get() else {
-        return Box::pin(async { Err("the node is starting".to_owned()) });
-    };
-    let seat = parts.seat.clone();
-    Box::pin(async move {
-        let wish = MetaCommand::SetStanding(SetStandingV1 { node, standing });
-        match time::timeout(STANDING_MAX, seat.insist(wish)).await {
-            Ok(said) => said.map_err(|refusal| refusal.to_string()),
-            Err(_) => Err("the meta group has no leader at the moment; ask again".to_owned()),
-        }
-    })
 }
 
 fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Result<(), String>> {

@@ -73,9 +73,9 @@ impl Seat {
 
     /// Says a word until the meta group has taken or refused it. Every command may be said twice: the second time it
     /// changes nothing.
-    pub async fn insist(&self, command: MetaCommand) -> Result<(), MetaRefusal> {
+    pub async fn insist(&self, command: MetaCommand) -> Result<u64, MetaRefusal> {
         match self.ask(&command).await {
-            MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } => Ok(()),
+            MetaOutcome::Done { picture } | MetaOutcome::Admitted { picture, .. } => Ok(picture),
             MetaOutcome::Refused(refusal) => Err(refusal),
         }
     }

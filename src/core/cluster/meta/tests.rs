@@ -1,6 +1,6 @@
 //! The meta state machine: founding, starts, silence, refusals, and that replay gives equal bytes.
 
-use super::super::command::{AdmitNodeV1, PlaceGroupV1, ReplicaV1, SetStandingV1, WishV1};
+use super::super::command::{AdmitNodeV1, PlaceGroupV1, ReplicaV1, SetStandingV1, VgroupNameV1, WishV1};
 use super::super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
 use super::super::routing::BIRTH_ZERO_MS;
 use super::*;
@@ -151,6 +151,39 @@ fn silence_is_of_one_start() {
     assert_eq!(apply(&mut meta, MetaCommand::NodeReturned(of(2))), MetaOutcome::Done { picture: 5 });
 }
 
+#[test]
+fn service_groups_are_mapped_within_bounds() {
+    let map = |vgroup: &str, unit: &str| {
+        MetaCommand::MapVgroup(VgroupV1 { vgroup: vgroup.into(), cluster: "default".into(), unit: unit.into() })
+    };
+    let unmap = |vgroup: &str| MetaCommand::UnmapVgroup(VgroupNameV1 { vgroup: vgroup.into() });
+    let refused = |fault| MetaOutcome::Refused(MetaRefusal::Vgroup(fault));
+    let mut meta = Meta::new();
+    for command in [map("shop", "u1"), unmap("shop")] {
+        assert_eq!(apply(&mut meta, command), MetaOutcome::Refused(MetaRefusal::NotFounded));
+    }
+    let mut meta = founded();
+    assert_eq!(apply(&mut meta, map("shop", "u1")), MetaOutcome::Done { picture: 2 });
+    assert_eq!(apply(&mut meta, map("shop", "u1")), MetaOutcome::Done { picture: 2 }, "again, nothing");
+    assert_eq!(apply(&mut meta, map("shop", "u2")), MetaOutcome::Done { picture: 3 }, "it moves");
+    assert_eq!(apply(&mut meta, unmap("pay")), MetaOutcome::Done { picture: 3 }, "it is not there");
+    let mapped: Vec<(&str, &str)> = meta.routing().vgroups().map(|(name, route)| (name, route.unit.as_str())).collect();
+    assert_eq!(mapped, [("shop", "u2")]);
+    let long = |bytes| "x".repeat(bytes);
+    for (name, unit) in [("", "u"), ("a", ""), (&*long(256), "u"), ("a", &*long(256))] {
+        assert_eq!(apply(&mut meta, map(name, unit)), refused(VgroupFault::Name));
+    }
+    for number in 2..=VGROUPS_MAX {
+        apply(&mut meta, map(&alloc::format!("{number}-{}", long(240)), &long(255)));
+    }
+    assert_eq!(meta.routing().vgroups().count(), VGROUPS_MAX);
+    assert_eq!(apply(&mut meta, map("one more", "u")), refused(VgroupFault::TooMany));
+    let full = meta.routing().picture();
+    assert_eq!(apply(&mut meta, map("shop", "u3")), MetaOutcome::Done { picture: full + 1 }, "it is there");
+    assert_eq!(apply(&mut meta, unmap("shop")), MetaOutcome::Done { picture: full + 2 });
+    assert_eq!(apply(&mut meta, map("one more", "u")), MetaOutcome::Done { picture: full + 3 });
+}
+
 pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
     let which = (0u64..5, 0u64..5);
     let replica =
@@ -191,6 +224,11 @@ pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
         which.clone().prop_map(|(node, epoch)| {
             MetaCommand::NodeSilent(NodeV1 { node: NodeId(node), epoch: StartEpoch(epoch) })
         }),
+        (0u8..4, 0u8..3).prop_map(|(name, unit)| {
+            let (vgroup, unit) = (alloc::format!("g{name}"), alloc::format!("u{unit}"));
+            MetaCommand::MapVgroup(VgroupV1 { vgroup, cluster: "default".into(), unit })
+        }),
+        (0u8..4).prop_map(|name| { MetaCommand::UnmapVgroup(VgroupNameV1 { vgroup: alloc::format!("g{name}") }) }),
         which.prop_map(|(node, epoch)| {
             MetaCommand::NodeReturned(NodeV1 { node: NodeId(node), epoch: StartEpoch(epoch) })
         }),

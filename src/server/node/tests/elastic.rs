@@ -25,7 +25,7 @@ async fn three_of(folder: &str, groups: u32) -> (Vec<String>, Vec<Member>) {
 async fn wish(member: &Member, node: u64, standing: Standing) -> Result<(), String> {
     let seat = &member.node.parts.get().expect("it is ready").seat;
     let wish = MetaCommand::SetStanding(SetStandingV1 { node: NodeId(node), standing });
-    seat.insist(wish).await.map_err(|refusal| refusal.to_string())
+    seat.insist(wish).await.map(drop).map_err(|refusal| refusal.to_string())
 }
 
 fn is_at_rest(routing: &Routing) -> bool {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use quorate_core::model::NodeId;
+use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, SocketAddr};
 use quorate_world::runtime::run_test;
 use quorate_world::task::{self, JoinHandle};
@@ -226,5 +227,56 @@ fn a_folder_of_another_node_and_a_taken_folder_are_refused() {
         let other = three(&folder).await[1].replace("/n2\"", "/n1\"");
         let refused = Member::start(&other).await.map(drop).expect_err("it is the folder of node 1");
         assert_eq!(refused.code, ExitCode::Identity, "{refused}");
+    });
+}
+
+/// The status line of an answer to a GET at a node's HTTP port, and its body.
+async fn get(member: &Member, path: &str) -> (String, String) {
+    let at = member.node.own.borrow().addresses.admin.parse().expect("an address");
+    let mut stream = net::connect(at).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    let read = time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("in time").expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (head.lines().next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+fn maps(member: &Member) -> Vec<(String, String)> {
+    let picture = member.picture();
+    let picture = picture.borrow();
+    picture.vgroups().map(|(vgroup, route)| (vgroup.to_owned(), route.unit.clone())).collect()
+}
+
+#[test]
+fn service_groups_stay_mapped_on_every_node() {
+    run_test(async {
+        for count in [1, 3] {
+            let folder = folder();
+            let tomls = if count == 1 { vec![alone(&folder)] } else { three(&folder).await };
+            let mut members = start_all(&tomls).await;
+            let wanted = vec![("shop".to_owned(), "u1".to_owned())];
+            for member in &members {
+                let (status, body) = get(member, "/vgroup/v1/addVGroup?vGroup=shop&unit=u1").await;
+                assert_eq!(status, "HTTP/1.1 200 OK", "{body}");
+                assert_eq!(maps(member), wanted, "who asked sees it");
+            }
+            until("all nodes see it", || members.iter().all(|member| maps(member) == wanted)).await;
+            let cluster = get(&members[0], "/metadata/v1/cluster").await.1;
+            assert!(cluster.contains(r#""metadata":{"vGroup":{"shop":"u1"}}"#), "{cluster}");
+            for member in members {
+                member.stop().await;
+            }
+            members = start_all(&tomls).await;
+            until("it outlives all processes", || members.iter().all(|member| maps(member) == wanted)).await;
+            let last = members.last().expect("at least one");
+            let (status, body) = get(last, "/vgroup/v1/removeVGroup?vGroup=shop").await;
+            assert_eq!(status, "HTTP/1.1 200 OK", "{body}");
+            until("all nodes see it", || members.iter().all(|member| maps(member).is_empty())).await;
+            for member in members {
+                member.stop().await;
+            }
+        }
     });
 }

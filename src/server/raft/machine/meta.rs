@@ -48,6 +48,8 @@ impl Machine for Meta {
             | MetaCommand::GroupPlaced(_)
             | MetaCommand::AskToLeave(_)
             | MetaCommand::ReplicaGone(_) => COMMAND_FIXED_BYTES,
+            MetaCommand::MapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len() + of.cluster.len() + of.unit.len(),
+            MetaCommand::UnmapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len(),
         }
     }
 
