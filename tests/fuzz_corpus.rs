@@ -51,6 +51,7 @@ fn operation_sequences() {
 #[test]
 fn operations_reach_every_kind_of_status() {
     use quorate_core::model::GlobalStatus::*;
+    use quorate_core::txn::Fate;
     let seeds = seeds("operations");
     let states: Vec<_> = seeds.iter().map(|seed| operations::state_after(seed)).collect();
     let statuses: Vec<_> = states.iter().flat_map(|state| state.sessions().map(|session| session.status)).collect();
@@ -63,8 +64,17 @@ fn operations_reach_every_kind_of_status() {
         RollbackRetrying,
         RollbackFailed,
         TimeoutRollbacking,
+        StopCommitOrCommitRetry,
+        StopRollbackOrRollbackRetry,
+        TimeoutRollbackRetrying,
     ] {
         assert!(statuses.contains(&status), "{status} is never reached");
+    }
+    let open = || states.iter().flat_map(|state| state.sessions());
+    assert!(open().any(|session| session.is_deleted()), "no transaction is being deleted");
+    let fates: Vec<_> = open().flat_map(|session| session.branches.values().map(|branch| branch.fate)).collect();
+    for fate in [Fate::Kept, Fate::CleanUp, Fate::CleanedUp, Fate::Dropped] {
+        assert!(fates.contains(&fate), "{fate:?} is never reached");
     }
     assert!(states.iter().any(|state| state.counts().tombstones > 0 && state.counts().row_locks > 0));
 }

@@ -8,10 +8,15 @@ use quorate_core::model::{
     BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId, limits,
 };
 use quorate_core::txn::command::{
-    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, RegisterBranchV1, ReleaseLocksV1, ReportBranchV1,
+    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, OperateV1, RegisterBranchV1, ReleaseLocksV1, ReportBranchV1,
     TransactionV1,
 };
-use quorate_core::txn::{Batch, Command, Decision, Outcome, Refusal, ReleaseScope, Stamp, Transactions};
+use quorate_core::txn::{Batch, Command, Decision, Fate, Outcome, Refusal, ReleaseScope, Stamp, Transactions};
+
+#[path = "operate.rs"]
+mod operate;
+
+use operate::{Branch, Transaction, failed_as, operation};
 
 const RESOURCES: [&str; 3] = ["stock", "bank", "mail"];
 const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(1) };
@@ -30,7 +35,7 @@ pub fn state_after(data: &[u8]) -> Transactions {
     let (mut state, mut model) = (founded(), Model::default());
     for operation in data.chunks_exact(4).take(OPERATIONS_MAX) {
         let [kind, a, b, c] = [operation[0], operation[1], operation[2], operation[3]];
-        let Some(command) = model.command(kind % 16, a, b, c) else {
+        let Some(command) = model.command(kind % 20, a, b, c) else {
             state = Transactions::load(state.tables()).expect("its own records");
             continue;
         };
@@ -73,18 +78,6 @@ enum Expected {
     Begun,
     Conflict,
     Outcome(Outcome),
-}
-
-struct Transaction {
-    status: GlobalStatus,
-    due_ms: u64,
-    branches: BTreeMap<BranchId, Branch>,
-    ended_ms: Option<u64>,
-}
-
-struct Branch {
-    kind: BranchType,
-    has_failed: bool,
 }
 
 /// The slot of a resource, the resource, the row.
@@ -163,6 +156,8 @@ impl Model {
                 self.clock_ms += [1, 30, 2_000, limits::TOMBSTONE_LIFE_MS][usize::from(c) % 4];
                 [Command::Tick, Command::Forget(TransactionV1 { transaction })][usize::from(b) % 2].clone()
             }
+            16..=18 => Command::Operate(OperateV1 { transaction, operation: operation(c, branch) }),
+            19 => Command::CleanedUp(BranchV1 { transaction, branch }),
             _ => return None,
         })
     }
@@ -189,7 +184,9 @@ impl Model {
             | Command::Retry(TransactionV1 { transaction })
             | Command::Fail(FailV1 { transaction, .. })
             | Command::End(TransactionV1 { transaction })
-            | Command::Forget(TransactionV1 { transaction }) => {
+            | Command::Forget(TransactionV1 { transaction })
+            | Command::Operate(OperateV1 { transaction, .. })
+            | Command::CleanedUp(BranchV1 { transaction, .. }) => {
                 let Some(before) = self.transactions.remove(transaction) else {
                     return refused(Refusal::NoSuchTransaction);
                 };
@@ -205,7 +202,8 @@ impl Model {
     fn begun(&mut self, transaction: TransactionId, command: &Command) {
         let (Command::Begin(begin) | Command::BeginNear(begin)) = command else { panic!("{command:?}") };
         let due_ms = self.clock_ms + begin.timeout_ms as u64;
-        let begun = Transaction { status: GlobalStatus::Begin, due_ms, branches: BTreeMap::new(), ended_ms: None };
+        let (status, branches) = (GlobalStatus::Begin, BTreeMap::new());
+        let begun = Transaction { status, due_ms, branches, ended_ms: None, is_deleted: false };
         assert!(self.transactions.insert(transaction, begun).is_none(), "{transaction} was minted twice");
         self.all.push(transaction);
     }
@@ -231,12 +229,14 @@ impl Model {
         if rows.iter().filter_map(holder).any(|holder| holder != register.transaction) {
             return Expected::Conflict;
         }
+        let locks_rows = !rows.is_empty();
         for row in rows {
             let held = self.rows.entry(row).or_insert((register.transaction, BTreeSet::new()));
             held.1.insert(register.branch);
         }
         if let Some(of) = self.transactions.get_mut(&register.transaction) {
-            of.branches.insert(register.branch, Branch { kind: register.kind, has_failed: false });
+            let (kind, status) = (register.kind, BranchStatus::Registered);
+            of.branches.insert(register.branch, Branch { kind, status, locks_rows, fate: Fate::Kept });
         }
         Expected::Outcome(Outcome::Registered)
     }
@@ -266,7 +266,7 @@ impl Model {
             Command::ReportBranch(report) => {
                 let branch = of.branches.get_mut(&report.branch).ok_or(Refusal::NoSuchBranch)?;
                 if status == Begin {
-                    branch.has_failed = report.status == BranchStatus::PhaseOne_Failed;
+                    branch.status = report.status;
                 }
                 Ok(Outcome::Done)
             }
@@ -276,20 +276,28 @@ impl Model {
                 of.status = match status {
                     Committing | CommitRetrying => CommitRetrying,
                     Rollbacking | RollbackRetrying => RollbackRetrying,
-                    AsyncCommitting | TimeoutRollbacking => status,
+                    AsyncCommitting | TimeoutRollbacking | TimeoutRollbackRetrying => status,
                     _ => return illegal,
                 };
                 Ok(Outcome::Now(of.status))
             }
             Command::Fail(fail) if !has_ended => fail_branch(of, fail),
             Command::End(_) | Command::Forget(_) if has_ended => Ok(Outcome::Now(status)),
+            Command::Operate(_) | Command::CleanedUp(_) if has_ended => Ok(Outcome::Standing(status)),
+            Command::Operate(operate) => self.operate(transaction, of, operate.operation),
+            Command::CleanedUp(cleaned) => self.cleaned_up(transaction, of, cleaned.branch),
+            Command::End(_) if of.is_deleted => match of.branches.values().any(|branch| branch.fate == Fate::CleanUp) {
+                true => illegal,
+                false => self.end(transaction, of, status),
+            },
             Command::End(_) => {
                 let done = match status {
                     Committing | CommitRetrying | AsyncCommitting => Committed,
                     Rollbacking | RollbackRetrying => Rollbacked,
-                    TimeoutRollbacking => TimeoutRollbacked,
+                    TimeoutRollbacking | TimeoutRollbackRetrying => TimeoutRollbacked,
                     _ => return illegal,
                 };
+                let done = if of.is_astray() { failed_as(status) } else { done };
                 self.end(transaction, of, done)
             }
             Command::Forget(_) => match status {
@@ -307,7 +315,7 @@ impl Model {
         decision: Decision,
     ) -> Result<Outcome, Refusal> {
         let is_due = self.clock_ms >= of.due_ms;
-        let is_async = of.branches.values().all(|branch| branch.kind == BranchType::AT || branch.has_failed);
+        let is_async = of.branches.values().all(|branch| branch.kind == BranchType::AT || branch.has_failed());
         of.status = match decision {
             Decision::Rollback => GlobalStatus::Rollbacking,
             Decision::Commit | Decision::TimeoutRollback if is_due => GlobalStatus::TimeoutRollbacking,
@@ -353,6 +361,12 @@ impl Model {
         for transaction in &self.all {
             let expected = self.transactions.get(transaction).map(|of| of.status);
             assert_eq!(state.standing(*transaction), expected, "{transaction}");
+            let open = self.transactions.get(transaction).filter(|of| of.ended_ms.is_none());
+            let orders = open.map(|of| (of.is_deleted, of.branches.values().map(|branch| branch.fate).collect()));
+            let seen = state.session(*transaction).map(|session| {
+                (session.is_deleted(), session.branches.values().map(|branch| branch.fate).collect::<Vec<Fate>>())
+            });
+            assert_eq!(seen, orders, "{transaction}");
         }
         let held: BTreeMap<Row, (TransactionId, BTreeSet<BranchId>)> = state
             .locks()
@@ -375,16 +389,23 @@ fn fail_branch(of: &mut Transaction, fail: &FailV1) -> Result<Outcome, Refusal> 
         Rollbacking | RollbackRetrying | RollbackFailed => {
             (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, RollbackFailed)
         }
-        TimeoutRollbacking | TimeoutRollbackFailed => {
+        TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed => {
             (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, TimeoutRollbackFailed)
         }
+        // What an operator has stopped does not fail.
+        StopCommitOrCommitRetry => (BranchStatus::PhaseTwo_CommitFailed_Unretryable, StopCommitOrCommitRetry),
+        StopRollbackOrRollbackRetry => (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, StopRollbackOrRollbackRetry),
         status => return Err(Refusal::Illegal { status }),
     };
     if fail.status != needed {
         return Err(Refusal::NoFailure { status: fail.status });
     }
-    if !of.branches.contains_key(&fail.branch) {
-        return Err(Refusal::NoSuchBranch);
+    let branch = of.branches.get_mut(&fail.branch).ok_or(Refusal::NoSuchBranch)?;
+    if matches!(failed, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry) {
+        return Err(Refusal::Illegal { status: failed });
+    }
+    if of.status != failed {
+        branch.status = fail.status;
     }
     of.status = failed;
     Ok(Outcome::Now(failed))

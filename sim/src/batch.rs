@@ -17,7 +17,7 @@ use std::io::{self, BufRead, BufReader};
 const PLANNED_MIN: u64 = 20;
 
 /// The planted bugs, and the oracles that may find each.
-pub const BUGS: [(&str, &[&str]); 24] = [
+pub const BUGS: [(&str, &[&str]); 26] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -42,6 +42,8 @@ pub const BUGS: [(&str, &[&str]); 24] = [
     ("group_clock_is_the_wall_clock", &["A6"]),
     ("deadlines_forgotten_at_failover", &["G1"]),
     ("decisions_forgotten_at_failover", &["G1"]),
+    ("deletions_forgotten_at_failover", &["G1"]),
+    ("deleted_without_its_rm", &["C4", "G2"]),
 ];
 
 /// Seeds that each planted bug is looked for in.

@@ -54,7 +54,10 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
         sleep(ms(dice.between(100, 3_000))).await;
         let node = 1 + dice.below(u64::from(nodes)) as u32;
         let there = transactions(scene, node).await;
-        let Some(open) = there.get(dice.below(there.len().max(1) as u64) as usize) else { continue };
+        // Few are decided at a time, and of these few go as decided: he looks for them.
+        let deletes = dice.below(2) == 0;
+        let wanted: Vec<&Open> = there.iter().filter(|open| !deletes || open.may_be_deleted()).collect();
+        let Some(open) = wanted.get(dice.below(wanted.len().max(1) as u64) as usize) else { continue };
         let xid = &open.xid;
         let of_branch = dice.below(3) == 0;
         let branch = open.branches.get(dice.below(open.branches.len().max(1) as u64) as usize);
@@ -63,7 +66,7 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
                 let (branch, status) = (&known.id, &known.status);
                 let cleans = open.cleans_as_decided(known);
                 let wish = match status.as_str() {
-                    _ if cleans && dice.below(4) == 0 => "deleteBranchSession",
+                    _ if cleans && deletes => "deleteBranchSession",
                     "STOP_RETRY" => "startBranchSession",
                     _ => "stopBranchSession",
                 };
@@ -71,7 +74,7 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
             }
             None if open.is_decided()
                 && open.branches.iter().all(|branch| open.cleans_as_decided(branch))
-                && dice.below(4) == 0 =>
+                && deletes =>
             {
                 format!("globalSession/deleteGlobalSession?xid={xid}")
             }
@@ -110,6 +113,12 @@ impl Open {
     fn cleans_as_decided(&self, branch: &Branch) -> bool {
         let rolls_back = self.status.contains("ollback");
         self.is_decided() && rolls_back == (branch.kind != "AT")
+    }
+
+    /// He may, and it would not be refused.
+    fn may_be_deleted(&self) -> bool {
+        let stands = ["CommitRetrying", "RollbackRetrying", "TimeoutRollbacking"].contains(&self.status.as_str());
+        (stands || self.status.starts_with("Stop")) && self.branches.iter().any(|branch| self.cleans_as_decided(branch))
     }
 
     /// And nobody turns it: no engine of a Saga has a say.

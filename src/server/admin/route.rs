@@ -45,7 +45,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
             Ok(body) => login(context, peer, &body),
             Err(refused) => refused,
         },
-        path if vgroup::exists(path) && reads => vgroup::answer(context, peer, &head).await,
+        path if vgroup::exists(path) && head.method == Method::GET => vgroup::answer(context, peer, &head).await,
         path if console::exists(path) => console::answer(context, peer, &head).await,
         path => match change(path) {
             Some(_) if posts && !may_change(context, peer, &head.headers) => {

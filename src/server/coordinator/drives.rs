@@ -109,6 +109,7 @@ impl<T> Drives<T> {
     pub fn news(&mut self, transaction: TransactionId) -> Option<oneshot::Receiver<()>> {
         let drive = self.0.get_mut(&transaction)?;
         let (onlooker, news) = oneshot::channel();
+        drive.onlookers.retain(|onlooker| !onlooker.is_closed());
         drive.onlookers.push(onlooker);
         Some(news)
     }

@@ -150,8 +150,12 @@ impl Coordinator {
             return pending().await;
         };
         let standing = || replica.read(|state| state.session(*transaction).map(|session| session.status));
-        while standing().is_none_or(|status| status == GlobalStatus::Begin) {
+        // Nearly always the answer is there before the first look.
+        loop {
             sleep(DECIDED_LOOK).await;
+            if standing().is_some_and(|status| status != GlobalStatus::Begin) {
+                return;
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{GroupId, Term, TransactionId, limits};
 use quorate_core::txn::command::LeadV1;
-use quorate_core::txn::{Command, Outcome, Transactions};
+use quorate_core::txn::{Command, Outcome, Session, Transactions};
 use quorate_raft::{Leadership, ProposeError, Replica};
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
@@ -109,7 +109,11 @@ impl Coordinator {
             return;
         }
         let unfinished: Vec<TransactionId> = tenure.replica.read(|state| state.unfinished().collect());
-        for transaction in unfinished {
+        let is_forgotten = |transaction| {
+            quorate_world::bug!("deletions_forgotten_at_failover")
+                && tenure.replica.read(|state| state.session(transaction).is_some_and(Session::is_deleted))
+        };
+        for transaction in unfinished.into_iter().filter(|transaction| !is_forgotten(*transaction)) {
             self.drive(tenure, transaction, None);
         }
     }

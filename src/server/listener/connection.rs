@@ -6,17 +6,17 @@
 //! outbox reaches the bound, the connection ends.
 //!
 //! A frame whose end has not come is memory that its client got for nothing. Long ones share a room (`Unfinished`), and each
-//! must be whole within half a minute. Who has not registered yet may announce little, and has a room apart, so that
+//! must be whole within half a minute. Who has not registered yet may announce a registration, and has a room apart, so that
 //! strangers keep no client waiting; and no client waits for room longer than for the frame.
 
 use super::foreign;
 use super::traffic::Traffic;
 use crate::coordinator::Outbox;
-use crate::coordinator::in_hand::STRANGER_BYTES_MAX;
+use crate::coordinator::channels::RESOURCES_OF_CHANNEL_MAX;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::pin::pin;
-use quorate_core::model::limits::FRAME_BYTES_MAX;
+use quorate_core::model::limits::{self, FRAME_BYTES_MAX};
 use quorate_core::wire::{Decoded, Decoder, FrameError, MessageError, encode_frame};
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{ReadHalf, Stream, WriteHalf};
@@ -41,9 +41,14 @@ const FRAME_PATIENCE: Duration = Duration::from_secs(30);
 pub const UNFINISHED_BYTES_MAX: usize = 112 << 20;
 /// The same of those that have not.
 pub const STRANGERS_BYTES_MAX: usize = 16 << 20;
+/// One frame of those: the longest registration, with as many resources as a connection may have, and its other texts.
+/// Whatever else is so long is heavier than a stranger's requests may be, and is refused in words.
+pub const STRANGER_FRAME_BYTES_MAX: usize =
+    RESOURCES_OF_CHANNEL_MAX * (limits::NAME_BYTES_MAX + 1) + limits::EXTRA_DATA_BYTES_MAX + (64 << 10);
 
 const _: () = assert!(FRAME_BYTES_MAX <= UNFINISHED_BYTES_MAX);
-const _: () = assert!(LONG_FRAME_BYTES < STRANGER_BYTES_MAX && STRANGER_BYTES_MAX <= STRANGERS_BYTES_MAX);
+const _: () =
+    assert!(STRANGER_FRAME_BYTES_MAX <= FRAME_BYTES_MAX && STRANGER_FRAME_BYTES_MAX <= STRANGERS_BYTES_MAX / 3);
 
 /// Room for long frames whose end has not come, of all connections of a node.
 pub struct Unfinished {
@@ -74,7 +79,7 @@ impl Unfinished {
 
     /// Room for a frame that announces so much; waits for it.
     pub async fn take(&self, bytes: usize, is_stranger: bool) -> Result<Long<'_>, Ended> {
-        if is_stranger && bytes > STRANGER_BYTES_MAX {
+        if is_stranger && bytes > STRANGER_FRAME_BYTES_MAX {
             return Err(Ended::Unregistered(bytes));
         }
         let units = bytes.min(FRAME_BYTES_MAX).div_ceil(1 << 10) as u32;

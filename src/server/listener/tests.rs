@@ -1,10 +1,11 @@
 //! Connections over a socket of the world, with a stand-in for the coordinator: a closure that takes the frames.
 
-use super::connection::{Connection, Ended, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, Unfinished};
+use super::connection::{
+    Connection, Ended, STRANGER_FRAME_BYTES_MAX, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, Unfinished,
+};
 use super::detect::Protocol;
 use super::*;
 use crate::admin::{AdminContext, Console, Presenter, Untaken};
-use crate::coordinator::in_hand::STRANGER_BYTES_MAX;
 use crate::coordinator::{CoordinatorContext, Nodes};
 use crate::peer::{BoxFuture, CallError};
 use bytes::BytesMut;
@@ -321,12 +322,12 @@ fn announced(bytes: usize) -> Vec<u8> {
 fn who_has_not_registered_may_announce_little() {
     run_test(async {
         let mut served = serve_in(Arc::default(), true, b"", LONG, LONG).await;
-        served.client.write_all(&announced(STRANGER_BYTES_MAX + 1)).await.expect("it reads");
+        served.client.write_all(&announced(STRANGER_FRAME_BYTES_MAX + 1)).await.expect("it reads");
         let ended = served.ended.await.expect("not aborted");
-        assert!(matches!(ended, Ended::Unregistered(bytes) if bytes == STRANGER_BYTES_MAX + 1), "{ended:?}");
+        assert!(matches!(ended, Ended::Unregistered(bytes) if bytes == STRANGER_FRAME_BYTES_MAX + 1), "{ended:?}");
         assert!(metrics(&served.traffic).contains("quorate_connections_ended_total{kind=\"unregistered\"} 1\n"));
         let mut client = serve(b"", LONG).await;
-        client.client.write_all(&announced(STRANGER_BYTES_MAX + 1)).await.expect("it reads");
+        client.client.write_all(&announced(STRANGER_FRAME_BYTES_MAX + 1)).await.expect("it reads");
         drop(client.client);
         assert!(matches!(client.ended.await, Ok(Ended::ByClient)), "a client may");
     });
@@ -370,17 +371,47 @@ fn a_registration_makes_a_client() {
     });
 }
 
+/// An RM registers all its resources at once, and before that it is a stranger.
+#[test]
+fn the_longest_registration_is_served() {
+    run_test(async {
+        let ([seata, _], _, _stop) = doors().await;
+        let names: Vec<String> = (0..4_096).map(|number| format!("{number:0>1020}")).collect();
+        let registration = Registration {
+            version: "2.3.0".into(),
+            application_id: "shop".into(),
+            service_group: "default_tx_group".into(),
+            extra_data: String::new(),
+        };
+        let mut bytes = BytesMut::new();
+        let register = Message::RegisterRm { registration, resource_ids: names.join(",") };
+        encode_frame(&Head::new(Version::V1, MessageKind::Request, 1), &register, &mut bytes).expect("a frame");
+        assert!(bytes.len() > 4_000_000);
+        let mut rm = net::connect(seata).await.expect("it listens");
+        rm.write_all(&bytes).await.expect("it reads");
+        let mut answers = Decoder::new();
+        let answer = loop {
+            match answers.next_frame().expect("frames") {
+                Some(Decoded::Message(_, answer)) => break answer,
+                Some(other) => panic!("{other:?}"),
+                None => assert!(rm.read_buf(answers.buffer_mut()).await.expect("an answer") > 0),
+            }
+        };
+        assert!(matches!(&answer, Message::RegisterRmResult(result) if result.identified), "{answer:?}");
+    });
+}
+
 /// Strangers fill their own room only, and a client that finds none in its own is let go in the end.
 #[test]
 fn nobody_waits_for_room_for_ever() {
     run_test(async {
         let unfinished = Arc::new(Unfinished::new(Duration::from_millis(300)));
         let mut taken = Vec::new();
-        for _ in 0..STRANGERS_BYTES_MAX / STRANGER_BYTES_MAX {
-            taken.push(unfinished.take(STRANGER_BYTES_MAX, true).await.expect("room for strangers"));
+        for _ in 0..STRANGERS_BYTES_MAX / STRANGER_FRAME_BYTES_MAX {
+            taken.push(unfinished.take(STRANGER_FRAME_BYTES_MAX, true).await.expect("room for strangers"));
         }
         let mut stranger = serve_in(unfinished.clone(), true, b"", LONG, LONG).await;
-        stranger.client.write_all(&announced(STRANGER_BYTES_MAX)).await.expect("it reads");
+        stranger.client.write_all(&announced(STRANGER_FRAME_BYTES_MAX)).await.expect("it reads");
         assert!(matches!(stranger.ended.await, Ok(Ended::Crowded)));
         // A client has room of its own.
         let mut client = serve_in(unfinished.clone(), false, b"", LONG, LONG).await;

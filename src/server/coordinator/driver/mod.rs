@@ -21,7 +21,7 @@ use std::sync::Arc;
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
-use quorate_core::txn::{Direction, Session};
+use quorate_core::txn::{Direction, Fate, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
@@ -115,6 +115,12 @@ impl Drive {
         }
     }
 
+    /// Planted bug: what an operator has deleted is taken for cleaned up.
+    fn deletes(&self, branch: BranchId) -> bool {
+        let fate = |session: &Session| session.branches.get(&branch).is_some_and(|branch| branch.fate == Fate::CleanUp);
+        self.tenure.replica.read(|state| state.session(self.transaction).is_some_and(fate))
+    }
+
     fn is_unfinished(&self) -> bool {
         self.tenure.replica.read(|state| state.session(self.transaction).is_some_and(Session::is_unfinished))
     }
@@ -157,6 +163,11 @@ impl Drive {
                     self.ask(branches[1..].to_vec()).await;
                     self.end().await?;
                     return Ok(());
+                }
+                Some(Step::Ask(branches))
+                    if quorate_world::bug!("deleted_without_its_rm") && self.deletes(branches[0]) =>
+                {
+                    self.cleaned_up(branches[0]).await?;
                 }
                 Some(Step::Ask(branches)) => self.ask(branches).await,
                 Some(Step::Wait) => self.wait().await,

@@ -6,7 +6,7 @@ use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot, Transactio
 use quorate_core::phase_two::is_skipped;
 use quorate_core::txn::command::{BranchV1, FailV1, GiveUpV1, ReleaseLocksV1, ReportV1, TransactionV1};
 use quorate_core::txn::status::is_running;
-use quorate_core::txn::{Branch, Command, Direction, Outcome, Refusal, ReleaseScope, Session, Transactions};
+use quorate_core::txn::{Branch, Command, Direction, Fate, Outcome, Refusal, ReleaseScope, Session, Transactions};
 use quorate_world::select::select2;
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, sleep, timeout};
@@ -96,6 +96,9 @@ impl Drive {
 
     /// Releases side by side. What is not acknowledged within the patience goes on by itself; the end waits for it.
     async fn release(&mut self, wanted: Vec<(Slot, ReleaseScope)>) {
+        if wanted.is_empty() {
+            return;
+        }
         let transaction = self.transaction;
         let mut wanted: Vec<ReleaseLocksV1> =
             wanted.into_iter().map(|(slot, scope)| ReleaseLocksV1 { transaction, slot, scope }).collect();
@@ -223,6 +226,9 @@ impl Drive {
     /// Everything is done, and every release that is owed was acknowledged (rule 13): the transaction ends. False: as in
     /// [`Drive::fail`].
     pub(super) async fn end(&mut self) -> Result<bool, Lost> {
+        // What an operator has dropped meanwhile is owed too, whoever lets it go besides.
+        let dropped = self.releases_of(|branch| branch.fate == Fate::Dropped);
+        self.release(dropped).await;
         self.await_releases().await;
         if self.tenure.is_over() {
             return Err(Lost);
