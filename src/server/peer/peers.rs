@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use quorate_core::cluster::{ClusterId, Routing, StartEpoch};
+use quorate_core::cluster::{ClusterId, Routing, Standing, StartEpoch};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Listener;
 use quorate_world::task::{self, JoinHandle};
@@ -124,7 +124,9 @@ impl Peers {
     pub fn learn(&self, routing: &Routing) {
         for node in routing.nodes() {
             self.meet(node.id, &node.addresses.peer);
-            if let Some(peer) = self.shared.peer(node.id) {
+            // A node that has a number and has not started under it may lose its folder, and come with another disk.
+            let has_started = node.standing != Standing::Admitted;
+            if let Some(peer) = self.shared.peer(node.id).filter(|_| has_started) {
                 peer.learn(node);
             }
         }
