@@ -214,3 +214,45 @@ fn three_nodes_found_survive_a_kill_and_refuse_a_wiped_disk() {
         assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
     }
 }
+
+/// Asks until the nodes are as wished.
+fn until_listed(admin: &str, is_so: impl Fn(&str) -> bool) {
+    let began = Instant::now();
+    loop {
+        let (code, said) = ctl(&["node", "list", "--admin", admin]);
+        if code == Some(0) && is_so(&said) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "never: {said}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_node_joins_is_drained_and_removed() {
+    let folder = Folder::new();
+    let peer = format!("127.0.0.1:{}", free_port());
+    let mut first = Node::start(&folder.0.join("n1"), &["--peer-listen", &peer, "--groups", "4"]);
+    let founded = first.ready();
+    let admin = value(&founded, "admin");
+    let own = format!("127.0.0.1:{}", free_port());
+    let mut second = Node::start(&folder.0.join("n2"), &["--join", &peer, "--peer-listen", &own]);
+    let joined = second.ready();
+    assert_eq!((value(&joined, "node"), value(&joined, "cluster")), ("2", value(&founded, "cluster")));
+    until_listed(admin, |said| said.contains("serving   2\n2 ") && said.trim_end().ends_with("serving   2"));
+
+    let (code, said) = ctl(&["node", "drain", "2", "--admin", value(&joined, "admin")]);
+    assert!(code == Some(0) && said == "node 2 is draining\n", "{code:?} {said}");
+    until_listed(admin, |said| said.trim_end().ends_with("draining  0"));
+    let (code, said) = ctl(&["node", "drain", "1", "--admin", admin]);
+    assert!(code == Some(69) && said.contains("let another node join first"), "{code:?} {said}");
+    let (code, said) = ctl(&["node", "remove", "7", "--admin", admin]);
+    assert!(code == Some(69) && said.contains("node 7 is no member"), "{code:?} {said}");
+
+    let (code, said) = ctl(&["node", "remove", "2", "--admin", admin]);
+    assert!(code == Some(0), "{code:?} {said}");
+    assert_eq!(second.ended(PATIENCE), Some(77));
+    assert!(second.stderr().contains("node 2 was removed from"));
+    first.terminate();
+    assert_eq!(first.ended(STOP_MAX), Some(0), "{}", first.stderr());
+}

@@ -21,21 +21,37 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// What the server promises for a stop, and a little for the simulated way.
 const STOP_PATIENCE: Duration = Duration::from_secs(12);
 
+/// How a node ends that is a member no more.
+const IDENTITY: i32 = 77;
+
 /// The nodes.
 pub struct Cluster {
     scene: Arc<Scene>,
-    /// One machine per node, n1 first.
+    /// One machine per node, n1 first, those that may join after the founders.
     pub machines: Vec<Machine>,
+    founders: usize,
     stopping: Arc<AtomicBool>,
+    /// Whether the node that may join has been asked to, and whether it is to go for good.
+    spare: Arc<Spare>,
+}
+
+#[derive(Default)]
+struct Spare {
+    called: AtomicBool,
+    dismissed: AtomicBool,
 }
 
 fn configuration(plan: &Plan, number: u32) -> String {
     let peers: Vec<String> = (1..=plan.options.nodes).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
+    let belongs = if number <= plan.options.nodes {
+        format!("node_id = {number}\npeers = \"{}\"", peers.join(","))
+    } else {
+        format!("join = \"{}:9091\"", node_ip(1 + number % plan.options.nodes))
+    };
     format!(
-        "node_id = {number}\npeers = \"{}\"\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
+        "{belongs}\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
          batch_commands_max = {}\nbatches_in_flight_max = {}\n{}[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
-        peers.join(","),
         node_ip(number),
         plan.options.groups,
         operator::TOKEN,
@@ -61,20 +77,46 @@ impl Cluster {
         };
         Cluster {
             scene: scene.clone(),
-            machines: (1..=scene.plan.options.nodes).map(add).collect(),
+            machines: (1..=scene.plan.options.nodes + scene.plan.options.spares).map(add).collect(),
+            founders: scene.plan.options.nodes as usize,
             stopping: Arc::default(),
+            spare: Arc::default(),
         }
+    }
+
+    /// The node that may join, and whether it has been asked to.
+    pub fn spare(&self) -> Option<(Machine, bool)> {
+        let machine = self.machines.get(self.founders)?;
+        Some((*machine, self.spare.called.load(Ordering::Relaxed)))
+    }
+
+    /// Lets it join.
+    pub fn call_spare(&self) {
+        self.spare.called.store(true, Ordering::Relaxed);
+        self.spare().into_iter().for_each(|(machine, _)| self.start(machine));
+    }
+
+    /// From now on it may end by itself, and is started no more once it has.
+    pub fn dismiss_spare(&self) {
+        self.spare.dismissed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a machine is somewhere on its way in or out, or not there yet.
+    fn stays_away(&self, machine: Machine) -> bool {
+        let called = self.spare.called.load(Ordering::Relaxed) && !self.spare.dismissed.load(Ordering::Relaxed);
+        self.spare().is_some_and(|(spare, _)| spare == machine) && !called
     }
 
     /// Starts a node that does not run, and watches over its end.
     pub fn start(&self, machine: Machine) {
-        if machine.is_running() {
+        if machine.is_running() || self.stays_away(machine) {
             return;
         }
         machine.start();
         let node = self.node(machine);
         self.scene.tell(About::Process, &[machine.name()], Duration::ZERO, "starts");
         let (scene, stopping) = (self.scene.clone(), self.stopping.clone());
+        let spare = self.spare().is_some_and(|(spare, _)| spare == machine).then(|| self.spare.clone());
         let life = machine.lives();
         task::spawn(async move {
             let ending = machine.ended().await;
@@ -84,6 +126,10 @@ impl Cluster {
                 Ending::Returned => "it stopped, and nobody had asked it to".to_owned(),
                 Ending::Exited(code) if *code == ExitCode::Damaged.number() && scene.damaged() == Some(machine) => {
                     scene.tell(About::Process, &[machine.name()], Duration::ZERO, "refuses its damaged disk");
+                    return;
+                }
+                Ending::Exited(IDENTITY) if spare.is_some_and(|spare| spare.dismissed.load(Ordering::Relaxed)) => {
+                    scene.tell(About::Process, &[machine.name()], Duration::ZERO, "goes, as it was asked to");
                     return;
                 }
                 Ending::Exited(code) => format!("it left with code {code}"),
@@ -99,9 +145,10 @@ impl Cluster {
 
     /// Starts all and waits until each would serve a Begin.
     pub async fn start_all(&self) {
-        self.machines.iter().for_each(|machine| self.start(*machine));
+        let founders = &self.machines[..self.founders];
+        founders.iter().for_each(|machine| self.start(*machine));
         let until = sim::now() + READY_PATIENCE;
-        let mut waiting = self.machines.clone();
+        let mut waiting = founders.to_vec();
         while !waiting.is_empty() {
             if sim::now() > until {
                 let names: Vec<String> = waiting.iter().map(|machine| machine.name()).collect();

@@ -105,6 +105,7 @@ impl Nemesis {
             Class::SlowDisk => self.slow_disk(&mut dice, lasts).await,
             Class::ClockRate => self.clock_rate(&mut dice, lasts).await,
             Class::ClockJump => self.clock_jump(&mut dice),
+            Class::Membership => self.change_membership(&mut dice),
             Class::LongAbsence => self.kill(Class::LongAbsence, &mut dice, lasts).await,
             Class::DiskDamage => self.damage.strike(&self.scene, &self.cluster, &mut dice, lasts).await,
             // The machine `mover` sees to it, and clients do the rest.
@@ -288,6 +289,34 @@ impl Nemesis {
         let machine = self.anybody(dice);
         machine.move_wall_clock_ms(by_ms);
         self.struck(Class::ClockJump, &[machine], Duration::ZERO, &format!("has its wall clock moved by {by_ms} ms"));
+    }
+
+    /// The fourth node joins first. What is wished of nodes then, a steward tells the cluster.
+    fn change_membership(&self, dice: &mut Dice) {
+        let Some((spare, called)) = self.cluster.spare() else { return };
+        if !called {
+            self.cluster.call_spare();
+            return self.struck(Class::Membership, &[spare], Duration::ZERO, "joins");
+        }
+        let node = 1 + dice.below(self.cluster.machines.len() as u64) as usize;
+        let word = match dice.below(8) {
+            0 => "remove",
+            1 => "replace",
+            2..5 => "drain",
+            _ => "undrain",
+        };
+        // Only the fourth may go for good: clients know the others.
+        let goes = matches!(word, "remove" | "replace");
+        let machine = if goes { spare } else { self.cluster.machines[node - 1] };
+        if goes {
+            self.cluster.dismiss_spare();
+        }
+        if word == "replace" {
+            machine.kill();
+        }
+        let number = if goes { self.cluster.machines.len() } else { node };
+        self.scene.watch().wishes.push_back(format!("{number}/{word}"));
+        self.struck(Class::Membership, &[machine], Duration::ZERO, &format!("is to be asked: {word}"));
     }
 
     fn anybody(&self, dice: &mut Dice) -> Machine {

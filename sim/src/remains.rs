@@ -6,6 +6,7 @@
 
 use crate::ghost::Ghost;
 use crate::ghost::told::Told;
+use crate::plan;
 use crate::scene::Scene;
 use crate::seen::Seen;
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
@@ -180,7 +181,8 @@ impl Remains {
         let image = |node: NodeId| sim::machine(&format!("n{node}")).map(|machine| machine.disk().surviving());
         let task = match seen {
             Seen::Answered { group, log_id, .. } => {
-                let nodes = (1..=self.scene.plan.options.nodes).map(|number| NodeId(u64::from(number)));
+                let machines = self.scene.plan.options.nodes + self.scene.plan.options.spares;
+                let nodes = (1..=machines).map(|number| NodeId(u64::from(number)));
                 let images = nodes.filter_map(|node| Some((node, image(node)?))).collect();
                 Task::Everybody(*group, *log_id, images)
             }
@@ -222,7 +224,8 @@ impl Remains {
                     self.scene.saw(Seen::Remains { node, told, model, found });
                 }
                 Some(Task::Everybody(group, log_id, images)) => {
-                    let (mut holders, nodes) = (BTreeSet::new(), images.len());
+                    // A group has as many replicas as there were founders, wherever they are; more of them only while it moves.
+                    let (mut holders, nodes) = (BTreeSet::new(), self.scene.plan.options.nodes as usize);
                     for (node, image) in images {
                         let found = look(machine, slot, image).await;
                         if found.is_ok_and(|found| found.get(&group).is_some_and(|replica| replica.has(log_id))) {
@@ -264,8 +267,12 @@ async fn recover() -> Result<Found, String> {
     if recovered.is_none() {
         return Ok(found);
     }
-    for group in storage.groups() {
+    // A group that has moved away is not opened again, and its vote is still there.
+    for group in (0..=plan::GROUPS_MAX).map(GroupId) {
         let log = storage.group(group);
+        if log.state() == LogState::default() {
+            continue;
+        }
         let snapshot = storage.snapshots(group).current().await.map_err(|error| error.to_string())?;
         let snapshot_hash = match &snapshot {
             Some(file) if group != GroupId::META => {

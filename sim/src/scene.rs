@@ -18,7 +18,7 @@ use quorate_core::txn::{Batch, Command, Outcome};
 use quorate_world::sim::{self, Machine};
 use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, sleep};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// See the page.
@@ -50,6 +50,10 @@ pub struct Watch {
     slowed: BTreeSet<(u32, u32)>,
     /// How often each class of planned faults has happened.
     pub fired: BTreeMap<Class, u64>,
+    /// The faults are over.
+    pub is_healed: bool,
+    /// What is wished of nodes and not yet said, each as the end of a path.
+    pub wishes: VecDeque<String>,
     /// What faults met.
     pub cells: Cells,
     /// Whose disk is damaged.
@@ -77,6 +81,8 @@ impl Scene {
             named: BTreeMap::new(),
             slowed: BTreeSet::new(),
             fired: BTreeMap::new(),
+            is_healed: false,
+            wishes: VecDeque::new(),
             cells: Cells::default(),
             damaged: None,
             told: (0, 0),
@@ -201,6 +207,11 @@ impl Scene {
         let its = self.plan.operations.iter().filter(|operation| operation.tm + 1 == tm).map(|operation| operation.op);
         let started: Vec<u32> = its.filter(|op| watch.started.contains(op)).collect();
         watch.finished.extend(started);
+    }
+
+    /// Whether the faults are over.
+    pub fn is_healed(&self) -> bool {
+        self.watch().is_healed
     }
 
     /// A planned fault has happened in a moment.

@@ -22,6 +22,8 @@ pub enum Seen {
     Snapshot { node: NodeId, group: GroupId, last: Option<LogId>, hash: u128 },
     /// A replica stopped with this state.
     Stopped { node: NodeId, group: GroupId, state_hash: u64 },
+    /// A group has moved away from a node, which wipes what it has of it, but for its vote.
+    Wiping { node: NodeId, group: GroupId },
     /// A node has made its vote durable: for a candidate, or for the one that it knows to lead, whoever it voted for.
     Voted { node: NodeId, group: GroupId, term: Term, candidate: NodeId, leads: bool },
     /// A replica was told that its log is durable up to here,

@@ -48,6 +48,9 @@ fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
     if let Some(&raft::VoteSaved { node, group, term, candidate, leads }) = tap.get() {
         return Some(Seen::Voted { node, group, term, candidate, leads });
     }
+    if let Some(&raft::Wiping { node, group }) = tap.get() {
+        return Some(Seen::Wiping { node, group });
+    }
     let &raft::Stopped { node, group, state_hash } = tap.get()?;
     Some(Seen::Stopped { node, group, state_hash })
 }

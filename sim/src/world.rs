@@ -1,6 +1,6 @@
 //! One run of a world: build it, let the plan happen, heal, wait for rest, judge, stop.
 
-use crate::actors::{mover, operator, rm, rm_ip, tm, tm_ip};
+use crate::actors::{mover, operator, rm, rm_ip, steward, tm, tm_ip};
 use crate::chronicle::{Chronicle, Kind as About};
 use crate::cluster::Cluster;
 use crate::coverage::Cell;
@@ -107,9 +107,11 @@ async fn play(plan: Plan, keeps_chronicle: bool) -> Outcome {
 
 fn machine_names(plan: &Plan) -> BTreeMap<u32, String> {
     let many = |kind: &'static str, count: u32| (1..=count).map(move |number| format!("{kind}{number}"));
-    let Options { nodes, tms, rms, .. } = plan.options;
-    let names =
-        many("n", nodes).chain(many("tm", tms)).chain(many("rm", rms)).chain(["operator", "mover"].map(str::to_owned));
+    let Options { nodes, spares, tms, rms, .. } = plan.options;
+    let names = many("n", nodes + spares)
+        .chain(many("tm", tms))
+        .chain(many("rm", rms))
+        .chain(["operator", "steward", "mover"].map(str::to_owned));
     names.filter_map(|name| Some((sim::machine(&name)?.index() as u32, name))).collect()
 }
 
@@ -132,11 +134,16 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
         let shared = scene.clone();
         sim::add_machine("mover", mover::ip(), move || mover::run(shared.clone())).start();
     }
+    if scene.plan.options.spares > 0 {
+        let shared = scene.clone();
+        sim::add_machine("steward", steward::ip(), move || steward::run(shared.clone())).start();
+    }
     let nemesis = Nemesis::new(scene.clone(), cluster.clone(), clients);
     let faults = nemesis.begin();
     scene.until(scene.plan.options.safety_ms).await;
     faults.iter().for_each(task::JoinHandle::abort);
     nemesis.heal();
+    scene.watch().is_healed = true;
     sim::note("healed");
     scene.tell(About::Fault, &[], Duration::ZERO, "everything is healed");
     come_to_rest(scene).await;

@@ -4,8 +4,11 @@
 mod branch;
 mod cells;
 mod lock;
+mod node;
 mod transaction;
 mod vgroup;
+
+use cells::cell;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 use quorate_server::exit::{ExitCode, Failure};
@@ -40,6 +43,7 @@ pub fn command() -> Command {
         .subcommand(branch::command())
         .subcommand(lock::command())
         .subcommand(vgroup::command())
+        .subcommand(node::command())
         .subcommand(
             Command::new("move-leader")
                 .about("Ask a group's leader, if it is this node, to hand over")
@@ -74,6 +78,8 @@ enum View {
     Text,
     /// Nodes and groups.
     Status,
+    /// Nodes alone.
+    Nodes,
     /// A page of transactions.
     Transactions,
     /// The transaction of this XID.
@@ -95,6 +101,7 @@ pub fn question(matches: &ArgMatches) -> Question {
         Some(("branch", inner)) => branch::call(inner),
         Some(("lock", inner)) => lock::call(inner),
         Some(("vgroup", inner)) => vgroup::call(inner),
+        Some(("node", inner)) => node::call(inner),
         Some(("move-leader", inner)) => {
             let number = |name: &str| inner.get_one::<u64>(name).copied().unwrap_or_default();
             let path = format!("/quorate/v1/groups/{}/leader", number("group"));
@@ -161,6 +168,7 @@ fn shown(view: &View, body: String) -> Result<String, String> {
     };
     match view {
         View::Text => Ok(body),
+        View::Nodes => node::table(&body),
         View::Status => table(&body),
         View::Transactions => Ok(transaction::table(&page()?)),
         View::Transaction(xid) => transaction::details(&page()?, xid),
@@ -196,28 +204,18 @@ fn request(question: &Question) -> String {
 
 fn table(body: &str) -> Result<String, String> {
     let status: Value = serde_json::from_str(body).map_err(|error| format!("this is no status: {error}"))?;
-    let cell = |row: &Value, name: &str| match &row[name] {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".to_owned(),
-        other => other.to_string(),
-    };
     let mut lines = vec![format!(
         "cluster {} picture {} as seen by node {}",
         cell(&status, "cluster"),
         cell(&status, "picture"),
         cell(&status, "node")
     )];
-    lines.push(format!("{:<6} {:<24} {:<24} {:<24} {}", "node", "seata", "admin", "peer", "silent"));
-    for node in status["nodes"].as_array().into_iter().flatten() {
-        let [number, seata, admin, peer, silent] = ["node", "seata", "admin", "peer", "silent"].map(|c| cell(node, c));
-        lines.push(format!("{number:<6} {seata:<24} {admin:<24} {peer:<24} {silent}"));
-    }
-    let names = ["group", "health", "leader", "term", "slots", "committed", "applied", "replicas", "label"];
-    let row = |cells: [String; 9]| {
-        let [group, health, leader, term, slots, committed, applied, replicas, label] = cells;
-        format!(
-            "{group:<6} {health:<18} {leader:<7} {term:<6} {slots:<6} {committed:<10} {applied:<10} {replicas:<12} {label}"
-        )
+    lines.extend(node::rows(&status));
+    let names = ["group", "health", "leader", "term", "slots", "committed", "applied", "replicas", "target", "label"];
+    let row = |cells: [String; 10]| {
+        let [group, health, leader, term, slots, committed, applied, replicas, target, label] = cells;
+        let wide = format!("{group:<6} {health:<18} {leader:<7} {term:<6} {slots:<6} {committed:<10} {applied:<10}");
+        format!("{wide} {replicas:<12} {target:<12} {label}")
     };
     lines.push(row(names.map(str::to_owned)));
     lines.extend(

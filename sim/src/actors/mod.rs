@@ -5,6 +5,7 @@ pub mod mover;
 pub mod operator;
 pub mod rm;
 pub mod saga;
+pub mod steward;
 pub mod tm;
 
 use quorate_world::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -83,6 +83,10 @@ impl Ghost {
                 self.told.entry((*node, *group)).or_default().vote(*term, *candidate, *leads);
             }
             Seen::Appended { node, group, last } => self.told.entry((*node, *group)).or_default().appended(*last),
+            Seen::Wiping { node, group } => {
+                self.told.entry((*node, *group)).or_default().wiping();
+                self.applied.remove(&(*node, *group));
+            }
             Seen::Truncating { node, group, from } => self.told.entry((*node, *group)).or_default().truncating(*from),
             Seen::Snapshot { node, group, last, .. } => {
                 self.told.entry((*node, *group)).or_default().snapshot(*last);

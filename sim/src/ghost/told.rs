@@ -29,6 +29,11 @@ impl Told {
         }
     }
 
+    /// The replica is wiped, but for its vote.
+    pub(super) fn wiping(&mut self) {
+        (self.last, self.snapshot) = (None, None);
+    }
+
     pub(super) fn snapshot(&mut self, last: Option<LogId>) {
         self.snapshot = self.snapshot.max(last);
     }

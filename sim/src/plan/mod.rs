@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 /// The coordinator nodes of every world that a seed draws.
 pub const NODES: u32 = 3;
 
+/// The data groups of the largest world.
+pub const GROUPS_MAX: u32 = 8;
+
 /// How large a world is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size {
@@ -39,7 +42,7 @@ pub struct Size {
 
 /// The reference world, and a smaller one for planted bugs and for a first look.
 pub const SIZES: [Size; 2] = [
-    Size { name: "R1", safety_ms: 300_000, operations: 200, groups_max: 8, tms: 4, rms: 6 },
+    Size { name: "R1", safety_ms: 300_000, operations: 200, groups_max: GROUPS_MAX, tms: 4, rms: 6 },
     Size { name: "R0", safety_ms: 60_000, operations: 60, groups_max: 4, tms: 2, rms: 4 },
 ];
 
@@ -58,8 +61,11 @@ pub struct Options {
     pub schedule: u64,
     /// How long faults and transactions go on.
     pub safety_ms: u64,
-    /// Coordinator nodes.
+    /// Coordinator nodes that found the cluster.
     pub nodes: u32,
+    /// Coordinator nodes that may join it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub spares: u32,
     /// Machines that begin transactions.
     pub tms: u32,
     /// Machines that own resources; even.
@@ -187,6 +193,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         schedule: seed,
         safety_ms: size.safety_ms,
         nodes: NODES,
+        spares: u32::from(swarm.level(Class::Membership) != Level::Off),
         tms: size.tms,
         rms: size.rms,
         operator: Dice::new(seed, "is there an operator").below(3) == 0,
@@ -228,6 +235,10 @@ impl Options {
     pub fn disk(&self) -> DiskSpeed {
         DiskSpeed { sync: Latency::micros(self.sync_us.0, self.sync_us.1), ..DiskSpeed::CALM }
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A number of milliseconds.

@@ -41,6 +41,8 @@ pub enum Class {
     Hiccup,
     /// Nodes are killed or lose power while they found the cluster.
     Founding,
+    /// A fourth node joins; then nodes are drained and may serve again, and the fourth is removed, or lost and replaced.
+    Membership,
     /// Somebody asks a leader to hand its group over.
     Transfer,
     /// A node is away for so long that the others purge what it lacks.
@@ -53,7 +55,7 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 19] = [
+    pub const ALL: [Class; 20] = [
         Class::Kill,
         Class::PowerFailure,
         Class::Pause,
@@ -69,6 +71,7 @@ impl Class {
         Class::RmDeath,
         Class::Hiccup,
         Class::Founding,
+        Class::Membership,
         Class::Transfer,
         Class::LongAbsence,
         Class::DiskDamage,
@@ -93,6 +96,7 @@ impl Class {
             Class::RmDeath => "rm_death",
             Class::Hiccup => "hiccup",
             Class::Founding => "founding",
+            Class::Membership => "membership",
             Class::Transfer => "transfer",
             Class::LongAbsence => "long_absence",
             Class::DiskDamage => "disk_damage",
@@ -122,7 +126,10 @@ impl Swarm {
     pub fn draw(seed: u64) -> Swarm {
         let mut dice = Dice::new(seed, "swarm");
         let kind = dice.below(100);
-        let only = dice.below(Class::ALL.len() as u64) as usize;
+        // Drawn apart, so that the other classes of a seed are what they were before there was this one.
+        let apart = Class::Membership;
+        let others: Vec<Class> = Class::ALL.into_iter().filter(|class| *class != apart).collect();
+        let only = dice.below(others.len() as u64) as usize;
         let level = |(place, class): (usize, Class), dice: &mut Dice| {
             let drawn = match dice.below(4) {
                 0 | 1 => Level::Off,
@@ -137,7 +144,11 @@ impl Swarm {
             };
             (class, level)
         };
-        Swarm(Class::ALL.into_iter().enumerate().map(|class| level(class, &mut dice)).collect())
+        let mut levels: BTreeMap<Class, Level> =
+            others.into_iter().enumerate().map(|class| level(class, &mut dice)).collect();
+        let alone = usize::MAX;
+        levels.extend([level((alone, apart), &mut Dice::new(seed, "membership"))]);
+        Swarm(levels)
     }
 
     /// The level of a class.

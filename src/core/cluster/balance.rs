@@ -37,7 +37,9 @@ pub fn moves(routing: &Routing, me: NodeId, led: &[Led]) -> Vec<Move> {
 }
 
 fn handover(routing: &Routing, me: NodeId, led: &Led) -> Option<Move> {
-    let to = routing.preferred_leader(led.group)?;
+    // Whoever leads a group that moves brings the move to its end.
+    let rests = routing.group(led.group).is_some_and(|route| route.target.is_none());
+    let to = routing.preferred_leader(led.group).filter(|_| rests)?;
     let up = routing.node(to).is_some_and(|node| !node.silent);
     let rested = led.moved_ms_ago.is_none_or(|ago| ago >= MOVE_INTERVAL_MS);
     (to != me && up && rested && led.caught_up.contains(&to)).then_some(Move { group: led.group, to })

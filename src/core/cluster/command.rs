@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
+use super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, Standing, StartEpoch, StartId};
 use crate::model::{GroupId, NodeId, limits};
 use crate::txn::Stamp;
 
@@ -35,6 +35,67 @@ pub enum MetaCommand {
     MapVgroup(VgroupV1),
     /// A transaction service group is mapped no longer.
     UnmapVgroup(VgroupNameV1),
+    /// A node with an empty folder wants to join: give it a number.
+    AdmitNode(AdmitNodeV1),
+    /// What the cluster wants of a node from now on.
+    SetStanding(SetStandingV1),
+    /// A node that should go carries nothing any more: it is no member, and its disk is never let in again.
+    ForgetNode(NodeId),
+    /// A group goes to these nodes. Given anew, it replaces the wish before.
+    PlaceGroup(PlaceGroupV1),
+    /// Whether this wish is still the one to carry out: asked before each step of it. Changes nothing.
+    AskToMove(WishV1),
+    /// The group's voters are the ones that were wished.
+    GroupPlaced(WishV1),
+    /// Whether a former replica may be wiped: once a group votes without it. Changes nothing.
+    AskToLeave(ReplicaV1),
+    /// A former replica has wiped what it had of the group.
+    ReplicaGone(ReplicaV1),
+}
+
+/// See [`MetaCommand::AdmitNode`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdmitNodeV1 {
+    /// Its disk: asked twice, the number is the same.
+    pub disk: DiskId,
+    /// Where it is reached.
+    pub addresses: Addresses,
+}
+
+/// See [`MetaCommand::SetStanding`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SetStandingV1 {
+    /// Which.
+    pub node: NodeId,
+    /// What is wanted of it.
+    pub standing: Standing,
+}
+
+/// See [`MetaCommand::PlaceGroup`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PlaceGroupV1 {
+    /// Which.
+    pub group: GroupId,
+    /// The preferred leader first.
+    pub replicas: Vec<NodeId>,
+}
+
+/// A wish that a group moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WishV1 {
+    /// Which group.
+    pub group: GroupId,
+    /// The picture number with which it was wished.
+    pub since: u64,
+}
+
+/// One node's replica of one group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplicaV1 {
+    /// The group.
+    pub group: GroupId,
+    /// The node.
+    pub node: NodeId,
 }
 
 /// See [`MetaCommand::FoundCluster`].
@@ -116,6 +177,13 @@ pub enum MetaOutcome {
     },
     /// Nothing changed.
     Refused(MetaRefusal),
+    /// The number of a node that joins.
+    Admitted {
+        /// Its number.
+        node: NodeId,
+        /// The picture number after it.
+        picture: u64,
+    },
 }
 
 /// Why a command changed nothing.
@@ -139,6 +207,42 @@ pub enum MetaRefusal {
     /// A mapping beyond a bound.
     #[error(transparent)]
     Vgroup(VgroupFault),
+    /// It was a member once.
+    #[error("node {0} was removed from this cluster; an empty data folder joins as a new node")]
+    Removed(NodeId),
+    /// A node needs addresses of its own.
+    #[error("node {0} is reached at one of these addresses already")]
+    AddressTaken(NodeId),
+    /// 64 nodes.
+    #[error("the cluster has as many nodes as it can have")]
+    Full,
+    /// The replicas of some group would have no place.
+    #[error("{left} nodes would be left for groups with {replicas} replicas; let another node join first")]
+    TooFew {
+        /// Nodes that would still carry groups.
+        left: u32,
+        /// What the largest group needs.
+        replicas: u32,
+    },
+    /// Nothing of the kind is asked of this node.
+    #[error("node {node} is {standing}: it cannot be made {wanted}")]
+    Standing {
+        /// Whose.
+        node: NodeId,
+        /// What is wanted of it.
+        standing: Standing,
+        /// What was asked.
+        wanted: Standing,
+    },
+    /// A node that should go still carries groups, or should not go.
+    #[error("node {0} still belongs to the cluster")]
+    StillThere(NodeId),
+    /// Never heard of, or the meta group.
+    #[error("there is no data group {0}")]
+    UnknownGroup(GroupId),
+    /// The wish does not fit what is there: nodes that carry nothing now, a former replica, or an outdated wish.
+    #[error("group {0} cannot be placed so now")]
+    Placement(GroupId),
 }
 
 /// What is wrong with the mapping of a transaction service group.
@@ -190,6 +294,10 @@ mod tests {
         let identity = |refusal| MetaOutcome::Refused(MetaRefusal::Identity(refusal));
         let fault = |fault| MetaOutcome::Refused(MetaRefusal::Founding(fault));
         let (node, known) = (NodeId(2), StartEpoch(5));
+        let placed = PlaceGroupV1 { group: GroupId(3), replicas: alloc::vec![NodeId(4), NodeId(1)] };
+        let (replica, wish) = (ReplicaV1 { group: GroupId(3), node }, WishV1 { group: GroupId(3), since: 300 });
+        let refused = |refusal| codec::encode(&MetaOutcome::Refused(refusal)).expect("small");
+        let (standing, wanted) = (Standing::Removing, Standing::Draining);
         let command = |command: MetaCommand| codec::encode(&command).expect("small");
         let outcome = |outcome: MetaOutcome| codec::encode(&outcome).expect("small");
         let vgroup = VgroupV1 { vgroup: "shop".into(), cluster: "default".into(), unit: "u1".into() };
@@ -200,6 +308,20 @@ mod tests {
             ("node_returned", command(MetaCommand::NodeReturned(which))),
             ("map_vgroup", command(MetaCommand::MapVgroup(vgroup))),
             ("unmap_vgroup", command(MetaCommand::UnmapVgroup(VgroupNameV1 { vgroup: "shop".into() }))),
+            (
+                "admit_node",
+                command(MetaCommand::AdmitNode(AdmitNodeV1 {
+                    disk: DiskId([4; 16]),
+                    addresses: started(2, 5).addresses,
+                })),
+            ),
+            ("set_standing", command(MetaCommand::SetStanding(SetStandingV1 { node, standing: Standing::Lost }))),
+            ("forget_node", command(MetaCommand::ForgetNode(node))),
+            ("place_group", command(MetaCommand::PlaceGroup(placed))),
+            ("ask_to_move", command(MetaCommand::AskToMove(wish))),
+            ("group_placed", command(MetaCommand::GroupPlaced(wish))),
+            ("ask_to_leave", command(MetaCommand::AskToLeave(replica))),
+            ("replica_gone", command(MetaCommand::ReplicaGone(replica))),
             ("done", outcome(MetaOutcome::Done { picture: 77 })),
             ("refused_founded", outcome(MetaOutcome::Refused(MetaRefusal::Founded(ClusterId([7; 16]))))),
             ("refused_not_founded", outcome(MetaOutcome::Refused(MetaRefusal::NotFounded))),
@@ -213,6 +335,15 @@ mod tests {
             ("refused_founding_slots", outcome(fault(FoundingFault::Slots))),
             ("refused_vgroup_name", outcome(MetaOutcome::Refused(MetaRefusal::Vgroup(VgroupFault::Name)))),
             ("refused_vgroup_many", outcome(MetaOutcome::Refused(MetaRefusal::Vgroup(VgroupFault::TooMany)))),
+            ("refused_removed", refused(MetaRefusal::Removed(node))),
+            ("refused_address_taken", refused(MetaRefusal::AddressTaken(node))),
+            ("refused_full", refused(MetaRefusal::Full)),
+            ("refused_too_few", refused(MetaRefusal::TooFew { left: 2, replicas: 3 })),
+            ("refused_standing", refused(MetaRefusal::Standing { node, standing, wanted })),
+            ("refused_still_there", refused(MetaRefusal::StillThere(node))),
+            ("refused_unknown_group", refused(MetaRefusal::UnknownGroup(GroupId(9)))),
+            ("refused_placement", refused(MetaRefusal::Placement(GroupId(9)))),
+            ("admitted", outcome(MetaOutcome::Admitted { node, picture: 77 })),
         ];
         let lines: String = lines.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();
         let golden: String =

@@ -55,6 +55,46 @@ pub struct Addresses {
     pub admin: String,
 }
 
+/// What the cluster wants of a node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug, Serialize, Deserialize)]
+pub enum Standing {
+    /// It carries groups.
+    #[default]
+    Serving,
+    /// It has a number, and has not started under it yet: it carries nothing.
+    Admitted,
+    /// Its groups go to others; it stays a member.
+    Draining,
+    /// Its groups go to others; when it carries nothing it is removed.
+    Removing,
+    /// It is gone for good: others take its place in every group, and it is removed.
+    Lost,
+}
+
+impl Standing {
+    /// Whether groups are placed on such a node.
+    pub fn carries(self) -> bool {
+        self == Standing::Serving
+    }
+
+    /// Whether such a node goes once nothing is left on it.
+    pub fn goes(self) -> bool {
+        matches!(self, Standing::Removing | Standing::Lost)
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Standing::Serving => "serving",
+            Standing::Admitted => "admitted",
+            Standing::Draining => "draining",
+            Standing::Removing => "removing",
+            Standing::Lost => "lost",
+        })
+    }
+}
+
 /// One node as the meta group knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Node {
@@ -70,6 +110,8 @@ pub struct Node {
     pub addresses: Addresses,
     /// Nothing has been heard of it for two election timeouts.
     pub silent: bool,
+    /// What the cluster wants of it.
+    pub standing: Standing,
 }
 
 /// Why a node's word is not taken.
@@ -130,6 +172,7 @@ mod tests {
             start: StartId([9; 16]),
             addresses: Addresses::default(),
             silent: false,
+            standing: Standing::Serving,
         }
     }
 

@@ -12,7 +12,7 @@ use super::command::{
     FoundClusterV1, FoundingFault, GroupV1, MetaBatch, MetaCommand, MetaOutcome, MetaRefusal, NodeStartedV1, NodeV1,
     VgroupFault, VgroupV1,
 };
-use super::member::Node;
+use super::member::{Node, Standing};
 use super::routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
 use crate::model::limits::{DATA_GROUPS_MAX, NODES_MAX, VGROUP_NAME_BYTES_MAX, VGROUPS_MAX};
 use crate::model::{Epoch, GroupId, NodeId, SLOTS};
@@ -54,7 +54,19 @@ impl Meta {
             MetaCommand::NodeReturned(which) => self.node_heard(*which, false),
             MetaCommand::MapVgroup(vgroup) => self.map_vgroup(vgroup),
             MetaCommand::UnmapVgroup(which) => self.unmap_vgroup(&which.vgroup),
+            MetaCommand::AdmitNode(asker) => return self.admit_node(asker),
+            MetaCommand::SetStanding(wish) => self.set_standing(*wish),
+            MetaCommand::ForgetNode(node) => self.forget_node(*node),
+            MetaCommand::PlaceGroup(wish) => self.place_group(wish),
+            MetaCommand::AskToMove(wish) => self.ask_to_move(*wish).map(|()| false),
+            MetaCommand::GroupPlaced(wish) => self.group_placed(*wish),
+            MetaCommand::AskToLeave(replica) => self.ask_to_leave(*replica).map(|()| false),
+            MetaCommand::ReplicaGone(replica) => self.replica_gone(*replica),
         };
+        self.outcome(changed)
+    }
+
+    pub(super) fn outcome(&mut self, changed: Result<bool, MetaRefusal>) -> MetaOutcome {
         match changed {
             Ok(changed) => {
                 self.routing.picture += u64::from(changed);
@@ -71,7 +83,7 @@ impl Meta {
         }
         check_founding(founding).map_err(MetaRefusal::Founding)?;
         let first = Epoch(1);
-        let route = |group: &GroupV1| GroupRoute { label: group.label.clone(), replicas: group.replicas.clone() };
+        let route = |group: &GroupV1| GroupRoute::at(group.label.clone(), group.replicas.clone());
         self.routing = Routing {
             picture: self.routing.picture,
             cluster: Some(founding.cluster),
@@ -80,6 +92,7 @@ impl Meta {
             groups: Arc::new(founding.groups.iter().map(|group| (group.group, route(group))).collect()),
             nodes: Arc::new(founding.nodes.iter().map(|started| (started.node, node(started))).collect()),
             vgroups: Arc::default(),
+            removed: Arc::default(),
         };
         Ok(true)
     }
@@ -87,7 +100,9 @@ impl Meta {
     fn node_started(&mut self, started: &NodeStartedV1) -> Result<bool, MetaRefusal> {
         let known = self.node_mut(started.node)?;
         known.admits(started.disk, started.epoch, started.start).map_err(MetaRefusal::Identity)?;
-        let new = node(started);
+        // With its first start a node that joins is one like the others.
+        let standing = if known.standing == Standing::Admitted { Standing::Serving } else { known.standing };
+        let new = Node { standing, ..node(started) };
         let changed = *known != new;
         if changed {
             sometimes!("start_of_a_node_was_recorded");
@@ -142,9 +157,12 @@ impl Meta {
         Ok(changed)
     }
 
-    fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, MetaRefusal> {
+    pub(super) fn node_mut(&mut self, id: NodeId) -> Result<&mut Node, MetaRefusal> {
         if self.routing.cluster.is_none() {
             return Err(MetaRefusal::NotFounded);
+        }
+        if self.routing.removed.contains_key(&id) {
+            return Err(MetaRefusal::Removed(id));
         }
         Arc::make_mut(&mut self.routing.nodes).get_mut(&id).ok_or(MetaRefusal::UnknownNode(id))
     }
@@ -158,6 +176,7 @@ pub(super) fn node(started: &NodeStartedV1) -> Node {
         start: started.start,
         addresses: started.addresses.clone(),
         silent: false,
+        standing: Standing::Serving,
     }
 }
 

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{ClusterId, Node};
+use super::member::{ClusterId, DiskId, Node};
 use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
 
 /// 2026-01-01T00:00:00Z in ms since 1970: where id counters count from.
@@ -25,13 +25,50 @@ pub struct SlotRoute {
     pub epoch: Epoch,
 }
 
+/// Where a group is going.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Target {
+    /// The preferred leader first.
+    pub replicas: Vec<NodeId>,
+    /// The picture number with which it was wished: the name of the wish.
+    pub since: u64,
+}
+
 /// Who carries a data group.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct GroupRoute {
     /// Its name in the configuration; may be empty.
     pub label: String,
-    /// The preferred leader first.
+    /// Those who vote, or voted before the move that is under way; the preferred leader first.
     pub replicas: Vec<NodeId>,
+    /// Where it is going, if it is.
+    pub target: Option<Target>,
+    /// Nodes that may have something of it left, and are neither here nor there; ascending.
+    pub former: Vec<NodeId>,
+}
+
+impl GroupRoute {
+    /// A group that rests on these nodes.
+    pub fn at(label: String, replicas: Vec<NodeId>) -> GroupRoute {
+        GroupRoute { label, replicas, target: None, former: Vec::new() }
+    }
+
+    /// Who carries it, or is about to: the replicas, then those that join them.
+    pub fn carriers(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let joining = self.target.iter().flat_map(|target| &target.replicas);
+        let joining = joining.filter(|node| !self.replicas.contains(node));
+        self.replicas.iter().chain(joining).copied()
+    }
+
+    /// Where it rests, or will.
+    pub fn aim(&self) -> &[NodeId] {
+        self.target.as_ref().map_or(&self.replicas, |target| &target.replicas)
+    }
+
+    /// Whether this node has to wipe what it has of the group.
+    pub fn is_left_by(&self, node: NodeId) -> bool {
+        self.target.is_none() && self.former.contains(&node)
+    }
 }
 
 /// Where a transaction service group is served.
@@ -53,6 +90,7 @@ pub struct Routing {
     pub(super) groups: Arc<BTreeMap<GroupId, GroupRoute>>,
     pub(super) nodes: Arc<BTreeMap<NodeId, Node>>,
     pub(super) vgroups: Arc<BTreeMap<String, VgroupRoute>>,
+    pub(super) removed: Arc<BTreeMap<NodeId, DiskId>>,
 }
 
 impl Routing {
@@ -114,12 +152,12 @@ impl Routing {
         self.groups.get(&group)
     }
 
-    /// The nodes that carry a group, preferred leader first; for the meta group all nodes. Empty if unknown.
+    /// The nodes that carry a group or are about to, preferred leader first; for the meta group all nodes. Empty if unknown.
     pub fn replicas(&self, group: GroupId) -> Vec<NodeId> {
         if group == GroupId::META {
             return self.nodes.keys().copied().collect();
         }
-        self.groups.get(&group).map(|route| route.replicas.clone()).unwrap_or_default()
+        self.groups.get(&group).map(|route| route.carriers().collect()).unwrap_or_default()
     }
 
     /// The node that should lead a data group while it is up.
@@ -135,6 +173,21 @@ impl Routing {
     /// The transaction service groups that are mapped, by name.
     pub fn vgroups(&self) -> impl Iterator<Item = (&str, &VgroupRoute)> {
         self.vgroups.iter().map(|(vgroup, route)| (vgroup.as_str(), route))
+    }
+
+    /// Whether a node was a member once and is none any more.
+    pub fn was_removed(&self, node: NodeId) -> bool {
+        self.removed.contains_key(&node)
+    }
+
+    /// Nodes that were members once.
+    pub fn removed(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.removed.keys().copied()
+    }
+
+    /// Whether any group has something on this node, or is about to.
+    pub fn carries(&self, node: NodeId) -> bool {
+        self.groups.values().any(|route| route.carriers().any(|carrier| carrier == node))
     }
 
     /// One node.

@@ -9,10 +9,10 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, VgroupV1};
-use super::member::{ClusterId, Node};
+use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, SetStandingV1, VgroupV1};
+use super::member::{ClusterId, DiskId, Node, Standing};
 use super::meta::{Meta, node};
-use super::routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
+use super::routing::{GroupRoute, Routing, SlotRoute, Target, VgroupRoute};
 use crate::codec::{self, CodecError, Persisted};
 use crate::model::{GroupId, NodeId, SLOTS};
 
@@ -26,6 +26,13 @@ const GROUPS: u16 = 3;
 const SLOT_ROUTES: u16 = 4;
 /// A record for each mapped transaction service group; none in snapshots of before.
 const VGROUPS: u16 = 5;
+
+/// A record for each node that is not simply serving.
+const STANDINGS: u16 = 6;
+/// A record for each data group that moves, or has left something behind.
+const MOVES: u16 = 7;
+/// A record for each node that was a member.
+const REMOVED: u16 = 8;
 
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -52,6 +59,21 @@ struct SlotRoutesV1 {
     slots: Vec<SlotRoute>,
 }
 
+/// See [`MOVES`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct MoveV1 {
+    group: GroupId,
+    target: Option<Target>,
+    former: Vec<NodeId>,
+}
+
+/// See [`REMOVED`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct RemovedV1 {
+    node: NodeId,
+    disk: DiskId,
+}
+
 macro_rules! persisted {
     ($($record:ty),+) => {
         $(impl Persisted for $record {
@@ -59,7 +81,19 @@ macro_rules! persisted {
         })+
     };
 }
-persisted!(HeadV1, NodeRecordV1, GroupV1, SlotRoutesV1, VgroupV1, MetaBatch, MetaCommand, MetaOutcome);
+persisted!(
+    HeadV1,
+    NodeRecordV1,
+    GroupV1,
+    SlotRoutesV1,
+    SetStandingV1,
+    MoveV1,
+    RemovedV1,
+    VgroupV1,
+    MetaBatch,
+    MetaCommand,
+    MetaOutcome
+);
 
 /// Why a snapshot is no state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -81,6 +115,9 @@ pub enum LoadError {
     /// A transaction service group is there twice.
     #[error("a transaction service group is mapped twice")]
     VgroupTwice,
+    /// A record about a node or a group that no other record tells of.
+    #[error("table {0} speaks of what is not there")]
+    Stray(u16),
     /// The number of slots is neither 0 nor 4096.
     #[error("{0} slots are not {SLOTS}")]
     Slots(usize),
@@ -102,7 +139,24 @@ impl Meta {
         let groups = routing.groups.iter().map(|(group, route)| (GROUPS, encode(&group_record(*group, route))));
         let slots = core::iter::once_with(move || (SLOT_ROUTES, encode(&slots)));
         let vgroups = routing.vgroups().map(|(vgroup, route)| (VGROUPS, encode(&vgroup_record(vgroup, route))));
-        head.chain(nodes).chain(groups).chain(slots).chain(vgroups)
+        head.chain(nodes).chain(groups).chain(slots).chain(vgroups).chain(self.changes())
+    }
+
+    /// Tables that are empty in a cluster that stands still.
+    fn changes(&self) -> impl Iterator<Item = (u16, Vec<u8>)> + '_ {
+        let routing = &self.routing;
+        let unusual = routing.nodes.values().filter(|node| node.standing != Standing::Serving);
+        let standings = unusual.map(|node| SetStandingV1 { node: node.id, standing: node.standing });
+        let restless = routing.groups.iter().filter(|(_, route)| route.target.is_some() || !route.former.is_empty());
+        let moves = restless.map(|(group, route)| MoveV1 {
+            group: *group,
+            target: route.target.clone(),
+            former: route.former.clone(),
+        });
+        let removed = routing.removed.iter().map(|(node, disk)| RemovedV1 { node: *node, disk: *disk });
+        let standings = standings.map(|record| (STANDINGS, encode(&record)));
+        let moves = moves.map(|record| (MOVES, encode(&record)));
+        standings.chain(moves).chain(removed.map(|record| (REMOVED, encode(&record))))
     }
 
     /// The state of such records.
@@ -112,6 +166,7 @@ impl Meta {
         let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
         let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
         let mut vgroups: BTreeMap<String, VgroupRoute> = BTreeMap::new();
+        let mut removed: BTreeMap<NodeId, DiskId> = BTreeMap::new();
         for (table, record) in records {
             match table {
                 HEAD => once(table, &mut head, decode(table, &record)?)?,
@@ -121,7 +176,7 @@ impl Meta {
                 }
                 GROUPS => {
                     let GroupV1 { group, label, replicas } = decode(table, &record)?;
-                    groups.insert(group, GroupRoute { label, replicas });
+                    groups.insert(group, GroupRoute::at(label, replicas));
                 }
                 SLOT_ROUTES => once(table, &mut slots, decode(table, &record)?)?,
                 VGROUPS => {
@@ -129,6 +184,19 @@ impl Meta {
                     if vgroups.insert(vgroup, VgroupRoute { cluster, unit }).is_some() {
                         return Err(LoadError::VgroupTwice);
                     }
+                }
+                STANDINGS => {
+                    let SetStandingV1 { node, standing } = decode(table, &record)?;
+                    nodes.get_mut(&node).ok_or(LoadError::Stray(table))?.standing = standing;
+                }
+                MOVES => {
+                    let MoveV1 { group, target, former } = decode(table, &record)?;
+                    let route = groups.get_mut(&group).ok_or(LoadError::Stray(table))?;
+                    (route.target, route.former) = (target, former);
+                }
+                REMOVED => {
+                    let RemovedV1 { node, disk } = decode(table, &record)?;
+                    removed.insert(node, disk);
                 }
                 unknown => return Err(LoadError::UnknownTable(unknown)),
             }
@@ -146,6 +214,7 @@ impl Meta {
             groups: Arc::new(groups),
             nodes: Arc::new(nodes),
             vgroups: Arc::new(vgroups),
+            removed: Arc::new(removed),
         };
         Ok(Meta { clock_ms: head.clock_ms, routing })
     }
@@ -159,7 +228,7 @@ fn once<T>(table: u16, place: &mut Option<T>, value: T) -> Result<(), LoadError>
 }
 
 fn record(node: &Node) -> NodeRecordV1 {
-    let Node { id, disk, epoch, start, addresses, silent } = node.clone();
+    let Node { id, disk, epoch, start, addresses, silent, standing: _ } = node.clone();
     NodeRecordV1 { started: NodeStartedV1 { node: id, disk, epoch, start, addresses }, silent }
 }
 

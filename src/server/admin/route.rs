@@ -3,13 +3,15 @@
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
 use super::token::{self, NoEntry};
-use super::{AdminContext, BODY_BYTES_MAX, console, status, vgroup};
+use super::{AdminContext, BODY_BYTES_MAX, Untaken, console, status, vgroup};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use quorate_core::cluster::command::SetStandingV1;
+use quorate_core::cluster::{MetaCommand, Standing};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::{Duration, timeout};
 use serde::{Deserialize, Serialize};
@@ -45,14 +47,15 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
         },
         path if vgroup::exists(path) && head.method == Method::GET => vgroup::answer(context, peer, &head).await,
         path if console::exists(path) => console::answer(context, peer, &head).await,
-        path => match leader_path(path) {
+        path => match change(path) {
             Some(_) if posts && !may_change(context, peer, &head.headers) => {
                 text(StatusCode::FORBIDDEN, "changes are served to loopback, and to others only with admin.token\n")
             }
-            Some(group) if posts => match form(body, &query).await {
+            Some(Change::Leader(group)) if posts => match form(body, &query).await {
                 Ok(form) => move_leader(context, group, &form).await,
                 Err(refused) => refused,
             },
+            Some(Change::Standing(node, standing)) if posts => stand(context, node, standing).await,
             None if !known(path) && !vgroup::exists(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
             Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
         },
@@ -61,7 +64,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
 
 /// Whether clients find this page on the Seata port too. The console is on the admin port alone.
 pub fn is_for_clients(path: &str) -> bool {
-    known(path) || leader_path(path).is_some()
+    known(path) || change(path).is_some()
 }
 
 fn known(path: &str) -> bool {
@@ -201,10 +204,36 @@ fn no_entry(why: NoEntry) -> Answer {
     }
 }
 
-/// `/quorate/v1/groups/7/leader`.
-fn leader_path(path: &str) -> Option<GroupId> {
-    let group = path.strip_prefix("/quorate/v1/groups/")?.strip_suffix("/leader")?;
-    group.parse().ok().map(GroupId)
+/// A change of the cluster that is asked for by a path.
+enum Change {
+    /// `/quorate/v1/groups/7/leader`.
+    Leader(GroupId),
+    /// `/quorate/v1/nodes/4/drain`.
+    Standing(NodeId, Standing),
+}
+
+fn change(path: &str) -> Option<Change> {
+    if let Some(group) = path.strip_prefix("/quorate/v1/groups/") {
+        return group.strip_suffix("/leader")?.parse().ok().map(|group| Change::Leader(GroupId(group)));
+    }
+    let (node, word) = path.strip_prefix("/quorate/v1/nodes/")?.split_once('/')?;
+    let standing = match word {
+        "drain" => Standing::Draining,
+        "undrain" => Standing::Serving,
+        "remove" => Standing::Removing,
+        "replace" => Standing::Lost,
+        _ => return None,
+    };
+    node.parse().ok().map(|node| Change::Standing(NodeId(node), standing))
+}
+
+async fn stand(context: &AdminContext, node: NodeId, standing: Standing) -> Answer {
+    tracing::info!(%node, %standing, "an operator changes what is wanted of a node");
+    match (context.tell_meta)(MetaCommand::SetStanding(SetStandingV1 { node, standing })).await {
+        Ok(_) => text(StatusCode::OK, format!("node {node} is {standing}\n")),
+        Err(why @ Untaken::Refused(_)) => text(StatusCode::CONFLICT, format!("{why}\n")),
+        Err(why @ Untaken::Unknown) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
 }
 
 async fn move_leader(context: &AdminContext, group: GroupId, form: &str) -> Answer {

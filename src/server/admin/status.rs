@@ -47,6 +47,8 @@ struct NodeRow {
     admin: String,
     peer: String,
     silent: bool,
+    standing: String,
+    groups: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -57,9 +59,14 @@ struct GroupRow {
     leader: Option<u64>,
     term: u64,
     replicas: Vec<u64>,
+    target: Option<Vec<u64>>,
     slots: usize,
     committed: u64,
     applied: u64,
+}
+
+fn numbers(nodes: &[NodeId]) -> Vec<u64> {
+    nodes.iter().map(|node| node.0).collect()
 }
 
 /// Puts the picture and the groups' own state side by side. `seata` is the address by which this node is in the picture.
@@ -71,6 +78,8 @@ pub fn status(seata: &str, ready: bool, routing: &Routing, groups: &[GroupStatus
         admin: node.addresses.admin.clone(),
         peer: node.addresses.peer.clone(),
         silent: node.silent,
+        standing: node.standing.to_string(),
+        groups: routing.groups().filter(|(_, route)| route.carriers().any(|carrier| carrier == node.id)).count(),
     });
     let groups = groups.iter().map(|seen| GroupRow {
         group: seen.group.0,
@@ -78,7 +87,11 @@ pub fn status(seata: &str, ready: bool, routing: &Routing, groups: &[GroupStatus
         health: seen.health.to_string(),
         leader: seen.leader.map(|(_, node)| node.0),
         term: seen.leader.map_or(0, |(term, _)| term.0),
-        replicas: routing.replicas(seen.group).iter().map(|node| node.0).collect(),
+        replicas: match routing.group(seen.group) {
+            Some(route) => numbers(&route.replicas),
+            None => numbers(&routing.replicas(seen.group)),
+        },
+        target: routing.group(seen.group).and_then(|route| route.target.as_ref()).map(|to| numbers(&to.replicas)),
         slots: routing.slots_of(seen.group).count(),
         committed: seen.committed,
         applied: seen.applied,

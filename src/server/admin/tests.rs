@@ -94,7 +94,7 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
             shows.send(meta.routing().clone());
             Box::pin(async move {
                 match outcome {
-                    MetaOutcome::Done { picture } => Ok(picture),
+                    MetaOutcome::Done { picture } | MetaOutcome::Admitted { picture, .. } => Ok(picture),
                     MetaOutcome::Refused(refusal) => Err(Untaken::Refused(refusal.to_string())),
                 }
             })
@@ -251,7 +251,7 @@ fn metrics_and_status() {
         assert_eq!(status["nodes"][1]["seata"], "10.0.0.2:8091");
         let group = serde_json::json!({
             "group": 1, "label": "orders", "health": "FOLLOWER_DOWN", "leader": 2, "term": 4,
-            "replicas": [2, 1], "slots": 4096, "committed": 9, "applied": 8,
+            "replicas": [2, 1], "target": null, "slots": 4096, "committed": 9, "applied": 8,
         });
         assert_eq!(status["groups"], serde_json::json!([group]));
     });
@@ -269,6 +269,34 @@ fn a_leader_is_moved_from_loopback() {
         let from_a_browser = "origin: http://evil.example\r\n";
         assert_eq!(post(served.address, path, from_a_browser, "node=3").await.0, "HTTP/1.1 403 Forbidden");
         assert_eq!(get(served.address, path).await.0, "HTTP/1.1 405 Method Not Allowed");
+    });
+}
+
+#[test]
+fn nodes_are_drained_and_removed_by_their_paths() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        let ask = async |path: &str| {
+            let (status, _, body) = post(served.address, &format!("/quorate/v1/nodes/{path}"), "", "").await;
+            (status, body)
+        };
+        assert_eq!(ask("3/drain").await.1, "node 3 is draining\n");
+        assert_eq!(ask("3/undrain").await.1, "node 3 is serving\n");
+        assert_eq!(ask("3/remove").await.1, "node 3 is removing\n");
+        let (status, body) = ask("2/drain").await;
+        assert!(status.ends_with("409 Conflict") && body.contains("let another node join first"), "{status} {body}");
+        let (status, body) = ask("2/replace").await;
+        assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 200 OK", "node 2 is lost\n"));
+        let (_, body) = ask("2/undrain").await;
+        assert_eq!(body, "node 2 is lost: it cannot be made serving\n");
+        let (status, body) = ask("9/remove").await;
+        assert!(status.ends_with("409 Conflict") && body.contains("node 9 is no member"), "{status} {body}");
+        for wrong in ["2/dance", "x/drain", "2"] {
+            assert_eq!(ask(wrong).await.0, "HTTP/1.1 404 Not Found");
+        }
+        let browser = post(served.address, "/quorate/v1/nodes/2/drain", "origin: http://evil\r\n", "").await;
+        assert_eq!(browser.0, "HTTP/1.1 403 Forbidden");
+        assert_eq!(get(served.address, "/quorate/v1/nodes/2/drain").await.0, "HTTP/1.1 405 Method Not Allowed");
     });
 }
 

@@ -54,7 +54,7 @@ pub const KEYS: &[Key] = &[
     flag("advertise", Follows("listen, if that is one address; else the first non-loopback IPv4 with the port of listen"),
         "HOST:PORT that goes into XIDs and discovery"),
     flag("peers", Follows("none: a cluster of one"), "All founders, this node too: ID=HOST:PEER_PORT,.."),
-    flag("join", Follows("none"), "HOST:PEER_PORT of any member of a running cluster; excludes peers; not possible yet"),
+    flag("join", Follows("none"), "HOST:PEER_PORT of any member of a running cluster; excludes peers"),
     flag("data_dir", Is("./data"), "Folder for all that this node keeps"),
     flag("groups", Is("8"), "Data groups, 1 to 1024; read when the cluster is founded"),
     flag("replicas", Follows("3; 1 with fewer than three founders"), "Replicas of each group: 1, 3 or 5; read when the cluster is founded"),

@@ -1,6 +1,4 @@
 //! Who is there: each start is told to the meta group, and its leader records who falls silent and who returns.
-//!
-//! Also here: nodes that follow the meta group without a vote, since who attends is the same question.
 
 use std::sync::Arc;
 
@@ -39,22 +37,40 @@ pub async fn announce(seat: Arc<Seat>, own: Own, mut routing: watch::Receiver<Ro
     std::future::pending().await
 }
 
+/// Ends when the picture says that this node is a member no more.
+pub async fn removed(node: NodeId, mut routing: watch::Receiver<Routing>) -> Failure {
+    match routing.wait_until(|routing| routing.was_removed(node)).await {
+        Ok(_) => Failure::new(ExitCode::Identity, MetaRefusal::Removed(node).to_string()),
+        Err(_) => std::future::pending().await,
+    }
+}
+
 fn says(recorded: &Node, own: &Own) -> bool {
     (recorded.epoch, recorded.start, &recorded.addresses) == (own.epoch, own.start, &own.addresses)
 }
 
 fn refused(refusal: MetaRefusal) -> Failure {
     match refusal {
-        MetaRefusal::Identity(_) | MetaRefusal::UnknownNode(_) => {
+        MetaRefusal::Identity(_) | MetaRefusal::UnknownNode(_) | MetaRefusal::Removed(_) => {
             Failure::new(ExitCode::Identity, format!("the cluster refuses this node: {refusal}"))
         }
-        MetaRefusal::Founded(_) | MetaRefusal::NotFounded | MetaRefusal::Founding(_) | MetaRefusal::Vgroup(_) => {
+        MetaRefusal::Founded(_)
+        | MetaRefusal::NotFounded
+        | MetaRefusal::Founding(_)
+        | MetaRefusal::AddressTaken(_)
+        | MetaRefusal::Full
+        | MetaRefusal::TooFew { .. }
+        | MetaRefusal::Standing { .. }
+        | MetaRefusal::StillThere(_)
+        | MetaRefusal::UnknownGroup(_)
+        | MetaRefusal::Placement(_)
+        | MetaRefusal::Vgroup(_) => {
             Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
         }
     }
 }
 
-/// While this node leads the meta group: records who is silent and who is back, and lets every node follow. For ever.
+/// While this node leads the meta group: records who is silent and who is back. For ever.
 pub async fn record(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Duration) {
     loop {
         time::sleep(election_timeout / 2).await;
@@ -67,7 +83,6 @@ pub async fn record(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Durati
             // Lost on the way, it is seen again in the next round.
             let _ = seat.replica().propose(command).await;
         }
-        invite(&seat, &routing).await;
     }
 }
 
@@ -80,17 +95,4 @@ fn changes(routing: &Routing, is_silent: impl Fn(NodeId) -> bool) -> Vec<MetaCom
             if node.silent { MetaCommand::NodeReturned(which) } else { MetaCommand::NodeSilent(which) }
         })
         .collect()
-}
-
-/// Nodes that do not vote in the meta group follow it.
-async fn invite(seat: &Seat, routing: &Routing) {
-    let members = seat.replica().health().members;
-    for node in routing.nodes().map(|node| node.id) {
-        if !members.voters.contains(&node)
-            && !members.learners.contains(&node)
-            && let Err(error) = seat.replica().add_learner(node).await
-        {
-            tracing::debug!(%node, %error, "the node does not follow the meta group yet");
-        }
-    }
 }

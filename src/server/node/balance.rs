@@ -7,7 +7,7 @@ use quorate_core::cluster::Routing;
 use quorate_core::cluster::balance::{Led, moves};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_core::txn::Transactions;
-use quorate_raft::{Health, Replica, Role};
+use quorate_raft::{Health, Progress, Replica, Role};
 use quorate_world::time::{self, Duration, Instant};
 use quorate_world::watch;
 
@@ -44,12 +44,16 @@ fn led(replica: &Replica<Transactions>, moved: &BTreeMap<GroupId, Instant>, elec
 
 /// The followers that could take over now.
 pub fn caught_up(health: &Health, election_timeout: Duration) -> Vec<NodeId> {
-    let last = health.last_log_index.unwrap_or(0);
-    let near = |matched: u64| matched + BEHIND_MAX >= last;
-    let followers = health.others.iter().filter(|(node, progress)| {
-        health.members.voters.contains(node)
-            && progress.matched.is_some_and(|matched| near(matched.index.0))
-            && progress.silent_for.is_some_and(|silent| silent < election_timeout)
-    });
+    let followers = health
+        .others
+        .iter()
+        .filter(|(node, progress)| health.members.voters.contains(node) && is_near(health, progress, election_timeout));
     followers.map(|(node, _)| *node).collect()
+}
+
+/// Whether a replica is heard, and its log ends where the leader's does, or nearly.
+pub fn is_near(health: &Health, progress: &Progress, election_timeout: Duration) -> bool {
+    let last = health.last_log_index.unwrap_or(0);
+    progress.matched.is_some_and(|matched| matched.index.0 + BEHIND_MAX >= last)
+        && progress.silent_for.is_some_and(|silent| silent < election_timeout)
 }

@@ -57,6 +57,11 @@ impl Desk {
         self.opened.modify(|opened| _ = opened.insert(group));
     }
 
+    /// A group is not here any more.
+    pub fn closed(&self, group: GroupId) {
+        self.opened.modify(|opened| _ = opened.remove(&group));
+    }
+
     async fn raft(&self, from: NodeId, group: GroupId, rpc: RaftRpc, body: Bytes) -> Result<Bytes, String> {
         // A bundle of heartbeats names a group only because it must; each beat is answered for itself.
         if rpc != RaftRpc::Heartbeat && !self.opened.borrow().contains(&group) {
@@ -76,12 +81,31 @@ impl Desk {
                 Some(seat) => seat.propose_here(command).await,
                 None => MetaAnswerV1::NotLeader(None),
             },
+            MetaAskV1::Admit(_) => return Err("a member does not join again".to_owned()),
+        };
+        codec::encode(&answer).map(Bytes::from).map_err(|error| error.to_string())
+    }
+}
+
+impl Desk {
+    async fn stranger(&self, body: Bytes) -> Result<Bytes, String> {
+        let ask = codec::decode_canonical(&body).map_err(|error| error.to_string())?;
+        let answer = match (ask, self.seat.get()) {
+            (MetaAskV1::Admit(asker), Some(seat)) => seat.admit(asker).await,
+            (MetaAskV1::Admit(_), None) => MetaAnswerV1::Unknown,
+            (MetaAskV1::Join(_) | MetaAskV1::Propose(_), _) => {
+                return Err("a node without an id may ask to join, and nothing else".to_owned());
+            }
         };
         codec::encode(&answer).map(Bytes::from).map_err(|error| error.to_string())
     }
 }
 
 impl Handler for Desk {
+    fn handle_stranger(&self, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(self.stranger(body))
+    }
+
     fn handle(&self, from: NodeId, kind: Kind, group: GroupId, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         Box::pin(async move {
             match kind {

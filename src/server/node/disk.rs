@@ -14,8 +14,8 @@ use crate::exit::{ExitCode, Failure};
 pub struct Disk {
     /// Its contents.
     pub storage: Storage,
-    /// The node it belongs, or will belong to.
-    pub node: NodeId,
+    /// The node it belongs, or will belong to; none before the cluster has given a number.
+    pub node: Option<NodeId>,
     /// Its own id; drawn anew at each start of an empty folder, which has nothing to be recognised by.
     pub disk: DiskId,
     /// The cluster, unless it is empty.
@@ -41,17 +41,9 @@ impl Disk {
                     return Err(Failure::new(ExitCode::Identity, text));
                 }
                 let cluster = Some(ClusterId(identity.cluster));
-                Ok(Disk { storage, node: identity.node, disk: DiskId(identity.disk), cluster })
+                Ok(Disk { storage, node: Some(identity.node), disk: DiskId(identity.disk), cluster })
             }
-            None => {
-                let node = config.node_id.ok_or_else(|| {
-                    Failure::new(
-                        ExitCode::Usage,
-                        "joining a running cluster is not possible yet; give --peers to found one",
-                    )
-                })?;
-                Ok(Disk { storage, node, disk: DiskId(random::bytes16()), cluster: None })
-            }
+            None => Ok(Disk { storage, node: config.node_id, disk: DiskId(random::bytes16()), cluster: None }),
         }
     }
 }

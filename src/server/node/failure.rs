@@ -38,6 +38,7 @@ pub fn refused_for_good(
     let mut foreign = 0;
     for (node, refusal) in refusals {
         match refusal {
+            HelloRefusal::Removed(_) => return identity(format!("node {node} refuses this one: {refusal}")),
             HelloRefusal::Identity(reason) => return identity(format!("node {node} refuses this one: {reason}")),
             HelloRefusal::Format { first, last } => {
                 let text = format!("node {node} speaks formats {first} to {last} only, which this binary does not");
@@ -50,7 +51,10 @@ pub fn refused_for_good(
                 }
             }
             // It does not know of us yet, or we changed clusters in between: asked again, it may say something else.
-            HelloRefusal::ForeignCluster(_) | HelloRefusal::UnknownNode(_) | HelloRefusal::Senseless => {}
+            HelloRefusal::ForeignCluster(_)
+            | HelloRefusal::UnknownNode(_)
+            | HelloRefusal::Senseless
+            | HelloRefusal::NoCluster => {}
         }
     }
     None

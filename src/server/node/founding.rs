@@ -259,8 +259,10 @@ async fn ask_to_join(peers: &Peers, node: NodeId, join: JoinV1) -> Result<NodeSt
     let answer = answer.map_err(|error| error.to_string())?;
     match codec::decode_canonical(&answer).map_err(|error| error.to_string())? {
         MetaAnswerV1::Joined(word) if word.node == node => Ok(word),
-        MetaAnswerV1::Joined(_) | MetaAnswerV1::Outcome(_) | MetaAnswerV1::NotLeader(_) | MetaAnswerV1::Unknown => {
-            Err("an answer that makes no sense".to_owned())
-        }
+        MetaAnswerV1::Joined(_)
+        | MetaAnswerV1::Outcome(_)
+        | MetaAnswerV1::NotLeader(_)
+        | MetaAnswerV1::Unknown
+        | MetaAnswerV1::Admitted(_) => Err("an answer that makes no sense".to_owned()),
     }
 }

@@ -1,5 +1,8 @@
 //! The data groups of this node: opened as the picture says, founded once, led at their preferred place.
 //!
+//! A group that has moved away leaves a replica behind; it is wiped after a last question to the meta group, since a picture
+//! may be older than what the disk has taken part in.
+//!
 //! A group is initialised by its first replica, and by any other if it still has no members after the longest election
 //! time-out: the same members from several is safe. Its first leader gives it its slots, once; the state machine
 //! refuses a second time.
@@ -7,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate_core::cluster::Routing;
+use quorate_core::cluster::command::ReplicaV1;
+use quorate_core::cluster::{MetaCommand, Routing};
 use quorate_core::model::{Epoch, GroupId, NodeId, Slot};
 use quorate_core::txn::command::FoundV1;
 use quorate_core::txn::{Command, Outcome, Transactions};
@@ -19,6 +23,7 @@ use quorate_world::{task, watch};
 use super::attendance::quorum_met;
 use super::desk::Desk;
 use super::failure::open_failure;
+use super::seat::Seat;
 use crate::coordinator::Coordinator;
 use crate::exit::{ExitCode, Failure};
 use crate::peer::Peers;
@@ -33,6 +38,7 @@ pub struct Groups {
     desk: Arc<Desk>,
     coordinator: Arc<Coordinator>,
     peers: Arc<Peers>,
+    seat: Arc<Seat>,
     routing: watch::Receiver<Routing>,
     options: RaftOptions,
     open: Mutex<BTreeMap<GroupId, Arc<Replica<Transactions>>>>,
@@ -50,6 +56,8 @@ pub struct GroupsContext {
     pub coordinator: Arc<Coordinator>,
     /// Whom it reaches.
     pub peers: Arc<Peers>,
+    /// Whom to ask before a replica is wiped.
+    pub seat: Arc<Seat>,
     /// The picture.
     pub routing: watch::Receiver<Routing>,
     /// Time-outs.
@@ -59,8 +67,8 @@ pub struct GroupsContext {
 impl Groups {
     /// None is open.
     pub fn new(context: GroupsContext) -> Arc<Groups> {
-        let GroupsContext { node, replicas, desk, coordinator, peers, routing, options } = context;
-        Arc::new(Groups { node, replicas, desk, coordinator, peers, routing, options, open: Mutex::default() })
+        let GroupsContext { node, replicas, desk, coordinator, peers, seat, routing, options } = context;
+        Arc::new(Groups { node, replicas, desk, coordinator, peers, seat, routing, options, open: Mutex::default() })
     }
 
     /// The replicas that are open, ascending by group.
@@ -73,18 +81,45 @@ impl Groups {
     pub async fn follow(self: Arc<Self>, on_disk: Vec<GroupId>) -> Failure {
         let mut picture = self.routing.clone();
         let mut known: BTreeSet<GroupId> = BTreeSet::from([GroupId::META]);
-        let mut wanted: BTreeSet<GroupId> = on_disk.into_iter().collect();
+        let mut on_disk: BTreeSet<GroupId> = on_disk.into_iter().collect();
         loop {
-            wanted.extend(carried_by(&picture.borrow_and_update(), self.node));
-            let new: Vec<GroupId> = wanted.difference(&known).copied().collect();
-            known.extend(&new);
+            let (carried, left) = {
+                let routing = picture.borrow_and_update();
+                (carried_by(&routing, self.node), left_by(&routing, self.node))
+            };
+            let wanted = std::mem::take(&mut on_disk).into_iter().chain(carried);
+            let new: Vec<GroupId> = wanted.filter(|group| known.insert(*group)).collect();
             if let Err(error) = self.clone().open_all(new).await {
                 return open_failure(&error);
+            }
+            for group in left {
+                if self.leave(group).await {
+                    known.remove(&group);
+                }
             }
             if picture.changed().await.is_err() {
                 return Failure::new(ExitCode::Bug, "the meta group has stopped");
             }
         }
+    }
+
+    /// Wipes what is left here of a group that has moved away. False if it has not, or has come back.
+    async fn leave(&self, group: GroupId) -> bool {
+        let replica = ReplicaV1 { group, node: self.node };
+        if self.seat.insist(MetaCommand::AskToLeave(replica)).await.is_err() {
+            return false;
+        }
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&group);
+        self.desk.closed(group);
+        self.coordinator.detach(group);
+        match open {
+            Some(replica) => self.replicas.remove(&replica).await,
+            None => self.replicas.wipe(group).await,
+        }
+        tracing::info!(%group, "the group has moved away from here");
+        // Only a group that is no more refuses it.
+        let _ = self.seat.insist(MetaCommand::ReplicaGone(replica)).await;
+        true
     }
 
     async fn open_all(self: Arc<Self>, groups: Vec<GroupId>) -> Result<(), OpenError> {
@@ -138,7 +173,9 @@ impl Groups {
                 return;
             }
         }
-        let voters = self.routing.borrow().replicas(replica.group());
+        // Those of the founding: whoever joins a group later is told who votes by its leader.
+        let voters =
+            self.routing.borrow().group(replica.group()).map(|route| route.replicas.clone()).unwrap_or_default();
         if voters.contains(&self.node)
             && let Err(error) = replica.initialize(&voters).await
         {
@@ -192,5 +229,9 @@ impl Groups {
 
 fn carried_by(routing: &Routing, node: NodeId) -> Vec<GroupId> {
     let groups = routing.groups();
-    groups.filter(|(_, route)| route.replicas.contains(&node)).map(|(group, _)| group).collect()
+    groups.filter(|(_, route)| route.carriers().any(|carrier| carrier == node)).map(|(group, _)| group).collect()
+}
+
+fn left_by(routing: &Routing, node: NodeId) -> Vec<GroupId> {
+    routing.groups().filter(|(_, route)| route.is_left_by(node)).map(|(group, _)| group).collect()
 }

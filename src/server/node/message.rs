@@ -1,6 +1,6 @@
 //! What nodes say to each other about the cluster itself: frames of kind 80.
 
-use quorate_core::cluster::command::NodeStartedV1;
+use quorate_core::cluster::command::{AdmitNodeV1, NodeStartedV1};
 use quorate_core::cluster::{ClusterId, DiskId, MetaCommand, MetaOutcome};
 use quorate_core::codec::Persisted;
 use quorate_core::model::NodeId;
@@ -13,6 +13,19 @@ pub enum MetaAskV1 {
     Join(JoinV1),
     /// To the leader of the meta group: propose this.
     Propose(MetaCommand),
+    /// From a node without an id, to any member: let it join. It may be asked again.
+    Admit(AdmitNodeV1),
+}
+
+/// What a node needs to know that was let in.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AdmittedV1 {
+    /// Its number.
+    pub node: NodeId,
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The other nodes and where their peer ports are.
+    pub peers: Vec<(NodeId, String)>,
 }
 
 /// See [`MetaAskV1::Join`].
@@ -35,6 +48,8 @@ pub enum MetaAnswerV1 {
     NotLeader(Option<NodeId>),
     /// Proposed or not, applied or not: ask again.
     Unknown,
+    /// To a node without an id: it is a member now.
+    Admitted(AdmittedV1),
 }
 
 impl Persisted for MetaAskV1 {
@@ -71,5 +86,11 @@ mod tests {
         });
         let bytes = [&[1, 0, 2][..], &[1; 16], &[1], &[0; 16], &[0, 0, 0]].concat();
         assert_eq!(codec::encode(&joined), Ok(bytes));
+        let admit = MetaAskV1::Admit(AdmitNodeV1 { disk: DiskId([1; 16]), addresses: Default::default() });
+        assert_eq!(codec::encode(&admit), Ok([&[1, 2][..], &[1; 16], &[0, 0, 0]].concat()));
+        let peers = vec![(NodeId(2), "b:9".to_owned())];
+        let admitted = MetaAnswerV1::Admitted(AdmittedV1 { node: NodeId(4), cluster: ClusterId([7; 16]), peers });
+        let bytes = [&[1, 4, 4][..], &[7; 16], &[1, 2, 3, b'b', b':', b'9']].concat();
+        assert_eq!(codec::encode(&admitted), Ok(bytes));
     }
 }

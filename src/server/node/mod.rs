@@ -1,13 +1,15 @@
 //! The life of a node: from an empty or a known data folder to a served Begin, and to an orderly end.
 //!
 //! A start goes one way: open the disk, bind the ports, speak to the others; belong to a cluster (`founding`, whose value is
-//! `plan`); take the seat in the meta group (`seat`) and follow its picture; open the data groups that it gives this node
-//! (`groups`). From then on tasks keep things as they should be: `attendance` (who is there), `balance` (who leads),
+//! `plan`, or `admission`); take the seat in the meta group (`seat`) and follow its picture; open the data groups that it gives this node
+//! (`groups`). From then on tasks keep things as they should be: `attendance` (who is there), `balance` (who leads), `moves`
+//! (who carries what),
 //! `readiness` (would a Begin be served), `alarm` (who is unwell). `desk` is where other nodes' requests arrive, `message` what they say about the
 //! cluster, `stop` the way out.
 //!
 //! Not here: what is decided. Placement, balance, health and who may speak are decided in `core::cluster`.
 
+mod admission;
 mod alarm;
 mod attendance;
 mod balance;
@@ -18,6 +20,7 @@ mod failure;
 mod founding;
 mod groups;
 mod message;
+mod moves;
 mod plan;
 mod ports;
 mod readiness;
@@ -27,6 +30,7 @@ mod stop;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -101,16 +105,18 @@ impl Node {
     async fn start(config: Arc<Config>) -> Result<(Node, Wishes), Failure> {
         let Disk { storage, node, disk, cluster } = Disk::open(&config).await?;
         let ports = Ports::bind(&config).await?;
-        let who = Own {
+        let unnumbered = Own {
             cluster,
-            node,
+            node: node.unwrap_or(NodeId(0)),
             disk,
             epoch: StartEpoch(storage.epoch()),
             start: StartId(random::bytes16()),
             addresses: ports.addresses.clone(),
         };
+        let (who, known) = numbered(&config, &storage, unnumbered, node).await?;
+        let node = who.node;
         let options = PeerOptions { election_timeout: Duration::from_millis(config.raft.election_timeout_ms) };
-        let peers = Peers::start(ports.peer, who.clone(), &config.peers, options);
+        let peers = Peers::start(ports.peer, who.clone(), &known, options);
         let (own, own_seen) = watch::channel(who.clone());
         let (picture, routing) = watch::channel(Routing::empty());
         let (ready, is_ready) = watch::channel(false);
@@ -135,15 +141,19 @@ impl Node {
             doors::Shows { config: &config, addresses: &who.addresses, routing, is_ready, parts: parts.clone() };
         let doors = Doors::open(shows, coordinator.clone(), storage.clone(), ports.seata, ports.admin);
         let tasks = Mutex::default();
+        if let Some(at) = config.join.clone().filter(|_| known.is_empty()) {
+            task::spawn(admission::meet_again(at, who.clone(), peers.clone()));
+        }
         let node = Node { config, storage, own, peers, coordinator, desk, picture, ready, doors, parts, tasks };
         Ok((node, wishes))
     }
 
     /// Ends only when the node cannot go on.
     async fn live(&self, wishes: Wishes, began: Instant) -> Failure {
-        match select2(self.turned_away(), self.work(wishes, began)).await {
-            Either2::First(failure) => failure,
-            Either2::Second(Err(failure)) => failure,
+        let removed = attendance::removed(self.own.borrow().node, self.picture.subscribe());
+        match select3(self.turned_away(), removed, self.work(wishes, began)).await {
+            Either3::First(failure) | Either3::Second(failure) => failure,
+            Either3::Third(Err(failure)) => failure,
         }
     }
 
@@ -199,6 +209,7 @@ impl Node {
             desk: self.desk.clone(),
             coordinator: self.coordinator.clone(),
             peers: self.peers.clone(),
+            seat: seat.clone(),
             routing: self.picture.subscribe(),
             options,
         });
@@ -229,6 +240,8 @@ impl Node {
             task::spawn(learn(self.peers.clone(), self.picture.subscribe(), self.config.groups)),
             task::spawn(attendance::record(seat.clone(), self.peers.clone(), election_timeout)),
             task::spawn(balance::keep(groups.clone(), node, self.picture.subscribe(), election_timeout)),
+            task::spawn(moves::plan(seat.clone(), self.peers.clone(), election_timeout)),
+            task::spawn(moves::carry_out(groups.clone(), seat.clone(), self.picture.subscribe(), election_timeout)),
             task::spawn(readiness.watch(self.ready.clone())),
             task::spawn(alarm::watch(self.parts.clone(), election_timeout)),
         ];
@@ -239,7 +252,9 @@ impl Node {
     /// The founder goes on until the founding is applied; everybody else waits for it.
     async fn found_if_due(&self, seat: &Arc<Seat>) -> Result<Infallible, Failure> {
         let own = self.own.borrow().clone();
-        let is_founder = self.config.peers.keys().next().is_none_or(|lowest| *lowest == own.node);
+        // A joined node has its number from the cluster, not from its configuration: it never founds.
+        let is_founder = self.config.node_id == Some(own.node)
+            && self.config.peers.keys().next().is_none_or(|lowest| *lowest == own.node);
         if seat.replica().is_initialized().await {
             self.elect_meta(seat).await;
         }
@@ -286,6 +301,25 @@ impl Node {
         ));
         std::future::pending().await
     }
+}
+
+/// Who this node is and whom it knows at first: from its folder and its configuration, or from the cluster that it joins.
+async fn numbered(
+    config: &Config,
+    storage: &Storage,
+    own: Own,
+    node: Option<NodeId>,
+) -> Result<(Own, BTreeMap<NodeId, String>), Failure> {
+    if node.is_some() {
+        return Ok((own, config.peers.clone()));
+    }
+    let Some(at) = &config.join else {
+        return Err(Failure::new(ExitCode::Usage, "which node is this? Give --node-id with --peers, or --join"));
+    };
+    let admitted = admission::join(at, &own, storage).await?;
+    let epoch = StartEpoch(storage.epoch());
+    let own = Own { cluster: Some(admitted.cluster), node: admitted.node, epoch, ..own };
+    Ok((own, admitted.peers.into_iter().collect()))
 }
 
 /// Tells the peer port of every new picture: addresses, and which disks and starts may speak. For ever.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_core::cluster::command::AdmitNodeV1;
 use quorate_core::cluster::{Meta, MetaCommand, MetaOutcome, MetaRefusal, Routing};
 use quorate_core::codec;
 use quorate_core::model::{GroupId, LogId};
@@ -10,7 +11,7 @@ use quorate_raft::{ProposeError, Replica};
 use quorate_world::time::{self, Duration};
 use quorate_world::watch;
 
-use super::message::{MetaAnswerV1, MetaAskV1};
+use super::message::{AdmittedV1, MetaAnswerV1, MetaAskV1};
 use crate::peer::{Kind, Peers};
 
 /// Before a word that found no leader is said again.
@@ -73,15 +74,37 @@ impl Seat {
     /// Says a word until the meta group has taken or refused it. Every command may be said twice: the second time it
     /// changes nothing.
     pub async fn insist(&self, command: MetaCommand) -> Result<u64, MetaRefusal> {
+        match self.ask(&command).await {
+            MetaOutcome::Done { picture } | MetaOutcome::Admitted { picture, .. } => Ok(picture),
+            MetaOutcome::Refused(refusal) => Err(refusal),
+        }
+    }
+
+    /// The same, for the outcome itself.
+    pub async fn ask(&self, command: &MetaCommand) -> MetaOutcome {
         loop {
-            match self.try_once(&command).await {
-                Some(MetaOutcome::Done { picture }) => return Ok(picture),
-                Some(MetaOutcome::Refused(refusal)) => return Err(refusal),
+            match self.try_once(command).await {
+                Some(outcome) => return outcome,
                 None => {
                     quorate_core::sometimes!("word_to_the_meta_group_is_said_again");
                     self.await_leader().await;
                 }
             }
+        }
+    }
+
+    /// Lets a node join: its number, and whom it has to know.
+    pub async fn admit(&self, asker: AdmitNodeV1) -> MetaAnswerV1 {
+        let outcome = self.ask(&MetaCommand::AdmitNode(asker)).await;
+        let routing = self.routing();
+        match (outcome, routing.cluster()) {
+            (MetaOutcome::Admitted { node, .. }, Some(cluster)) => {
+                let others = routing.nodes().filter(|other| other.id != node);
+                let peers = others.map(|other| (other.id, other.addresses.peer.clone())).collect();
+                MetaAnswerV1::Admitted(AdmittedV1 { node, cluster, peers })
+            }
+            (MetaOutcome::Admitted { .. }, None) => MetaAnswerV1::Unknown,
+            (outcome @ (MetaOutcome::Done { .. } | MetaOutcome::Refused(_)), _) => MetaAnswerV1::Outcome(outcome),
         }
     }
 
@@ -97,7 +120,10 @@ impl Seat {
         };
         match answer {
             MetaAnswerV1::Outcome(outcome) => Some(outcome),
-            MetaAnswerV1::Joined(_) | MetaAnswerV1::NotLeader(_) | MetaAnswerV1::Unknown => None,
+            MetaAnswerV1::Joined(_)
+            | MetaAnswerV1::NotLeader(_)
+            | MetaAnswerV1::Unknown
+            | MetaAnswerV1::Admitted(_) => None,
         }
     }
 

@@ -78,6 +78,12 @@ pub enum HelloRefusal {
     /// A node without id, where one with an id was expected, or a class that is not there.
     #[error("the hello makes no sense")]
     Senseless,
+    /// A node that was a member and is none any more.
+    #[error("node {0} was removed from the cluster; an empty data folder joins as a new node")]
+    Removed(NodeId),
+    /// A node without an id can be told nothing here: this one belongs to no cluster yet.
+    #[error("it belongs to no cluster yet")]
+    NoCluster,
 }
 
 impl Persisted for HelloV1 {
@@ -101,6 +107,18 @@ impl Own {
             addresses: self.addresses.clone(),
             class: class.number(),
         }
+    }
+
+    /// Whether the other side has neither id nor cluster and wants to join the cluster of this node.
+    pub fn is_stranger(&self, hello: &HelloV1) -> Result<bool, HelloRefusal> {
+        let is_stranger = hello.node.is_none() && hello.cluster.is_none();
+        if is_stranger && !(hello.format_first..=hello.format_last).contains(&FORMAT) {
+            return Err(HelloRefusal::Format { first: FORMAT, last: FORMAT });
+        }
+        if is_stranger && self.cluster.is_none() {
+            return Err(HelloRefusal::NoCluster);
+        }
+        Ok(is_stranger)
     }
 
     /// Judges what the other side says, as far as it needs no memory of earlier words: that is up to the book of peers.

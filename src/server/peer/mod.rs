@@ -4,7 +4,7 @@
 //! answers come back on the same. So a snapshot holds up no heartbeat, and a flood of requests no append. Read in this
 //! order: `kind`, `frame` (bytes), `hello` and `shake` (who may speak), `outgoing` (what waits to be written), `pending` (who
 //! waits for an answer), `link` (a connection we open), `serve` (one we accept), `neighbour` (one other node), `peers` (what can
-//! be asked).
+//! be asked), `stranger` (a node that has no id yet).
 //!
 //! Every question has a deadline at the asker. What waits for a node is bounded in bytes, and at the bound the asker
 //! is told at once. A node that has sent nothing for two election timeouts is silent: everything pending on it is
@@ -29,6 +29,7 @@ mod pending;
 mod refused;
 mod serve;
 mod shake;
+mod stranger;
 #[cfg(test)]
 mod tests;
 
@@ -36,6 +37,7 @@ pub use hello::{HelloRefusal, HelloV1, Own};
 pub use kind::{Class, Kind};
 pub use neighbour::Contact;
 pub use peers::{Counters, PeerOptions, Peers};
+pub use stranger::{AskError, ask_as_stranger};
 
 /// A future that may be sent to another thread.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -65,4 +67,7 @@ pub enum CallError {
 pub trait Handler: Send + Sync + 'static {
     /// Answers one request. Where none is wanted the answer is dropped.
     fn handle(&self, from: NodeId, kind: Kind, group: GroupId, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>>;
+
+    /// Answers the one request of a node that has no id yet.
+    fn handle_stranger(&self, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>>;
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_core::cluster::member::IdentityRefusal;
-use quorate_core::cluster::{Addresses, Node};
+use quorate_core::cluster::{Addresses, Node, Standing};
 use quorate_core::model::NodeId;
 use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, Instant};
@@ -150,6 +150,7 @@ impl Peer {
             start: hello.start,
             addresses: hello.addresses.clone(),
             silent: false,
+            standing: Standing::Serving,
         };
         self.know(said, hello.cluster.is_none())
     }

@@ -1,11 +1,11 @@
 //! The book of peers and what can be asked of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
-use quorate_core::cluster::{ClusterId, Routing, StartEpoch};
+use quorate_core::cluster::{ClusterId, Routing, Standing, StartEpoch};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Listener;
 use quorate_world::task::{self, JoinHandle};
@@ -60,6 +60,7 @@ pub(super) struct Shared {
     node: NodeId,
     own: RwLock<Own>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    removed: RwLock<BTreeSet<NodeId>>,
     handler: RwLock<Option<Arc<dyn Handler>>>,
     hellos: watch::Sender<BTreeMap<NodeId, HelloV1>>,
     refusals: watch::Sender<BTreeMap<NodeId, HelloRefusal>>,
@@ -80,6 +81,7 @@ impl Peers {
             node: own.node,
             own: RwLock::new(own),
             peers: RwLock::default(),
+            removed: RwLock::default(),
             handler: RwLock::default(),
             hellos: watch::channel(BTreeMap::new()).0,
             refusals: watch::channel(BTreeMap::new()).0,
@@ -113,13 +115,33 @@ impl Peers {
         self.shared.own()
     }
 
+    /// Nodes that this one has heard of otherwise, and where their peer ports are.
+    pub fn introduce<'a>(&self, others: impl IntoIterator<Item = (NodeId, &'a str)>) {
+        others.into_iter().for_each(|(node, address)| self.meet(node, address));
+    }
+
     /// Takes over what the meta group knows: further nodes, new addresses, which disks and starts may speak.
     pub fn learn(&self, routing: &Routing) {
         for node in routing.nodes() {
             self.meet(node.id, &node.addresses.peer);
-            if let Some(peer) = self.shared.peer(node.id) {
+            // A node that has a number and has not started under it may lose its folder, and come with another disk.
+            let has_started = node.standing != Standing::Admitted;
+            if let Some(peer) = self.shared.peer(node.id).filter(|_| has_started) {
                 peer.learn(node);
             }
+        }
+        routing.removed().for_each(|node| self.part_from(node));
+    }
+
+    /// A node that is no member any more: its connections end, and no more are made or taken.
+    pub(super) fn part_from(&self, node: NodeId) {
+        self.shared.removed.write().unwrap_or_else(PoisonError::into_inner).insert(node);
+        let gone = self.shared.peers.write().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        if let Some(peer) = gone {
+            peer.links.iter().for_each(|link| link.stop());
+            peer.close_all();
+            self.shared.hellos.modify_if(|hellos| hellos.remove(&node).is_some());
+            self.shared.let_in(node);
         }
     }
 
@@ -201,7 +223,8 @@ impl Peers {
 
     /// Makes a node known, if it is not yet.
     fn meet(&self, node: NodeId, address: &str) {
-        if node == self.shared.node {
+        let removed = self.shared.removed.read().unwrap_or_else(PoisonError::into_inner).contains(&node);
+        if node == self.shared.node || removed {
             return;
         }
         let peer = {
@@ -245,6 +268,9 @@ impl Shared {
     /// Judges who asks to be let in.
     pub(super) fn admit_asker(&self, hello: &HelloV1) -> Result<(Arc<Peer>, Class), HelloRefusal> {
         let (node, class) = self.own().judge(hello)?;
+        if self.removed.read().unwrap_or_else(PoisonError::into_inner).contains(&node) {
+            return Err(HelloRefusal::Removed(node));
+        }
         let peer = self.peer(node).ok_or(HelloRefusal::UnknownNode(node))?;
         peer.admit(hello).map_err(HelloRefusal::Identity)?;
         Ok((peer, class))

@@ -21,6 +21,7 @@ use super::outgoing::Outgoing;
 use super::peers::Shared;
 use super::refused::ErrorV1;
 use super::shake::{self, ShakeError};
+use super::stranger;
 
 /// Requests of one connection that are served at a time; beyond, they are answered as busy. Parked requests count.
 const SERVED_MAX: usize = 65_536;
@@ -47,7 +48,8 @@ async fn serve(mut stream: Stream, shared: Arc<Shared>) {
     let mut decoder = Decoder::new(HELLO_BYTES_MAX);
     let met = time::timeout(shared.options.connect_limit(), meet(&mut stream, &mut decoder, &shared)).await;
     match met {
-        Ok(Ok((peer, class, hello))) => {
+        Ok(Ok(Met::Stranger)) => stranger::serve(stream, decoder, &shared).await,
+        Ok(Ok(Met::Node(peer, class, hello))) => {
             decoder.body_bytes_max = BODY_BYTES_MAX;
             converse(stream, decoder, (&peer, class, &hello), shared).await;
         }
@@ -64,16 +66,25 @@ async fn serve(mut stream: Stream, shared: Arc<Shared>) {
     }
 }
 
-async fn meet(
-    stream: &mut Stream,
-    decoder: &mut Decoder,
-    shared: &Shared,
-) -> Result<(Arc<Peer>, Class, HelloV1), ShakeError> {
+/// Who has said hello.
+enum Met {
+    Node(Arc<Peer>, Class, HelloV1),
+    /// A node that wants to join and has no id yet.
+    Stranger,
+}
+
+async fn meet(stream: &mut Stream, decoder: &mut Decoder, shared: &Shared) -> Result<Met, ShakeError> {
     let hello = shake::await_hello(stream, decoder).await?;
-    match shared.admit_asker(&hello) {
-        Ok((peer, class)) => {
-            shake::welcome(stream, &shared.own(), class).await?;
-            Ok((peer, class, hello))
+    let own = shared.own();
+    let judged = match own.is_stranger(&hello) {
+        Ok(true) => Ok((Met::Stranger, Class::Request)),
+        Ok(false) => shared.admit_asker(&hello).map(|(peer, class)| (Met::Node(peer, class, hello.clone()), class)),
+        Err(refusal) => Err(refusal),
+    };
+    match judged {
+        Ok((met, class)) => {
+            shake::welcome(stream, &own, class).await?;
+            Ok(met)
         }
         Err(refusal) => {
             quorate_core::sometimes!("hello_is_refused");

@@ -44,7 +44,16 @@ pub async fn greet(
     own: &Own,
     class: Class,
 ) -> Result<HelloV1, ShakeError> {
-    send(stream, Role::Request, &encoded(&own.hello(class))?).await?;
+    greet_with(stream, decoder, &own.hello(class)).await
+}
+
+/// The same with any hello.
+pub async fn greet_with(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    decoder: &mut Decoder,
+    hello: &HelloV1,
+) -> Result<HelloV1, ShakeError> {
+    send(stream, Role::Request, &encoded(hello)?).await?;
     let frame = first_frame(stream, decoder).await?;
     match frame.head.role {
         Role::Answer => codec::decode_canonical(&frame.body).map_err(ShakeError::Codec),

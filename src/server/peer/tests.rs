@@ -12,6 +12,7 @@ use quorate_world::net::{self, Listener};
 use quorate_world::runtime::run_test;
 use quorate_world::time::{self, Duration};
 
+use super::hello::HELLO_BYTES_MAX;
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -21,6 +22,15 @@ const GROUP: GroupId = GroupId(3);
 struct Echo;
 
 impl Handler for Echo {
+    fn handle_stranger(&self, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move {
+            match body.as_ref() {
+                b"no" => Err("not today".to_owned()),
+                _ => Ok([b"welcome, ", body.as_ref()].concat().into()),
+            }
+        })
+    }
+
     fn handle(&self, from: NodeId, kind: Kind, group: GroupId, body: Bytes) -> BoxFuture<'_, Result<Bytes, String>> {
         Box::pin(async move {
             if body == "slow" {
@@ -261,5 +271,51 @@ fn a_wrong_frame_closes_the_connection_and_is_counted() {
             assert_eq!(answer, b"");
         }
         assert_eq!(peers.counters().frames_wrong.load(std::sync::atomic::Ordering::Relaxed), 2);
+    });
+}
+
+#[test]
+fn a_node_without_an_id_asks_one_thing() {
+    run_test(async {
+        let (listener, address) = listener().await;
+        let peers = start(listener, own(1), &[]);
+        let hello = own(9).hello(Class::Request).of_stranger();
+        let (theirs, answer) = ask_as_stranger(&address, &hello, b"nine").await.expect("let in");
+        assert_eq!((theirs.node, answer.as_ref()), (Some(NodeId(1)), &b"welcome, nine"[..]));
+        let refused = ask_as_stranger(&address, &hello, b"no").await.expect_err("not today");
+        assert!(matches!(&refused, AskError::Refused(reason) if reason == "not today"), "{refused}");
+        let newer = HelloV1 { format_first: 9, format_last: 9, ..hello.clone() };
+        let refused = ask_as_stranger(&address, &newer, b"nine").await.expect_err("another format");
+        assert!(matches!(refused, AskError::NotLetIn(HelloRefusal::Format { .. })), "{refused}");
+        let long = vec![0; HELLO_BYTES_MAX + 1];
+        assert!(matches!(ask_as_stranger(&address, &hello, &long).await, Err(AskError::Unreachable(_))));
+        peers.stop();
+        assert!(matches!(ask_as_stranger(&address, &hello, b"nine").await, Err(AskError::Unreachable(_))));
+    });
+}
+
+#[test]
+fn an_empty_node_lets_nobody_join_and_a_removed_one_is_told() {
+    run_test(async {
+        let (empty_port, address) = listener().await;
+        let empty = start(empty_port, Own { cluster: None, ..own(1) }, &[]);
+        let hello = own(9).hello(Class::Request).of_stranger();
+        let refused = ask_as_stranger(&address, &hello, b"nine").await.expect_err("no cluster");
+        assert!(matches!(refused, AskError::NotLetIn(HelloRefusal::NoCluster)), "{refused}");
+        empty.stop();
+
+        let (one, at_one) = listener().await;
+        let (two, at_two) = listener().await;
+        let one = start(one, own(1), &[(2, &at_two)]);
+        let two = start(two, own(2), &[(1, &at_one)]);
+        assert!(one.call(NodeId(2), Kind::Meta, GROUP, Bytes::from_static(b"x"), LIMIT).await.is_ok());
+        one.part_from(NodeId(2));
+        let gone = one.call(NodeId(2), Kind::Meta, GROUP, Bytes::from_static(b"x"), LIMIT).await;
+        assert_eq!(gone, Err(CallError::Unreachable));
+        let mut refusals = two.refusals();
+        let told = refusals.wait_until(|refusals| refusals.get(&NodeId(1)) == Some(&HelloRefusal::Removed(NodeId(2))));
+        assert!(time::timeout(LIMIT, told).await.is_ok(), "the removed one is told");
+        one.stop();
+        two.stop();
     });
 }

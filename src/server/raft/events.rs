@@ -66,6 +66,15 @@ pub struct Stopped {
     pub state_hash: u64,
 }
 
+/// A replica that the group has left behind is about to be wiped, but for its vote: from now on its disk keeps no word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wiping {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+}
+
 /// A replica's vote is durable: whom it supports in a term, and whether that one leads. One node per group, replica and
 /// term, across all restarts; and at most one leader per group and term.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -38,6 +38,9 @@ mod tests;
 pub use machine::Machine;
 pub use options::RaftOptions;
 pub use proposer::Pending;
-pub use replica::{Health, Leadership, Members, MembershipError, NotLeader, Progress, ProposeError, Replica, Role};
+pub use replica::{
+    Health, Leadership, Members, MembersChange, MembersNow, MembershipError, NotLeader, Progress, ProposeError,
+    Replica, Role,
+};
 pub use replicas::{OpenError, Replicas, ServeError};
 pub use transport::{BoxFuture, RaftRpc, Transport, TransportError};

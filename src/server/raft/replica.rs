@@ -8,7 +8,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, InitializeError, RaftError};
 use openraft::impls::EmptyNode;
 use openraft::metrics::RaftMetrics;
-use openraft::{ChangeMembers, Instant, ServerState};
+use openraft::{ChangeMembers, Instant, Precondition, ServerState};
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use quorate_world::task::JoinHandle;
 use quorate_world::time::Duration;
@@ -108,6 +108,28 @@ pub struct Members {
     pub learners: BTreeSet<NodeId>,
     /// The voters change right now, from one set to another.
     pub joint: bool,
+}
+
+/// Who belongs to a group at one moment of a leader's term: what a change of members is made from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MembersNow {
+    /// The term of the leader that sees them.
+    pub term: Term,
+    /// The entry that made them members.
+    log_id: Option<LogId>,
+    /// How the group is.
+    pub health: Health,
+}
+
+/// A change of members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MembersChange {
+    /// These follow from now on, without a vote.
+    Learn(BTreeSet<NodeId>),
+    /// Exactly these vote, by joint consensus.
+    Vote(BTreeSet<NodeId>),
+    /// These, who do not vote, follow no more.
+    Forget(BTreeSet<NodeId>),
 }
 
 /// How far another replica has come, as its leader sees it.
@@ -275,6 +297,38 @@ impl<M: Machine> Replica<M> {
         if let Err(fatal) = asked {
             tracing::warn!(group = %self.group, %fatal, "raft has stopped");
         }
+    }
+
+    /// Who belongs to the group as of now, to change it from there; none unless this node leads.
+    pub fn members_now(&self) -> Option<MembersNow> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let leads = metrics.state == ServerState::Leader && metrics.current_leader == Some(metrics.id);
+        leads.then(|| MembersNow {
+            term: Term(metrics.current_term),
+            log_id: metrics.membership_config.log_id().as_ref().map(types::our_log_id),
+            health: health(&metrics, self.proposals.waiting()),
+        })
+    }
+
+    /// Changes the members, if they are what they were and this node still leads in that term: no other leader can have
+    /// changed them, or acted on what they were, in between. New voters must follow already; those who no longer vote
+    /// leave the group. A change that was cut off is finished by asking again.
+    pub async fn change_members(&self, from: &MembersNow, change: MembersChange) -> Result<(), MembershipError> {
+        let ids = |nodes: BTreeSet<NodeId>| nodes.into_iter().map(|node| node.0);
+        let change = match change {
+            MembersChange::Learn(nodes) => {
+                ChangeMembers::AddNodes(ids(nodes).map(|node| (node, EmptyNode {})).collect())
+            }
+            MembersChange::Vote(nodes) => ChangeMembers::ReplaceAllVoters(ids(nodes).collect()),
+            MembersChange::Forget(nodes) => ChangeMembers::RemoveNodes(ids(nodes).collect()),
+        };
+        let unchanged = [
+            Precondition::CommittedLeaderId { committed_leader_id: types::leader_of(from.term) },
+            Precondition::LastMembershipLogId { last_membership_log_id: from.log_id.map(types::log_id) },
+        ];
+        let changed = self.raft.change_membership_if(change, false, unchanged).await;
+        changed.map(drop).map_err(membership_error)
     }
 
     /// Lets a node follow without a vote. On the leader only.

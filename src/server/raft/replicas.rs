@@ -9,9 +9,10 @@ use openraft::async_runtime::watch::WatchReceiver;
 use quorate_core::codec::{self, CodecError, Persisted};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::sync::Semaphore;
-use quorate_world::{task, watch};
+use quorate_world::{tap, task, watch};
 
 use crate::clock::GroupClock;
+use crate::events;
 use crate::keeper::{self, LeadershipKeeper, SnapshotKeeper};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
@@ -203,8 +204,14 @@ impl Replicas {
     /// of the group that is made here again cannot vote twice in a term. The group must do without this node already.
     pub async fn remove<M: Machine>(&self, replica: &Replica<M>) {
         self.close(replica).await;
-        self.storage.group(replica.group()).remove().await;
-        self.storage.snapshots(replica.group()).remove().await;
+        self.wipe(replica.group()).await;
+    }
+
+    /// Forgets log and snapshot of a group that is not open here, if there are any, but not its vote.
+    pub async fn wipe(&self, group: GroupId) {
+        tap!(events::Wiping { node: self.node, group });
+        self.storage.group(group).remove().await;
+        self.storage.snapshots(group).remove().await;
     }
 
     /// Answers a request of another node. `group` is the one named beside the body.

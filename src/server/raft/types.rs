@@ -90,7 +90,11 @@ impl<T: OptionalSend + 'static> Responder<Consensus, T> for Answer<T> {
 }
 
 pub(crate) fn log_id(ours: model::LogId) -> LogId {
-    LogId::new(leader_id_std::CommittedLeaderId::new(ours.term.0), ours.index.0)
+    LogId::new(leader_of(ours.term), ours.index.0)
+}
+
+pub(crate) fn leader_of(term: Term) -> leader_id_std::CommittedLeaderId<u64> {
+    leader_id_std::CommittedLeaderId::new(term.0)
 }
 
 pub(crate) fn our_log_id(theirs: &LogId) -> model::LogId {

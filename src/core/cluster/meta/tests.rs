@@ -1,6 +1,6 @@
 //! The meta state machine: founding, starts, silence, refusals, and that replay gives equal bytes.
 
-use super::super::command::VgroupNameV1;
+use super::super::command::{AdmitNodeV1, PlaceGroupV1, ReplicaV1, SetStandingV1, VgroupNameV1, WishV1};
 use super::super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
 use super::super::routing::BIRTH_ZERO_MS;
 use super::*;
@@ -80,7 +80,9 @@ fn a_wrong_founding_is_refused_with_its_reason() {
         assert!(meta.routing().cluster().is_none());
         match outcome {
             MetaOutcome::Refused(MetaRefusal::Founding(fault)) => fault,
-            MetaOutcome::Refused(_) | MetaOutcome::Done { .. } => panic!("{outcome:?}"),
+            MetaOutcome::Refused(_) | MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } => {
+                panic!("{outcome:?}")
+            }
         }
     };
     assert_eq!(refused(|wrong| wrong.nodes.clear()), FoundingFault::Nodes);
@@ -184,7 +186,35 @@ fn service_groups_are_mapped_within_bounds() {
 
 pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
     let which = (0u64..5, 0u64..5);
+    let replica =
+        || (1u32..4, 0u64..7).prop_map(|(group, node)| ReplicaV1 { group: GroupId(group), node: NodeId(node) });
+    let wish = || (1u32..4, 0u64..40).prop_map(|(group, since)| WishV1 { group: GroupId(group), since });
+    let standing = prop_oneof![
+        Just(Standing::Serving),
+        Just(Standing::Admitted),
+        Just(Standing::Draining),
+        Just(Standing::Removing),
+        Just(Standing::Lost)
+    ];
+    let changes = prop_oneof![
+        (1u64..8).prop_map(|number| {
+            let NodeStartedV1 { disk, addresses, .. } = started(number, 1);
+            MetaCommand::AdmitNode(AdmitNodeV1 { disk, addresses })
+        }),
+        (0u64..7, standing)
+            .prop_map(|(node, standing)| { MetaCommand::SetStanding(SetStandingV1 { node: NodeId(node), standing }) }),
+        (0u64..7).prop_map(|node| MetaCommand::ForgetNode(NodeId(node))),
+        (1u32..4, proptest::collection::vec(1u64..7, 0..4)).prop_map(|(group, replicas)| {
+            let replicas = replicas.into_iter().map(NodeId).collect();
+            MetaCommand::PlaceGroup(PlaceGroupV1 { group: GroupId(group), replicas })
+        }),
+        wish().prop_map(MetaCommand::AskToMove),
+        wish().prop_map(MetaCommand::GroupPlaced),
+        replica().prop_map(MetaCommand::AskToLeave),
+        replica().prop_map(MetaCommand::ReplicaGone),
+    ];
     prop_oneof![
+        changes,
         Just(MetaCommand::FoundCluster(founding())),
         (which.clone(), 0u8..2).prop_map(|((node, epoch), start)| {
             let mut word = started(node, epoch);
@@ -213,7 +243,10 @@ proptest! {
         let mut meta = Meta::new();
         for command in commands {
             let before = meta.clone();
-            let epochs = |meta: &Meta| meta.routing().nodes().map(|node| node.epoch).collect::<Vec<_>>();
+            let epochs = |meta: &Meta| {
+                let all = meta.routing().nodes().map(|node| (node.id, node.disk, node.epoch)).collect::<Vec<_>>();
+                all.into_iter().filter(|(_, _, epoch)| epoch.0 > 0).collect::<Vec<_>>()
+            };
             let outcome = apply(&mut meta, command);
             let mut same_picture = meta.routing().clone();
             same_picture.picture = before.routing().picture;
@@ -222,7 +255,15 @@ proptest! {
             let refused = matches!(outcome, MetaOutcome::Refused(_));
             prop_assert!(rise == 0 || !refused);
             // No node ever goes back to an earlier start.
-            prop_assert!(epochs(&before).iter().zip(epochs(&meta)).all(|(was, is)| *was <= is));
+            let is_later = |(node, disk, epoch): &(NodeId, DiskId, StartEpoch)| {
+                meta.routing().node(*node).is_none_or(|now| now.disk == *disk && now.epoch >= *epoch)
+            };
+            prop_assert!(epochs(&before).iter().all(is_later));
+            // What a group leaves behind is never what it rests on or goes to, and a node that is gone is nowhere.
+            for (_, route) in meta.routing().groups() {
+                prop_assert!(!route.carriers().any(|node| route.former.contains(&node)));
+                prop_assert!(!route.carriers().any(|node| meta.routing().was_removed(node)));
+            }
         }
     }
 

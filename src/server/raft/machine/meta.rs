@@ -38,8 +38,16 @@ impl Machine for Meta {
                     + found.groups.len() * GROUP_BYTES
                     + found.slots.len() * 5
             }
-            MetaCommand::NodeStarted(_) => NODE_BYTES,
-            MetaCommand::NodeSilent(_) | MetaCommand::NodeReturned(_) => COMMAND_FIXED_BYTES,
+            MetaCommand::NodeStarted(_) | MetaCommand::AdmitNode(_) => NODE_BYTES,
+            MetaCommand::PlaceGroup(_) => GROUP_BYTES,
+            MetaCommand::NodeSilent(_)
+            | MetaCommand::NodeReturned(_)
+            | MetaCommand::SetStanding(_)
+            | MetaCommand::ForgetNode(_)
+            | MetaCommand::AskToMove(_)
+            | MetaCommand::GroupPlaced(_)
+            | MetaCommand::AskToLeave(_)
+            | MetaCommand::ReplicaGone(_) => COMMAND_FIXED_BYTES,
             MetaCommand::MapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len() + of.cluster.len() + of.unit.len(),
             MetaCommand::UnmapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len(),
         }

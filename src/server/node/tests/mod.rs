@@ -10,6 +10,8 @@ use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{self, Duration, Instant};
 use quorate_world::{random, watch};
 
+mod elastic;
+
 use super::{Node, stop};
 use crate::config::Config;
 use crate::exit::{ExitCode, Failure};

@@ -1,0 +1,215 @@
+//! Nodes come, go and are replaced, and the groups move with them.
+
+use std::collections::BTreeSet;
+
+use quorate_core::cluster::command::SetStandingV1;
+use quorate_core::cluster::{MetaCommand, Routing, Standing};
+use quorate_core::txn::command::BeginV1;
+use quorate_core::txn::{Command, Outcome};
+
+use super::*;
+
+/// The configuration of a node that joins at the first of these.
+async fn joiner(folder: &str, name: &str, founder: &str) -> String {
+    let at = founder.split("peer_listen = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address");
+    let own = free_port().await;
+    format!("{}peer_listen = \"{own}\"\njoin = \"{at}\"\ndata_dir = \"{folder}/{name}\"\n", ports())
+}
+
+async fn three_of(folder: &str, groups: u32) -> (Vec<String>, Vec<Member>) {
+    let tomls: Vec<String> = three(folder).await.into_iter().map(|toml| format!("{toml}groups = {groups}\n")).collect();
+    let members = start_all(&tomls).await;
+    (tomls, members)
+}
+
+async fn wish(member: &Member, node: u64, standing: Standing) -> Result<(), String> {
+    let seat = &member.node.parts.get().expect("it is ready").seat;
+    let wish = MetaCommand::SetStanding(SetStandingV1 { node: NodeId(node), standing });
+    seat.insist(wish).await.map(drop).map_err(|refusal| refusal.to_string())
+}
+
+fn is_at_rest(routing: &Routing) -> bool {
+    routing.groups().all(|(_, route)| route.target.is_none() && route.former.is_empty())
+}
+
+fn carried(routing: &Routing, node: u64) -> usize {
+    routing.groups().filter(|(_, route)| route.replicas.contains(&NodeId(node))).count()
+}
+
+async fn settled(member: &Member, what: &str, is_so: impl Fn(&Routing) -> bool) {
+    let mut picture = member.picture();
+    let settled = picture.wait_until(|routing| is_at_rest(routing) && is_so(routing));
+    let settled = time::timeout(PATIENCE, settled).await;
+    let groups: Vec<_> = member.picture().borrow().groups().map(|(group, route)| (group, route.clone())).collect();
+    let replicas = member.node.parts.get().expect("it is ready").groups.open();
+    let seen: Vec<_> = replicas.into_values().map(|replica| (replica.group(), replica.health())).collect();
+    assert!(settled.is_ok(), "never: {what}: {groups:?}, as seen by node {}: {seen:#?}", member.identity().0);
+}
+
+/// The node ends because it is a member no more.
+async fn turned_away(member: Member) {
+    let failure = time::timeout(PATIENCE, member.life).await.expect("refused in time").expect("not aborted");
+    assert_eq!(failure.code, ExitCode::Identity, "{failure}");
+    stop::leave(&member.node).await;
+}
+
+/// Every replica's own view of its members is what the picture says, and its node carries nothing else.
+async fn agrees(members: &[Member]) {
+    for member in members {
+        let routing = member.picture().borrow().clone();
+        let own = member.identity().0;
+        let groups = member.node.parts.get().expect("it is ready").groups.clone();
+        until("the groups of the picture are open, and no others", || {
+            let wanted = routing.groups().filter(|(_, route)| route.replicas.contains(&own));
+            groups.open().into_keys().eq(wanted.map(|(group, _)| group))
+        })
+        .await;
+        for (group, replica) in groups.open() {
+            let voters: BTreeSet<NodeId> = routing.replicas(group).into_iter().collect();
+            until("members as in the picture", || {
+                let seen = replica.health().members;
+                seen.voters == voters && seen.learners.is_empty() && !seen.joint
+            })
+            .await;
+        }
+    }
+}
+
+/// Begins a transaction wherever a group is led; its numbers go up by what was there before.
+async fn begin_everywhere(members: &[Member]) -> usize {
+    let mut begun = 0;
+    for member in members {
+        for replica in member.node.parts.get().expect("it is ready").groups.open().into_values() {
+            let begin = Command::Begin(BeginV1 {
+                timeout_ms: 600_000,
+                name: "kept".into(),
+                application: "test".into(),
+                service_group: "group".into(),
+                address: "test:1".into(),
+            });
+            if matches!(replica.propose(begin).await, Ok(Outcome::Begun { .. })) {
+                begun += 1;
+            }
+        }
+    }
+    begun
+}
+
+fn sessions(members: &[Member]) -> usize {
+    let mut all = BTreeSet::new();
+    for member in members {
+        for (group, replica) in member.node.parts.get().expect("it is ready").groups.open() {
+            all.extend(
+                replica.read(|state| state.sessions().map(|session| (group, session.transaction)).collect::<Vec<_>>()),
+            );
+        }
+    }
+    all.len()
+}
+
+#[test]
+fn a_fourth_node_joins_takes_its_share_and_can_be_removed_again() {
+    run_test(async {
+        let folder = folder();
+        let (tomls, mut members) = three_of(&folder, 4).await;
+        until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 4).await;
+        let begun = begin_everywhere(&members).await;
+        assert_eq!(begun, 4);
+        let toml = joiner(&folder, "n4", &tomls[0]).await;
+        members.push(Member::start(&toml).await.expect("it is let in"));
+        members[3].ready().await;
+        assert_eq!(members[3].identity(), (NodeId(4), members[0].identity().1, 1));
+        settled(&members[0], "node 4 carries its share", |routing| carried(routing, 4) == 3).await;
+        agrees(&members).await;
+        assert_eq!(sessions(&members), begun, "what was begun is there after the move");
+
+        assert!(wish(&members[0], 4, Standing::Removing).await.is_ok());
+        settled(&members[0], "node 4 is gone", |routing| routing.was_removed(NodeId(4))).await;
+        turned_away(members.pop().expect("four")).await;
+        agrees(&members).await;
+        assert_eq!(sessions(&members), begun);
+        // The same folder is let in no more.
+        let again = Member::start(&toml).await.expect("its ports are free");
+        turned_away(again).await;
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_lost_node_is_replaced_by_one_that_joins() {
+    run_test(async {
+        let folder = folder();
+        let (tomls, mut members) = three_of(&folder, 3).await;
+        until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 3).await;
+        let begun = begin_everywhere(&members).await;
+        members.remove(2).stop().await;
+        let few = wish(&members[0], 3, Standing::Removing).await.expect_err("two are left for three replicas");
+        assert!(few.contains("let another node join first"), "{few}");
+        assert!(wish(&members[0], 3, Standing::Lost).await.is_ok());
+        members.push(Member::start(&joiner(&folder, "n4", &tomls[1]).await).await.expect("it is let in"));
+        settled(&members[0], "node 4 is in the place of node 3", |routing| {
+            routing.was_removed(NodeId(3)) && carried(routing, 4) == 3
+        })
+        .await;
+        agrees(&members).await;
+        assert_eq!(sessions(&members), begun);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn one_node_becomes_three_and_bears_the_loss_of_the_first() {
+    run_test(async {
+        let folder = folder();
+        let alone =
+            format!("{}peer_listen = \"{}\"\ndata_dir = \"{folder}/n1\"\ngroups = 2\n", ports(), free_port().await);
+        let mut members = start_all(std::slice::from_ref(&alone)).await;
+        for name in ["n2", "n3"] {
+            members.push(Member::start(&joiner(&folder, name, &alone).await).await.expect("it is let in"));
+        }
+        settled(&members[0], "three replicas each", |routing| {
+            routing.groups().all(|(_, route)| route.replicas.len() == 3)
+        })
+        .await;
+        let voters = || {
+            let parts = members[0].node.parts.get().expect("it is ready");
+            parts.seat.replica().health().members.voters.len()
+        };
+        until("three vote in the meta group", || voters() == 3).await;
+        let begun = begin_everywhere(&members).await;
+        assert_eq!(begun, 2);
+        members.remove(0).stop().await;
+        until("the others lead all", || members.iter().map(Member::leads).sum::<usize>() == 2).await;
+        assert_eq!(sessions(&members), begun);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_node_that_joined_comes_back_as_itself() {
+    run_test(async {
+        let folder = folder();
+        let (tomls, mut members) = three_of(&folder, 2).await;
+        let toml = joiner(&folder, "n4", &tomls[2]).await;
+        let fourth = Member::start(&toml).await.expect("it is let in");
+        // At once, perhaps before it has heard anything of the cluster.
+        fourth.stop().await;
+        let again = Member::start(&toml).await.expect("it starts");
+        again.ready().await;
+        assert_eq!((again.identity().0, again.identity().2), (NodeId(4), 2));
+        settled(&members[0], "it serves", |routing| {
+            routing.node(NodeId(4)).is_some_and(|node| node.standing == Standing::Serving && !node.silent)
+        })
+        .await;
+        members.push(again);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
