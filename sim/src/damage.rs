@@ -72,17 +72,24 @@ impl DiskDamage {
         let Some(damage) = self.held().take() else { return };
         damage.machine.kill();
         let disk = damage.machine.disk();
-        let same = sector_of(damage.machine, &damage.path, damage.at).is_some_and(|sector| sector == damage.sector);
-        if same {
+        // A dead segment lives on under another name, and what is wrong with it goes along.
+        let names = disk.files().into_iter().map(|(path, _)| path);
+        let same =
+            |path: &String| sector_of(damage.machine, path, damage.at).is_some_and(|found| found == damage.sector);
+        for path in names.filter(same) {
             // The file is there: its sector was just read.
-            let _ = disk.flip_bit(&damage.path, damage.at, damage.bit);
+            let _ = disk.flip_bit(&path, damage.at, damage.bit);
         }
         scene.damage(None);
     }
 }
 
-/// A bit of a sector that is written, in the log or a snapshot of this machine.
+/// A bit of a sector that is written, in the log or a snapshot of this machine. Not while anything is unsynced: what a power failure
+/// puts in its place would have the bit turned over too, and nobody would turn it back.
 fn pick(machine: Machine, dice: &mut Dice) -> Option<Damage> {
+    if machine.disk().unsynced_bytes() > 0 {
+        return None;
+    }
     let files = machine.disk().files();
     let is_ours = |path: &str| (path.contains("/wal/") && !path.contains("spare")) || path.contains("/snap/");
     let files: Vec<String> =

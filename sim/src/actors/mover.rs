@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The machine's address.
 pub fn ip() -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(10, 0, 3, 2))
+    IpAddr::V4(Ipv4Addr::new(10, 0, 3, 3))
 }
 
 /// The process.
