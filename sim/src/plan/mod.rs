@@ -38,12 +38,15 @@ pub struct Size {
     pub tms: u32,
     /// Machines that own resources; even.
     pub rms: u32,
+    /// Nodes that may join.
+    pub spares: u32,
 }
 
-/// The reference world, and a smaller one for planted bugs and for a first look.
-pub const SIZES: [Size; 2] = [
-    Size { name: "R1", safety_ms: 300_000, operations: 200, groups_max: GROUPS_MAX, tms: 4, rms: 6 },
-    Size { name: "R0", safety_ms: 60_000, operations: 60, groups_max: 4, tms: 2, rms: 4 },
+/// The reference world, a smaller one for planted bugs and for a first look, and one whose nodes come and go.
+pub const SIZES: [Size; 3] = [
+    Size { name: "R1", safety_ms: 300_000, operations: 200, groups_max: GROUPS_MAX, tms: 4, rms: 6, spares: 0 },
+    Size { name: "R0", safety_ms: 60_000, operations: 60, groups_max: 4, tms: 2, rms: 4, spares: 0 },
+    Size { name: "R2", safety_ms: 300_000, operations: 200, groups_max: GROUPS_MAX, tms: 4, rms: 6, spares: 1 },
 ];
 
 impl Size {
@@ -120,7 +123,7 @@ pub struct Plan {
 impl Plan {
     /// Draws a plan.
     pub fn draw(seed: u64, size: Size) -> Plan {
-        let swarm = Swarm::draw(seed);
+        let swarm = Swarm::draw(seed, size);
         let options = draw_options(seed, size, &swarm);
         let operations = (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
         Plan { seed, world: size.name.to_owned(), operations, faults: faults::draw(seed, size, &swarm), options }
@@ -193,7 +196,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         schedule: seed,
         safety_ms: size.safety_ms,
         nodes: NODES,
-        spares: u32::from(swarm.level(Class::Membership) != Level::Off),
+        spares: if swarm.level(Class::Membership) == Level::Off { 0 } else { size.spares },
         tms: size.tms,
         rms: size.rms,
         operator: Dice::new(seed, "is there an operator").below(3) == 0,
@@ -252,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_plan() {
-        let [world, small] = SIZES;
+        let [world, small, _] = SIZES;
         assert_eq!(Plan::draw(7, world), Plan::draw(7, world));
         assert_ne!(Plan::draw(7, world).operations, Plan::draw(8, world).operations);
         assert_eq!(Plan::draw(7, world).operations.len(), 200);
@@ -261,7 +264,7 @@ mod tests {
 
     #[test]
     fn every_class_is_off_and_heavy_in_some_seeds() {
-        let swarms: Vec<Swarm> = (0..200).map(Swarm::draw).collect();
+        let swarms: Vec<Swarm> = (0..200).map(|seed| Swarm::draw(seed, SIZES[2])).collect();
         for class in Class::ALL {
             for level in [Level::Off, Level::Light, Level::Heavy] {
                 assert!(swarms.iter().any(|swarm| swarm.level(class) == level), "{class:?} never {level:?}");

@@ -3,6 +3,7 @@
 //! A class that is off matters as much as one that is on: some bugs show only where another fault is absent
 //! (simulation notes, section 4: half of the draws are off, a few seeds have nothing, a few one class heavily).
 
+use super::Size;
 use quorate_world::sim::Dice;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -123,7 +124,7 @@ pub struct Swarm(BTreeMap<Class, Level>);
 
 impl Swarm {
     /// Draws the levels of a seed.
-    pub fn draw(seed: u64) -> Swarm {
+    pub fn draw(seed: u64, size: Size) -> Swarm {
         let mut dice = Dice::new(seed, "swarm");
         let kind = dice.below(100);
         // Drawn apart, so that the other classes of a seed are what they were before there was this one.
@@ -147,7 +148,9 @@ impl Swarm {
         let mut levels: BTreeMap<Class, Level> =
             others.into_iter().enumerate().map(|class| level(class, &mut dice)).collect();
         let alone = usize::MAX;
-        levels.extend([level((alone, apart), &mut Dice::new(seed, "membership"))]);
+        if size.spares > 0 {
+            levels.extend([level((alone, apart), &mut Dice::new(seed, "membership"))]);
+        }
         Swarm(levels)
     }
 

@@ -243,6 +243,9 @@ pub enum MetaRefusal {
     /// The wish does not fit what is there: nodes that carry nothing now, a former replica, or an outdated wish.
     #[error("group {0} cannot be placed so now")]
     Placement(GroupId),
+    /// Another disk was given a number at one of these addresses and has not started yet.
+    #[error("node {0} is joining from one of these addresses; unless it starts it is forgotten in some minutes")]
+    Joining(NodeId),
 }
 
 /// What is wrong with the mapping of a transaction service group.
@@ -343,6 +346,7 @@ mod tests {
             ("refused_still_there", refused(MetaRefusal::StillThere(node))),
             ("refused_unknown_group", refused(MetaRefusal::UnknownGroup(GroupId(9)))),
             ("refused_placement", refused(MetaRefusal::Placement(GroupId(9)))),
+            ("refused_joining", refused(MetaRefusal::Joining(node))),
             ("admitted", outcome(MetaOutcome::Admitted { node, picture: 77 })),
         ];
         let lines: String = lines.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();

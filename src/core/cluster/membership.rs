@@ -1,6 +1,7 @@
 //! Nodes that come and go, and groups that move between them, as the meta group applies it.
 //!
-//! A node that joins gets a number, never used before, and carries nothing until it has started under it. A node that
+//! A node that joins gets a number, never used before, and carries nothing until it has started under it; if it never does,
+//! it is forgotten, so that another disk can join from its address. A node that
 //! should go is given up by its groups first. A group moves in two words: a wish ([`MetaCommand::PlaceGroup`]), carried
 //! out by the group's own leader through raft's joint consensus, and its report ([`MetaCommand::GroupPlaced`]). What it
 //! leaves behind is wiped by its owner, after asking once more through the log: a picture that is read after a restart
@@ -62,8 +63,8 @@ impl Meta {
             known.peer == new.peer || known.advertised == new.advertised || known.admin == new.admin
         };
         match routing.nodes.values().find(shares) {
-            // Whoever asked from there before never started: its folder was lost before it was anybody's.
-            Some(known) if known.standing == Standing::Admitted => Ok(known.id),
+            // One of the two has lost its folder, and nobody can tell which: its question may come late, too.
+            Some(known) if known.standing == Standing::Admitted => Err(MetaRefusal::Joining(known.id)),
             Some(known) => Err(MetaRefusal::AddressTaken(known.id)),
             None => self.free_number().ok_or(MetaRefusal::Full),
         }
@@ -119,7 +120,8 @@ impl Meta {
         let known = self.node_mut(node)?.clone();
         // What a lost node has left behind will never be wiped; what a living one has, it wipes first.
         let leaves = |route: &GroupRoute| route.former.contains(&node) && known.standing != Standing::Lost;
-        if !known.standing.goes() || self.routing.carries(node) || self.routing.groups.values().any(leaves) {
+        let may_go = known.standing.goes() || known.standing == Standing::Admitted;
+        if !may_go || self.routing.carries(node) || self.routing.groups.values().any(leaves) {
             return Err(MetaRefusal::StillThere(node));
         }
         Arc::make_mut(&mut self.routing.nodes).remove(&node);

@@ -1,12 +1,12 @@
 //! How a node with an empty folder joins a running cluster: it asks any member, and the meta group gives it a number.
 //!
-//! Asked again with the same disk, the number is the same; if the folder is lost before the first start under the number,
-//! the next one at that address gets it. So an answer may be lost at any moment.
+//! Asked again with the same disk, the number is the same, so an answer may be lost at any moment. If the folder is lost
+//! before the first start under the number, the next one at that address waits until that number is forgotten.
 
 use std::sync::Arc;
 
-use quorate_core::cluster::MetaOutcome;
 use quorate_core::cluster::command::AdmitNodeV1;
+use quorate_core::cluster::{MetaOutcome, MetaRefusal};
 use quorate_core::codec;
 use quorate_core::model::NodeId;
 use quorate_storage::{Identity, Storage};
@@ -72,6 +72,9 @@ async fn ask(at: &str, own: &Own) -> Result<AdmittedV1, NotYet> {
     })?;
     match codec::decode_canonical(&answer) {
         Ok(MetaAnswerV1::Admitted(admitted)) => Ok(introduced(admitted, theirs.node, theirs.addresses.peer)),
+        Ok(MetaAnswerV1::Outcome(MetaOutcome::Refused(refusal @ MetaRefusal::Joining(_)))) => {
+            Err(NotYet::Later(refusal.to_string()))
+        }
         Ok(MetaAnswerV1::Outcome(MetaOutcome::Refused(refusal))) => {
             Err(for_good(ExitCode::Identity, refusal.to_string()))
         }

@@ -64,6 +64,7 @@ fn refused(refusal: MetaRefusal) -> Failure {
         | MetaRefusal::StillThere(_)
         | MetaRefusal::UnknownGroup(_)
         | MetaRefusal::Placement(_)
+        | MetaRefusal::Joining(_)
         | MetaRefusal::Vgroup(_) => {
             Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
         }

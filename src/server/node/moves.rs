@@ -4,17 +4,17 @@
 //! meta group is asked whether the wish still stands: a leader's picture may be old, and a node that the wish no longer
 //! names may be wiping its replica by then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_core::cluster::command::WishV1;
 use quorate_core::cluster::routing::Target;
 use quorate_core::cluster::transition::{Present, Step, step};
-use quorate_core::cluster::{MetaCommand, Routing, rebalance};
+use quorate_core::cluster::{MetaCommand, Routing, Standing, rebalance};
 use quorate_core::model::NodeId;
 use quorate_core::txn::Transactions;
 use quorate_raft::{Health, Machine, MembersChange, MembersNow, Replica};
-use quorate_world::time::{self, Duration};
+use quorate_world::time::{self, Duration, Instant};
 use quorate_world::watch;
 
 use super::balance::is_near;
@@ -22,19 +22,28 @@ use super::groups::Groups;
 use super::seat::Seat;
 use crate::peer::Peers;
 
+/// A node that has a number and does not start under it for so long is forgotten.
+const FIRST_START_MAX: Duration = Duration::from_secs(300);
+
 /// While this node leads the meta group: wishes for moves, forgets nodes that have gone, and keeps the meta group's own
 /// members. For ever.
 pub async fn plan(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Duration) {
+    // Who has a number and has not started under it, and since when this leader knows.
+    let mut expected: BTreeMap<NodeId, Instant> = BTreeMap::new();
     loop {
         time::sleep(election_timeout / 4).await;
-        let Some(now) = seat.replica().members_now() else { continue };
+        let Some(now) = seat.replica().members_now() else {
+            expected.clear();
+            continue;
+        };
         let routing = seat.routing();
         if routing.cluster().is_none() {
             continue;
         }
         let silent = |node: NodeId| peers.is_silent(node) || routing.node(node).is_some_and(|node| node.silent);
         let refuses: BTreeSet<NodeId> = routing.nodes().map(|node| node.id).filter(|node| silent(*node)).collect();
-        for command in wishes(&routing, &refuses, &now) {
+        let overdue = overdue(&routing, &mut expected).map(MetaCommand::ForgetNode);
+        for command in overdue.chain(wishes(&routing, &refuses, &now)) {
             tracing::info!(?command, "wishing");
             // Lost on the way, it is wished again in the next round.
             let _ = seat.replica().propose(command).await;
@@ -43,10 +52,20 @@ pub async fn plan(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Duration
     }
 }
 
+fn overdue(routing: &Routing, expected: &mut BTreeMap<NodeId, Instant>) -> impl Iterator<Item = NodeId> {
+    let admitted = |node: &NodeId| routing.node(*node).is_some_and(|node| node.standing == Standing::Admitted);
+    expected.retain(|node, _| admitted(node));
+    for node in routing.nodes().map(|node| node.id).filter(admitted) {
+        expected.entry(node).or_insert_with(Instant::now);
+    }
+    let late = expected.iter().filter(|(_, since)| since.elapsed() > FIRST_START_MAX).map(|(node, _)| *node);
+    late.collect::<Vec<_>>().into_iter()
+}
+
 fn wishes(routing: &Routing, refuses: &BTreeSet<NodeId>, meta: &MembersNow) -> Vec<MetaCommand> {
     let gone = routing.nodes().filter(|node| {
         let left = routing.groups().any(|(_, route)| route.former.contains(&node.id));
-        let waits = left && node.standing != quorate_core::cluster::Standing::Lost;
+        let waits = left && node.standing != Standing::Lost;
         let votes = meta.health.members.voters.contains(&node.id);
         node.standing.goes() && !votes && !waits && !routing.carries(node.id)
     });

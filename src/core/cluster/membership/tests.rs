@@ -86,16 +86,23 @@ fn a_node_that_joins_has_a_number_of_its_own_and_carries_after_its_first_start()
 }
 
 #[test]
-fn whoever_lost_its_folder_before_its_first_start_gets_the_same_number() {
+fn whoever_lost_its_folder_before_its_first_start_waits_until_that_is_forgotten() {
     let mut meta = founded();
     assert_eq!(admit(&mut meta, 9), Ok(NodeId(4)));
     let again = AdmitNodeV1 { disk: DiskId([77; 16]), ..asker(9) };
-    let outcome = say(&mut meta, MetaCommand::AdmitNode(again));
-    assert!(matches!(outcome, MetaOutcome::Admitted { node: NodeId(4), .. }), "{outcome:?}");
+    let ask_again = MetaCommand::AdmitNode(again);
+    assert_eq!(refusal(say(&mut meta, ask_again.clone())), MetaRefusal::Joining(NodeId(4)));
+    assert!(is_done(&say(&mut meta, MetaCommand::ForgetNode(NodeId(4)))));
+    let outcome = say(&mut meta, ask_again);
+    assert!(matches!(outcome, MetaOutcome::Admitted { node: NodeId(5), .. }), "{outcome:?}");
+    assert_eq!(admit(&mut meta, 9), Err(MetaRefusal::Removed(NodeId(4))), "a question that comes late");
     // Once it has started, another disk at its address is a stranger.
-    let word = NodeStartedV1 { node: NodeId(4), disk: DiskId([77; 16]), ..started(9, 1) };
+    let word = NodeStartedV1 { node: NodeId(5), disk: DiskId([77; 16]), ..started(9, 1) };
     say(&mut meta, MetaCommand::NodeStarted(NodeStartedV1 { addresses: asker(9).addresses, ..word }));
-    assert_eq!(admit(&mut meta, 9), Err(MetaRefusal::AddressTaken(NodeId(4))));
+    let third = AdmitNodeV1 { disk: DiskId([78; 16]), ..asker(9) };
+    let taken = refusal(say(&mut meta, MetaCommand::AdmitNode(third)));
+    assert_eq!(taken, MetaRefusal::AddressTaken(NodeId(5)));
+    assert_eq!(refusal(say(&mut meta, MetaCommand::ForgetNode(NodeId(5)))), MetaRefusal::StillThere(NodeId(5)));
 }
 
 #[test]
