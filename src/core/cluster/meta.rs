@@ -17,6 +17,9 @@ use super::routing::{GroupRoute, Routing, SlotRoute, VgroupRoute};
 use crate::model::limits::{DATA_GROUPS_MAX, NODES_MAX, VGROUP_NAME_BYTES_MAX, VGROUPS_MAX};
 use crate::model::{Epoch, GroupId, NodeId, SLOTS};
 
+/// Replicas of a group where nobody asked for another number.
+const REPLICAS_USUAL: usize = 3;
+
 /// The replicated state of group 0. A clone shares the tables.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Meta {
@@ -93,6 +96,7 @@ impl Meta {
             nodes: Arc::new(founding.nodes.iter().map(|started| (started.node, node(started))).collect()),
             vgroups: Arc::default(),
             removed: Arc::default(),
+            replicas_wanted: replicas_wanted(founding),
         };
         Ok(true)
     }
@@ -166,6 +170,12 @@ impl Meta {
         }
         Arc::make_mut(&mut self.routing.nodes).get_mut(&id).ok_or(MetaRefusal::UnknownNode(id))
     }
+}
+
+/// What was asked for at the founding; founders who were too few for three replicas want them once there are enough.
+fn replicas_wanted(founding: &FoundClusterV1) -> u32 {
+    let most = founding.groups.iter().map(|group| group.replicas.len()).max().unwrap_or(0);
+    if founding.nodes.len() < REPLICAS_USUAL { REPLICAS_USUAL as u32 } else { most as u32 }
 }
 
 pub(super) fn node(started: &NodeStartedV1) -> Node {

@@ -12,9 +12,6 @@ use super::placement::META_VOTERS_MAX;
 use super::routing::{GroupRoute, Routing};
 use crate::model::{GroupId, NodeId};
 
-/// Replicas of a group once there are nodes for them.
-const REPLICAS: usize = 3;
-
 /// The next wish, if anything is to be wished for now: nothing while a group moves, unless to a node that no longer
 /// carries groups. `refuses` are nodes that take no replica now, because they are silent.
 pub fn next(routing: &Routing, refuses: &BTreeSet<NodeId>) -> Option<PlaceGroupV1> {
@@ -52,6 +49,11 @@ pub fn meta_voters(routing: &Routing, now: &BTreeSet<NodeId>) -> BTreeSet<NodeId
     let voters: BTreeSet<NodeId> = stay.iter().copied().chain(others.take(missing)).collect();
     // Without a successor nobody goes: a voter less is worse than one that should carry nothing.
     if voters.len() < now.len().min(wanted) || voters.is_empty() { now.clone() } else { voters }
+}
+
+/// A group whose place somebody has chosen, and named, stays there as long as its nodes do.
+fn may_be_evened(route: &GroupRoute) -> bool {
+    route.label.is_empty()
 }
 
 struct NodeLoad {
@@ -92,7 +94,8 @@ impl<'a> Load<'a> {
     }
 
     fn wanted(&self, route: &GroupRoute) -> usize {
-        let possible = if self.nodes.len() >= REPLICAS { REPLICAS } else { 1 };
+        let wanted = self.routing.replicas_wanted();
+        let possible = if self.nodes.len() >= wanted { wanted } else { 0 };
         route.replicas.len().max(possible)
     }
 
@@ -134,7 +137,10 @@ impl<'a> Load<'a> {
         most.sort_by_key(|(node, load)| (usize::MAX - load.carries, **node));
         most.iter().find_map(|(from, of_from)| {
             let movable = |route: &GroupRoute| {
-                route.replicas.contains(from) && !route.replicas.contains(to) && !route.former.contains(to)
+                may_be_evened(route)
+                    && route.replicas.contains(from)
+                    && !route.replicas.contains(to)
+                    && !route.former.contains(to)
             };
             let groups = routing.groups().filter(|(_, route)| movable(route));
             // Rather one that it does not lead, unless it leads more than the other would.
@@ -152,7 +158,7 @@ impl<'a> Load<'a> {
             let (leader, others) = route.replicas.split_first()?;
             let leads = |node: &NodeId| self.nodes.get(node).map(|load| load.leads);
             let least = others.iter().filter(|node| leads(node).is_some()).min_by_key(|node| self.leads(**node))?;
-            (leads(leader)? >= leads(least)? + 2).then_some(*least)
+            (may_be_evened(route) && leads(leader)? >= leads(least)? + 2).then_some(*least)
         };
         let (group, route, to) = routing.groups().find_map(|(group, route)| Some((group, route, heavier(route)?)))?;
         let others = route.replicas.iter().copied().filter(|node| *node != to);

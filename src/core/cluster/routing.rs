@@ -91,6 +91,7 @@ pub struct Routing {
     pub(super) nodes: Arc<BTreeMap<NodeId, Node>>,
     pub(super) vgroups: Arc<BTreeMap<String, VgroupRoute>>,
     pub(super) removed: Arc<BTreeMap<NodeId, DiskId>>,
+    pub(super) replicas_wanted: u32,
 }
 
 impl Routing {
@@ -173,6 +174,11 @@ impl Routing {
     /// The transaction service groups that are mapped, by name.
     pub fn vgroups(&self) -> impl Iterator<Item = (&str, &VgroupRoute)> {
         self.vgroups.iter().map(|(vgroup, route)| (vgroup.as_str(), route))
+    }
+
+    /// How many replicas a group should have once there are nodes for them; 0: as many as it has.
+    pub fn replicas_wanted(&self) -> usize {
+        self.replicas_wanted as usize
     }
 
     /// Whether a node was a member once and is none any more.

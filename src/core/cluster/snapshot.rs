@@ -34,6 +34,9 @@ const MOVES: u16 = 7;
 /// A record for each node that was a member.
 const REMOVED: u16 = 8;
 
+/// One record once there is a cluster: what is wanted of all groups. None in snapshots of before.
+const WANTED: u16 = 9;
+
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
 
@@ -74,6 +77,12 @@ struct RemovedV1 {
     disk: DiskId,
 }
 
+/// See [`WANTED`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct WantedV1 {
+    replicas: u32,
+}
+
 macro_rules! persisted {
     ($($record:ty),+) => {
         $(impl Persisted for $record {
@@ -89,6 +98,7 @@ persisted!(
     SetStandingV1,
     MoveV1,
     RemovedV1,
+    WantedV1,
     VgroupV1,
     MetaBatch,
     MetaCommand,
@@ -156,7 +166,9 @@ impl Meta {
         let removed = routing.removed.iter().map(|(node, disk)| RemovedV1 { node: *node, disk: *disk });
         let standings = standings.map(|record| (STANDINGS, encode(&record)));
         let moves = moves.map(|record| (MOVES, encode(&record)));
-        standings.chain(moves).chain(removed.map(|record| (REMOVED, encode(&record))))
+        let wanted = (routing.replicas_wanted > 0).then(|| WantedV1 { replicas: routing.replicas_wanted });
+        let removed = removed.map(|record| (REMOVED, encode(&record)));
+        standings.chain(moves).chain(removed).chain(wanted.map(|record| (WANTED, encode(&record))))
     }
 
     /// The state of such records.
@@ -167,6 +179,7 @@ impl Meta {
         let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
         let mut vgroups: BTreeMap<String, VgroupRoute> = BTreeMap::new();
         let mut removed: BTreeMap<NodeId, DiskId> = BTreeMap::new();
+        let mut wanted: Option<WantedV1> = None;
         for (table, record) in records {
             match table {
                 HEAD => once(table, &mut head, decode(table, &record)?)?,
@@ -198,6 +211,7 @@ impl Meta {
                     let RemovedV1 { node, disk } = decode(table, &record)?;
                     removed.insert(node, disk);
                 }
+                WANTED => once(table, &mut wanted, decode(table, &record)?)?,
                 unknown => return Err(LoadError::UnknownTable(unknown)),
             }
         }
@@ -215,6 +229,7 @@ impl Meta {
             nodes: Arc::new(nodes),
             vgroups: Arc::new(vgroups),
             removed: Arc::new(removed),
+            replicas_wanted: wanted.map_or(0, |wanted| wanted.replicas),
         };
         Ok(Meta { clock_ms: head.clock_ms, routing })
     }
@@ -279,7 +294,7 @@ mod tests {
         let records = || founded().tables().collect::<Vec<_>>();
         assert_eq!(Meta::load(vec![]), Err(LoadError::NotOne(HEAD)));
         assert_eq!(Meta::load(records().into_iter().chain(records())), Err(LoadError::NotOne(HEAD)));
-        assert_eq!(Meta::load(vec![(9, vec![])]), Err(LoadError::UnknownTable(9)));
+        assert_eq!(Meta::load(vec![(90, vec![])]), Err(LoadError::UnknownTable(90)));
         let mut cut = records();
         cut[1].1.pop();
         assert_eq!(Meta::load(cut), Err(LoadError::Record { table: NODES, error: CodecError::Malformed }));

@@ -97,6 +97,30 @@ fn a_fourth_node_takes_its_share_and_no_more_moves() {
 }
 
 #[test]
+fn what_was_chosen_at_the_founding_stays() {
+    let mut meta = founded(3, 4, 1);
+    join(&mut meta, 4);
+    settle(&mut meta);
+    assert!(meta.routing().groups().all(|(_, route)| route.replicas.len() == 1), "one replica was asked for");
+    let chosen =
+        |group| GroupV1 { group: GroupId(group), label: "west".into(), replicas: [3, 1, 2].map(NodeId).to_vec() };
+    let founding = FoundClusterV1 {
+        cluster: ClusterId([1; 16]),
+        birth_ms: 0,
+        nodes: (1..=3).map(word).collect(),
+        groups: (1..=4).map(chosen).collect(),
+        slots: vec![GroupId(1); usize::from(SLOTS)],
+    };
+    let mut meta = Meta::new();
+    say(&mut meta, MetaCommand::FoundCluster(founding));
+    join(&mut meta, 4);
+    assert_eq!(next(meta.routing(), &BTreeSet::new()), None, "its place was chosen");
+    say(&mut meta, MetaCommand::SetStanding(SetStandingV1 { node: NodeId(1), standing: Standing::Draining }));
+    settle(&mut meta);
+    assert!(meta.routing().groups().all(|(_, route)| route.replicas == [3, 2, 4].map(NodeId)), "{:?}", meta.routing());
+}
+
+#[test]
 fn one_node_becomes_three_with_three_replicas() {
     let mut meta = founded(1, 4, 1);
     join(&mut meta, 2);
