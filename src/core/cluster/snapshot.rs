@@ -166,7 +166,7 @@ impl Meta {
         let removed = routing.removed.iter().map(|(node, disk)| RemovedV1 { node: *node, disk: *disk });
         let standings = standings.map(|record| (STANDINGS, encode(&record)));
         let moves = moves.map(|record| (MOVES, encode(&record)));
-        let wanted = (routing.replicas_wanted > 0).then(|| WantedV1 { replicas: routing.replicas_wanted });
+        let wanted = (routing.replicas_wanted > 0).then_some(WantedV1 { replicas: routing.replicas_wanted });
         let removed = removed.map(|record| (REMOVED, encode(&record)));
         standings.chain(moves).chain(removed).chain(wanted.map(|record| (WANTED, encode(&record))))
     }
