@@ -57,7 +57,7 @@ pub const BUGS: [(&str, &[&str]); 37] = [
 ];
 
 /// Seeds that each planted bug is looked for in.
-const BUG_SEEDS: u64 = 40;
+const BUG_SEEDS: u64 = 200;
 
 /// Seeds, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
