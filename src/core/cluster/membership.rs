@@ -1,7 +1,8 @@
 //! Nodes that come and go, and groups that move between them, as the meta group applies it.
 //!
 //! A node that joins gets a number, never used before, and carries nothing until it has started under it; if it never does,
-//! it is forgotten, so that another disk can join from its address. A node that
+//! it is forgotten, so that another disk can join from its address. A lost node holds its addresses only until another one
+//! has them: no two members are ever reached at the same. A node that
 //! should go is given up by its groups first. A group moves in two words: a wish ([`MetaCommand::PlaceGroup`]), carried
 //! out by the group's own leader through raft's joint consensus, and its report ([`MetaCommand::GroupPlaced`]). What it
 //! leaves behind is wiped by its owner, after asking once more through the log: a picture that is read after a restart
@@ -15,7 +16,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::command::{AdmitNodeV1, MetaOutcome, MetaRefusal, PlaceGroupV1, ReplicaV1, SetStandingV1, WishV1};
-use super::member::{Node, Standing, StartEpoch, StartId};
+use super::member::{Addresses, Node, Standing, StartEpoch, StartId};
 use super::meta::Meta;
 use super::routing::{GroupRoute, Target};
 use crate::model::limits::NODES_MAX;
@@ -49,6 +50,7 @@ impl Meta {
 
     fn number_for(&self, asker: &AdmitNodeV1) -> Result<NodeId, MetaRefusal> {
         let routing = &self.routing;
+                    self.vacate(&asker.addresses);
         if routing.cluster.is_none() {
             return Err(MetaRefusal::NotFounded);
         }
@@ -62,7 +64,8 @@ impl Meta {
             let (known, new) = (&node.addresses, &asker.addresses);
             known.peer == new.peer || known.advertised == new.advertised || known.admin == new.admin
         };
-        match routing.nodes.values().find(shares) {
+        let mut others = routing.nodes.values().filter(|node| node.standing != Standing::Lost);
+        match others.find(shares) {
             // One of the two has lost its folder, and nobody can tell which: its question may come late, too.
             Some(known) if known.standing == Standing::Admitted => Err(MetaRefusal::Joining(known.id)),
             Some(known) => Err(MetaRefusal::AddressTaken(known.id)),
@@ -81,6 +84,21 @@ impl Meta {
         let last = routing.nodes.keys().chain(routing.removed.keys()).max()?.0;
         let free = (last + 1..=last + NODES_MAX as u64).map(NodeId).find(|node| !taken.contains(&residue(*node)))?;
         (free.0 <= u64::from(u32::MAX)).then_some(free)
+    /// Somebody else is reached here now: lost nodes are not any more.
+    pub(super) fn vacate(&mut self, addresses: &Addresses) {
+        let lost = |node: &&mut Node| node.standing == Standing::Lost;
+        for node in Arc::make_mut(&mut self.routing.nodes).values_mut().filter(lost) {
+            let Addresses { advertised, peer, admin } = &mut node.addresses;
+            for (held, taken) in
+                [(advertised, &addresses.advertised), (peer, &addresses.peer), (admin, &addresses.admin)]
+            {
+                if held == taken {
+                    held.clear();
+                }
+            }
+        }
+    }
+
     }
 
     pub(super) fn set_standing(&mut self, wish: SetStandingV1) -> Result<bool, MetaRefusal> {

@@ -31,7 +31,9 @@ pub struct Doors {
 pub struct Shows<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// Where this node is.
+    /// This node.
+    pub node: NodeId,
+    /// Where it is.
     pub addresses: &'a Addresses,
     /// The picture.
     pub routing: watch::Receiver<Routing>,
@@ -66,11 +68,12 @@ impl Doors {
 }
 
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
-    let Shows { config, addresses, routing, is_ready, parts } = shows;
+    let Shows { config, node, addresses, routing, is_ready, parts } = shows;
     let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
     AdminContext {
         presenter: Presenter {
+            node,
             seata: addresses.advertised.clone(),
             admin: addresses.admin.clone(),
             group: config.cluster_name.clone(),

@@ -129,6 +129,9 @@ impl Peers {
             if let Some(peer) = self.shared.peer(node.id).filter(|_| has_started) {
                 peer.learn(node);
             }
+            if node.standing == Standing::Lost && node.addresses.peer.is_empty() {
+                self.shared.peer(node.id).iter().for_each(|peer| peer.has_no_address());
+            }
         }
         routing.removed().for_each(|node| self.part_from(node));
     }
