@@ -18,9 +18,20 @@ use alloc::vec::Vec;
 use super::command::{AdmitNodeV1, MetaOutcome, MetaRefusal, PlaceGroupV1, ReplicaV1, SetStandingV1, WishV1};
 use super::member::{Addresses, Node, Standing, StartEpoch, StartId};
 use super::meta::Meta;
-use super::routing::{GroupRoute, Target};
+use super::routing::{GroupRoute, Routing, Target};
 use crate::model::limits::NODES_MAX;
 use crate::model::{GroupId, NodeId};
+
+impl Routing {
+    /// Whether a node that should go, or that never started, can be forgotten: no group is on it or on its way there, and
+    /// it has wiped what it had. What a lost one has left behind will never be wiped.
+    pub fn may_be_forgotten(&self, node: NodeId) -> bool {
+        let Some(known) = self.node(node) else { return false };
+        let leaves = |route: &GroupRoute| route.former.contains(&node) && known.standing != Standing::Lost;
+        let may_go = known.standing.goes() || known.standing == Standing::Admitted;
+        may_go && !self.carries(node) && !self.groups.values().any(leaves)
+    }
+}
 
 impl Meta {
     pub(super) fn admit_node(&mut self, asker: &AdmitNodeV1) -> MetaOutcome {
@@ -39,6 +50,7 @@ impl Meta {
                 // It asks again, perhaps after it has started.
                 let news = known.is_none_or(|known| known.standing == Standing::Admitted && *known != admitted);
                 if news {
+                    self.vacate(&asker.addresses);
                     Arc::make_mut(&mut self.routing.nodes).insert(node, admitted);
                     self.routing.picture += 1;
                 }
@@ -50,7 +62,6 @@ impl Meta {
 
     fn number_for(&self, asker: &AdmitNodeV1) -> Result<NodeId, MetaRefusal> {
         let routing = &self.routing;
-                    self.vacate(&asker.addresses);
         if routing.cluster.is_none() {
             return Err(MetaRefusal::NotFounded);
         }
@@ -73,17 +84,6 @@ impl Meta {
         }
     }
 
-    /// The lowest above all that were ever used, and not equal to another modulo 64: that is what request ids tell nodes by.
-    fn free_number(&self) -> Option<NodeId> {
-        let routing = &self.routing;
-        if routing.nodes.len() >= NODES_MAX {
-            return None;
-        }
-        let residue = |node: NodeId| node.0 % NODES_MAX as u64;
-        let taken: BTreeSet<u64> = routing.nodes.keys().map(|node| residue(*node)).collect();
-        let last = routing.nodes.keys().chain(routing.removed.keys()).max()?.0;
-        let free = (last + 1..=last + NODES_MAX as u64).map(NodeId).find(|node| !taken.contains(&residue(*node)))?;
-        (free.0 <= u64::from(u32::MAX)).then_some(free)
     /// Somebody else is reached here now: lost nodes are not any more.
     pub(super) fn vacate(&mut self, addresses: &Addresses) {
         let lost = |node: &&mut Node| node.standing == Standing::Lost;
@@ -99,6 +99,17 @@ impl Meta {
         }
     }
 
+    /// The lowest above all that were ever used, and not equal to another modulo 64: that is what request ids tell nodes by.
+    fn free_number(&self) -> Option<NodeId> {
+        let routing = &self.routing;
+        if routing.nodes.len() >= NODES_MAX {
+            return None;
+        }
+        let residue = |node: NodeId| node.0 % NODES_MAX as u64;
+        let taken: BTreeSet<u64> = routing.nodes.keys().map(|node| residue(*node)).collect();
+        let last = routing.nodes.keys().chain(routing.removed.keys()).max()?.0;
+        let free = (last + 1..=last + NODES_MAX as u64).map(NodeId).find(|node| !taken.contains(&residue(*node)))?;
+        (free.0 <= u64::from(u32::MAX)).then_some(free)
     }
 
     pub(super) fn set_standing(&mut self, wish: SetStandingV1) -> Result<bool, MetaRefusal> {
@@ -135,15 +146,12 @@ impl Meta {
         if self.routing.removed.contains_key(&node) {
             return Ok(false);
         }
-        let known = self.node_mut(node)?.clone();
-        // What a lost node has left behind will never be wiped; what a living one has, it wipes first.
-        let leaves = |route: &GroupRoute| route.former.contains(&node) && known.standing != Standing::Lost;
-        let may_go = known.standing.goes() || known.standing == Standing::Admitted;
-        if !may_go || self.routing.carries(node) || self.routing.groups.values().any(leaves) {
+        let disk = self.node_mut(node)?.disk;
+        if !self.routing.may_be_forgotten(node) {
             return Err(MetaRefusal::StillThere(node));
         }
         Arc::make_mut(&mut self.routing.nodes).remove(&node);
-        Arc::make_mut(&mut self.routing.removed).insert(node, known.disk);
+        Arc::make_mut(&mut self.routing.removed).insert(node, disk);
         for route in Arc::make_mut(&mut self.routing.groups).values_mut() {
             route.former.retain(|former| *former != node);
         }

@@ -63,12 +63,9 @@ fn overdue(routing: &Routing, expected: &mut BTreeMap<NodeId, Instant>) -> impl 
 }
 
 fn wishes(routing: &Routing, refuses: &BTreeSet<NodeId>, meta: &MembersNow) -> Vec<MetaCommand> {
-    let gone = routing.nodes().filter(|node| {
-        let left = routing.groups().any(|(_, route)| route.former.contains(&node.id));
-        let waits = left && node.standing != Standing::Lost;
-        let votes = meta.health.members.voters.contains(&node.id);
-        node.standing.goes() && !votes && !waits && !routing.carries(node.id)
-    });
+    let votes = |node: NodeId| meta.health.members.voters.contains(&node);
+    let gone =
+        routing.nodes().filter(|node| node.standing.goes() && routing.may_be_forgotten(node.id) && !votes(node.id));
     let gone = gone.map(|node| MetaCommand::ForgetNode(node.id));
     gone.chain(rebalance::next(routing, refuses).map(MetaCommand::PlaceGroup)).collect()
 }
