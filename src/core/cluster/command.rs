@@ -211,7 +211,9 @@ pub enum MetaRefusal {
     #[error("node {0} was removed from this cluster; an empty data folder joins as a new node")]
     Removed(NodeId),
     /// A node needs addresses of its own.
-    #[error("node {0} is reached at one of these addresses already")]
+    #[error(
+        "node {0} is reached at one of these addresses already; if its disk is gone, say `quorate ctl node replace {0}` first"
+    )]
     AddressTaken(NodeId),
     /// 64 nodes.
     #[error("the cluster has as many nodes as it can have")]

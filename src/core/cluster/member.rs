@@ -106,7 +106,7 @@ pub struct Node {
     pub epoch: StartEpoch,
     /// The random id of that start.
     pub start: StartId,
-    /// Where it is reached.
+    /// Where it is reached. Of a lost node, those that no other has by now; the rest is empty.
     pub addresses: Addresses,
     /// Nothing has been heard of it for two election timeouts.
     pub silent: bool,

@@ -1,7 +1,8 @@
 //! Nodes that come and go, and groups that move between them, as the meta group applies it.
 //!
 //! A node that joins gets a number, never used before, and carries nothing until it has started under it; if it never does,
-//! it is forgotten, so that another disk can join from its address. A node that
+//! it is forgotten, so that another disk can join from its address. A lost node holds its addresses only until another one
+//! has them: no two members are ever reached at the same. A node that
 //! should go is given up by its groups first. A group moves in two words: a wish ([`MetaCommand::PlaceGroup`]), carried
 //! out by the group's own leader through raft's joint consensus, and its report ([`MetaCommand::GroupPlaced`]). What it
 //! leaves behind is wiped by its owner, after asking once more through the log: a picture that is read after a restart
@@ -15,11 +16,22 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::command::{AdmitNodeV1, MetaOutcome, MetaRefusal, PlaceGroupV1, ReplicaV1, SetStandingV1, WishV1};
-use super::member::{Node, Standing, StartEpoch, StartId};
+use super::member::{Addresses, Node, Standing, StartEpoch, StartId};
 use super::meta::Meta;
-use super::routing::{GroupRoute, Target};
+use super::routing::{GroupRoute, Routing, Target};
 use crate::model::limits::NODES_MAX;
 use crate::model::{GroupId, NodeId};
+
+impl Routing {
+    /// Whether a node that should go, or that never started, can be forgotten: no group is on it or on its way there, and
+    /// it has wiped what it had. What a lost one has left behind will never be wiped.
+    pub fn may_be_forgotten(&self, node: NodeId) -> bool {
+        let Some(known) = self.node(node) else { return false };
+        let leaves = |route: &GroupRoute| route.former.contains(&node) && known.standing != Standing::Lost;
+        let may_go = known.standing.goes() || known.standing == Standing::Admitted;
+        may_go && !self.carries(node) && !self.groups.values().any(leaves)
+    }
+}
 
 impl Meta {
     pub(super) fn admit_node(&mut self, asker: &AdmitNodeV1) -> MetaOutcome {
@@ -38,6 +50,7 @@ impl Meta {
                 // It asks again, perhaps after it has started.
                 let news = known.is_none_or(|known| known.standing == Standing::Admitted && *known != admitted);
                 if news {
+                    self.vacate(&asker.addresses);
                     Arc::make_mut(&mut self.routing.nodes).insert(node, admitted);
                     self.routing.picture += 1;
                 }
@@ -62,11 +75,27 @@ impl Meta {
             let (known, new) = (&node.addresses, &asker.addresses);
             known.peer == new.peer || known.advertised == new.advertised || known.admin == new.admin
         };
-        match routing.nodes.values().find(shares) {
+        let mut others = routing.nodes.values().filter(|node| node.standing != Standing::Lost);
+        match others.find(shares) {
             // One of the two has lost its folder, and nobody can tell which: its question may come late, too.
             Some(known) if known.standing == Standing::Admitted => Err(MetaRefusal::Joining(known.id)),
             Some(known) => Err(MetaRefusal::AddressTaken(known.id)),
             None => self.free_number().ok_or(MetaRefusal::Full),
+        }
+    }
+
+    /// Somebody else is reached here now: lost nodes are not any more.
+    pub(super) fn vacate(&mut self, addresses: &Addresses) {
+        let lost = |node: &&mut Node| node.standing == Standing::Lost;
+        for node in Arc::make_mut(&mut self.routing.nodes).values_mut().filter(lost) {
+            let Addresses { advertised, peer, admin } = &mut node.addresses;
+            for (held, taken) in
+                [(advertised, &addresses.advertised), (peer, &addresses.peer), (admin, &addresses.admin)]
+            {
+                if held == taken {
+                    held.clear();
+                }
+            }
         }
     }
 
@@ -117,15 +146,12 @@ impl Meta {
         if self.routing.removed.contains_key(&node) {
             return Ok(false);
         }
-        let known = self.node_mut(node)?.clone();
-        // What a lost node has left behind will never be wiped; what a living one has, it wipes first.
-        let leaves = |route: &GroupRoute| route.former.contains(&node) && known.standing != Standing::Lost;
-        let may_go = known.standing.goes() || known.standing == Standing::Admitted;
-        if !may_go || self.routing.carries(node) || self.routing.groups.values().any(leaves) {
+        let disk = self.node_mut(node)?.disk;
+        if !self.routing.may_be_forgotten(node) {
             return Err(MetaRefusal::StillThere(node));
         }
         Arc::make_mut(&mut self.routing.nodes).remove(&node);
-        Arc::make_mut(&mut self.routing.removed).insert(node, known.disk);
+        Arc::make_mut(&mut self.routing.removed).insert(node, disk);
         for route in Arc::make_mut(&mut self.routing.groups).values_mut() {
             route.former.retain(|former| *former != node);
         }

@@ -106,12 +106,19 @@ impl Meta {
         known.admits(started.disk, started.epoch, started.start).map_err(MetaRefusal::Identity)?;
         // With its first start a node that joins is one like the others.
         let standing = if known.standing == Standing::Admitted { Standing::Serving } else { known.standing };
-        let new = Node { standing, ..node(started) };
+        let mut new = Node { standing, ..node(started) };
+        if standing == Standing::Lost {
+            // Another one may be where it says it is.
+            new.addresses = known.addresses.clone();
+        }
         let changed = *known != new;
         if changed {
             sometimes!("start_of_a_node_was_recorded");
         }
         *known = new;
+        if standing != Standing::Lost {
+            self.vacate(&started.addresses);
+        }
         Ok(changed)
     }
 

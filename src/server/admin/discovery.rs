@@ -4,7 +4,9 @@
 //! serves every request, so each presents itself as the leader, and the clients spread by whom they asked. Java refuses
 //! unknown fields, and 2.0 knows neither `internal` nor `version`: nothing may be added here.
 
+use quorate_core::cluster::Standing;
 use quorate_core::cluster::routing::Routing;
+use quorate_core::model::NodeId;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -43,6 +45,8 @@ struct Endpoint {
 /// Who answers, and under which names.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Presenter {
+    /// Its number.
+    pub node: NodeId,
     /// Its own Seata address, `HOST:PORT`.
     pub seata: String,
     /// Its own HTTP address.
@@ -51,14 +55,15 @@ pub struct Presenter {
     pub group: String,
 }
 
-/// The picture as Seata clients see it: this node first, then the others that are not silent.
+/// The picture as Seata clients see it: this node first, then the others that are neither silent nor lost.
 pub fn cluster(routing: &Routing, presenter: &Presenter) -> Cluster {
     let mut own = node(&presenter.admin, &presenter.seata, "LEADER", &presenter.group);
     if let Some(own) = &mut own {
         let mapped = routing.vgroups().map(|(vgroup, route)| (vgroup.to_owned(), route.unit.clone()));
         own.metadata.vgroups = mapped.collect();
     }
-    let others = routing.nodes().filter(|node| node.addresses.advertised != presenter.seata && !node.silent);
+    let is_shown = |standing| standing != Standing::Lost;
+    let others = routing.nodes().filter(|node| node.id != presenter.node && !node.silent && is_shown(node.standing));
     let others =
         others.map(|other| node(&other.addresses.admin, &other.addresses.advertised, "FOLLOWER", &presenter.group));
     let nodes = [own].into_iter().chain(others).flatten().collect();

@@ -134,7 +134,7 @@ fn metrics(context: &AdminContext) -> Answer {
 fn show_status(context: &AdminContext) -> Answer {
     let groups = (context.groups)();
     let ready = *context.ready.borrow();
-    json(&status::status(&context.presenter.seata, ready, &context.routing.borrow(), &groups))
+    json(&status::status(context.presenter.node, ready, &context.routing.borrow(), &groups))
 }
 
 /// 200 once the picture is newer than what the client knows, 304 when its time is up. Both without a body.

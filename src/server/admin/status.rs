@@ -69,9 +69,8 @@ fn numbers(nodes: &[NodeId]) -> Vec<u64> {
     nodes.iter().map(|node| node.0).collect()
 }
 
-/// Puts the picture and the groups' own state side by side. `seata` is the address by which this node is in the picture.
-pub fn status(seata: &str, ready: bool, routing: &Routing, groups: &[GroupStatus]) -> Status {
-    let own = routing.nodes().find(|node| node.addresses.advertised == seata);
+/// Puts the picture and the groups' own state side by side. `own` is this node.
+pub fn status(own: NodeId, ready: bool, routing: &Routing, groups: &[GroupStatus]) -> Status {
     let nodes = routing.nodes().map(|node| NodeRow {
         node: node.id.0,
         seata: node.addresses.advertised.clone(),
@@ -102,7 +101,7 @@ pub fn status(seata: &str, ready: bool, routing: &Routing, groups: &[GroupStatus
         unit: route.unit.clone(),
     });
     Status {
-        node: own.map(|node| node.id.0),
+        node: routing.node(own).map(|node| node.id.0),
         cluster: routing.cluster().map(|cluster| cluster.to_string()),
         picture: routing.picture(),
         ready,

@@ -74,6 +74,7 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
     let starts = is_starting.clone();
     let admin = Admin::new(AdminContext {
         presenter: Presenter {
+            node: NodeId(1),
             seata: "10.0.0.1:8091".to_owned(),
             admin: "10.0.0.1:7091".to_owned(),
             group: "default".to_owned(),
@@ -311,7 +312,7 @@ fn nodes_are_drained_and_removed_by_their_paths() {
 #[test]
 fn others_need_the_token() {
     let context = |token: Option<&str>| AdminContext {
-        presenter: Presenter { seata: String::new(), admin: String::new(), group: String::new() },
+        presenter: Presenter { node: NodeId(1), seata: String::new(), admin: String::new(), group: String::new() },
         token: token.map(str::to_owned),
         login: None,
         routing: watch::channel(Routing::empty()).1,

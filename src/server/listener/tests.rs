@@ -506,7 +506,12 @@ async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();
     let admin = Admin::new(AdminContext {
-        presenter: Presenter { seata: "a:1".to_owned(), admin: "a:2".to_owned(), group: "default".to_owned() },
+        presenter: Presenter {
+            node: NodeId(1),
+            seata: "a:1".to_owned(),
+            admin: "a:2".to_owned(),
+            group: "default".to_owned(),
+        },
         token: None,
         login: None,
         routing,

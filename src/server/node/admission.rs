@@ -15,7 +15,7 @@ use quorate_world::time::{self, Duration};
 use super::failure::storage_failure;
 use super::message::{AdmittedV1, MetaAnswerV1, MetaAskV1};
 use crate::exit::{ExitCode, Failure};
-use crate::peer::{AskError, Class, HelloRefusal, Own, Peers, ask_as_stranger};
+use crate::peer::{AskError, HelloRefusal, Own, Peers, ask_as_stranger};
 
 /// Between two tries, at first and at most.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
@@ -64,7 +64,7 @@ async fn ask(at: &str, own: &Own) -> Result<AdmittedV1, NotYet> {
     let for_good = |code, reason: String| NotYet::ForGood(Failure::new(code, format!("join = {at}: {reason}")));
     let asker = AdmitNodeV1 { disk: own.disk, addresses: own.addresses.clone() };
     let body = codec::encode(&MetaAskV1::Admit(asker)).map_err(|error| for_good(ExitCode::Usage, error.to_string()))?;
-    let hello = own.hello(Class::Request).of_stranger();
+    let hello = own.hello_of_stranger();
     let (theirs, answer) = ask_as_stranger(at, &hello, &body).await.map_err(|error| match error {
         AskError::NotLetIn(refusal @ HelloRefusal::Format { .. }) => for_good(ExitCode::Version, refusal.to_string()),
         AskError::NotLetIn(refusal) => NotYet::Later(refusal.to_string()),

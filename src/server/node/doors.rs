@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use quorate_core::cluster::{Addresses, MetaCommand, Routing};
+use quorate_core::cluster::{MetaCommand, Routing};
 use quorate_core::console::UNREPORTED_AGES_S;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_storage::Storage;
@@ -18,6 +18,7 @@ use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Pr
 use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
+use crate::peer::Own;
 
 /// So long the meta group may take to hear an operator.
 const META_PATIENCE: Duration = Duration::from_secs(8);
@@ -31,8 +32,8 @@ pub struct Doors {
 pub struct Shows<'a> {
     /// The configuration.
     pub config: &'a Config,
-    /// Where this node is.
-    pub addresses: &'a Addresses,
+    /// This node.
+    pub own: &'a Own,
     /// The picture.
     pub routing: watch::Receiver<Routing>,
     /// Whether a Begin would be served.
@@ -66,13 +67,14 @@ impl Doors {
 }
 
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
-    let Shows { config, addresses, routing, is_ready, parts } = shows;
+    let Shows { config, own, routing, is_ready, parts } = shows;
     let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
     AdminContext {
         presenter: Presenter {
-            seata: addresses.advertised.clone(),
-            admin: addresses.admin.clone(),
+            node: own.node,
+            seata: own.addresses.advertised.clone(),
+            admin: own.addresses.admin.clone(),
             group: config.cluster_name.clone(),
         },
         token: config.admin_token.clone(),

@@ -54,7 +54,8 @@ pub fn refused_for_good(
             HelloRefusal::ForeignCluster(_)
             | HelloRefusal::UnknownNode(_)
             | HelloRefusal::Senseless
-            | HelloRefusal::NoCluster => {}
+            | HelloRefusal::NoCluster
+            | HelloRefusal::TooManyStrangers => {}
         }
     }
     None

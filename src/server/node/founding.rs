@@ -170,7 +170,8 @@ fn member_among(hellos: &BTreeMap<NodeId, HelloV1>) -> Option<(NodeId, ClusterId
 fn lost(own: NodeId, met: NodeId, cluster: ClusterId) -> Failure {
     let text = format!(
         "the data folder is empty, but node {met} already belongs to cluster {cluster}. A lost disk never founds a \
-         second cluster: run `quorate ctl node replace {own}` and let this machine join as a new node"
+         second cluster: run `quorate ctl node replace {own}`, then start this machine with `--join HOST:PEER_PORT` of a \
+         member, in place of --node-id and --peers; it joins as a new node"
     );
     Failure::new(ExitCode::Identity, text)
 }

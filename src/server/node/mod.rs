@@ -137,8 +137,7 @@ impl Node {
         let desk = Desk::new(coordinator.clone(), joining, options.election_timeout);
         peers.serve(desk.clone());
         let parts: Arc<OnceLock<Parts>> = Arc::default();
-        let shows =
-            doors::Shows { config: &config, addresses: &who.addresses, routing, is_ready, parts: parts.clone() };
+        let shows = doors::Shows { config: &config, own: &who, routing, is_ready, parts: parts.clone() };
         let doors = Doors::open(shows, coordinator.clone(), storage.clone(), ports.seata, ports.admin);
         let tasks = Mutex::default();
         if let Some(at) = config.join.clone().filter(|_| known.is_empty()) {

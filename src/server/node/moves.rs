@@ -30,6 +30,8 @@ const FIRST_START_MAX: Duration = Duration::from_secs(300);
 pub async fn plan(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Duration) {
     // Who has a number and has not started under it, and since when this leader knows.
     let mut expected: BTreeMap<NodeId, Instant> = BTreeMap::new();
+    // What was looked at last, if there was nothing to wish for: it stays so until that changes.
+    let mut idle = None;
     loop {
         time::sleep(election_timeout / 4).await;
         let Some(now) = seat.replica().members_now() else {
@@ -43,7 +45,13 @@ pub async fn plan(seat: Arc<Seat>, peers: Arc<Peers>, election_timeout: Duration
         let silent = |node: NodeId| peers.is_silent(node) || routing.node(node).is_some_and(|node| node.silent);
         let refuses: BTreeSet<NodeId> = routing.nodes().map(|node| node.id).filter(|node| silent(*node)).collect();
         let overdue = overdue(&routing, &mut expected).map(MetaCommand::ForgetNode);
-        for command in overdue.chain(wishes(&routing, &refuses, &now)) {
+        let looked = (routing.picture(), refuses, now.health.members.voters.clone());
+        let mut wished = Vec::new();
+        if idle.as_ref() != Some(&looked) {
+            wished = wishes(&routing, &looked.1, &now);
+            idle = wished.is_empty().then_some(looked);
+        }
+        for command in overdue.chain(wished) {
             tracing::info!(?command, "wishing");
             // Lost on the way, it is wished again in the next round.
             let _ = seat.replica().propose(command).await;
@@ -63,12 +71,9 @@ fn overdue(routing: &Routing, expected: &mut BTreeMap<NodeId, Instant>) -> impl 
 }
 
 fn wishes(routing: &Routing, refuses: &BTreeSet<NodeId>, meta: &MembersNow) -> Vec<MetaCommand> {
-    let gone = routing.nodes().filter(|node| {
-        let left = routing.groups().any(|(_, route)| route.former.contains(&node.id));
-        let waits = left && node.standing != Standing::Lost;
-        let votes = meta.health.members.voters.contains(&node.id);
-        node.standing.goes() && !votes && !waits && !routing.carries(node.id)
-    });
+    let votes = |node: NodeId| meta.health.members.voters.contains(&node);
+    let gone =
+        routing.nodes().filter(|node| node.standing.goes() && routing.may_be_forgotten(node.id) && !votes(node.id));
     let gone = gone.map(|node| MetaCommand::ForgetNode(node.id));
     gone.chain(rebalance::next(routing, refuses).map(MetaCommand::PlaceGroup)).collect()
 }

@@ -97,9 +97,12 @@ impl Seat {
     pub async fn admit(&self, asker: AdmitNodeV1) -> MetaAnswerV1 {
         let outcome = self.ask(&MetaCommand::AdmitNode(asker)).await;
         let routing = self.routing();
+        let at = asker.addresses.peer.clone();
         match (outcome, routing.cluster()) {
             (MetaOutcome::Admitted { node, .. }, Some(cluster)) => {
-                let others = routing.nodes().filter(|other| other.id != node);
+                // Here a lost node may still be where the new one is.
+                let is_met = |peer: &str| !peer.is_empty() && peer != at;
+                let others = routing.nodes().filter(|other| other.id != node && is_met(&other.addresses.peer));
                 let peers = others.map(|other| (other.id, other.addresses.peer.clone())).collect();
                 MetaAnswerV1::Admitted(AdmittedV1 { node, cluster, peers })
             }

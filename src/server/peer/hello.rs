@@ -84,6 +84,9 @@ pub enum HelloRefusal {
     /// A node without an id can be told nothing here: this one belongs to no cluster yet.
     #[error("it belongs to no cluster yet")]
     NoCluster,
+    /// As many nodes without an id are being answered as may be at a time.
+    #[error("it answers too many nodes without an id already; try again")]
+    TooManyStrangers,
 }
 
 impl Persisted for HelloV1 {
@@ -107,6 +110,11 @@ impl Own {
             addresses: self.addresses.clone(),
             class: class.number(),
         }
+    }
+
+    /// The hello of a node that has neither id nor cluster and wants to join.
+    pub fn hello_of_stranger(&self) -> HelloV1 {
+        HelloV1 { node: None, cluster: None, ..self.hello(Class::Request) }
     }
 
     /// Whether the other side has neither id nor cluster and wants to join the cluster of this node.

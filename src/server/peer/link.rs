@@ -158,7 +158,8 @@ impl Link {
     }
 
     async fn open(&self, peer: &Peer, shared: &Shared) -> Result<(Stream, Decoder, HelloV1), ShakeError> {
-        let address = net::resolve(&peer.address()).await?;
+        let address = peer.address().ok_or(std::io::ErrorKind::AddrNotAvailable).map_err(std::io::Error::from)?;
+        let address = net::resolve(&address).await?;
         let mut stream = net::connect(address).await?;
         let mut decoder = Decoder::new(HELLO_BYTES_MAX);
         let own = shared.own();

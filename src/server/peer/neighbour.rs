@@ -25,7 +25,7 @@ pub struct Peer {
 }
 
 struct State {
-    /// `host:port` of its peer port.
+    /// `host:port` of its peer port; empty once another node has it.
     address: String,
     /// Its newest start, as it or the meta group said.
     known: Option<Node>,
@@ -87,9 +87,14 @@ impl Peer {
         !self.state().inbound.is_empty() || self.links.iter().any(|link| link.is_up())
     }
 
-    /// Where it is reached.
-    pub fn address(&self) -> String {
-        self.state().address.clone()
+    /// Where it is reached, if anywhere.
+    pub fn address(&self) -> Option<String> {
+        Some(self.state().address.clone()).filter(|address| !address.is_empty())
+    }
+
+    /// Another node is reached where this one was.
+    pub fn has_no_address(&self) {
+        self.state().address.clear();
     }
 
     /// Something came from it.

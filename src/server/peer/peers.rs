@@ -8,6 +8,7 @@ use bytes::Bytes;
 use quorate_core::cluster::{ClusterId, Routing, Standing, StartEpoch};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Listener;
+use quorate_world::sync::Semaphore;
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{self, Duration, Instant};
 use quorate_world::watch;
@@ -17,6 +18,7 @@ use super::kind::{Class, Kind};
 use super::neighbour::{Contact, Peer};
 use super::serve;
 use super::shake::ShakeError;
+use super::stranger::STRANGERS_MAX;
 use super::{BoxFuture, CallError, Handler};
 
 /// The settings of the peer port.
@@ -65,6 +67,8 @@ pub(super) struct Shared {
     hellos: watch::Sender<BTreeMap<NodeId, HelloV1>>,
     refusals: watch::Sender<BTreeMap<NodeId, HelloRefusal>>,
     pub(super) counters: Counters,
+    /// A seat for each node without an id that is answered at a time.
+    pub(super) strangers: Arc<Semaphore>,
     pub(super) options: PeerOptions,
 }
 
@@ -86,6 +90,7 @@ impl Peers {
             hellos: watch::channel(BTreeMap::new()).0,
             refusals: watch::channel(BTreeMap::new()).0,
             counters: Counters::default(),
+            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             options,
         });
         let accepting = task::spawn(serve::accept_all(listener, shared.clone()));
@@ -124,6 +129,9 @@ impl Peers {
     pub fn learn(&self, routing: &Routing) {
         for node in routing.nodes() {
             self.meet(node.id, &node.addresses.peer);
+            if node.standing == Standing::Lost && node.addresses.peer.is_empty() {
+                self.shared.peer(node.id).iter().for_each(|peer| peer.has_no_address());
+            }
             // A node that has a number and has not started under it may lose its folder, and come with another disk.
             let has_started = node.standing != Standing::Admitted;
             if let Some(peer) = self.shared.peer(node.id).filter(|_| has_started) {

@@ -10,11 +10,12 @@ use quorate_core::model::NodeId;
 use quorate_world::io::AsyncReadExt;
 use quorate_world::net::{Listener, ReadHalf, Stream};
 use quorate_world::select::{Either3, select3};
+use quorate_world::sync::OwnedSemaphorePermit;
 use quorate_world::task;
 use quorate_world::time::{self, Duration};
 
 use super::frame::{BODY_BYTES_MAX, Decoder, Frame, Head, Role};
-use super::hello::{HELLO_BYTES_MAX, HelloV1};
+use super::hello::{HELLO_BYTES_MAX, HelloRefusal, HelloV1};
 use super::kind::{Class, Kind};
 use super::neighbour::Peer;
 use super::outgoing::Outgoing;
@@ -48,7 +49,7 @@ async fn serve(mut stream: Stream, shared: Arc<Shared>) {
     let mut decoder = Decoder::new(HELLO_BYTES_MAX);
     let met = time::timeout(shared.options.connect_limit(), meet(&mut stream, &mut decoder, &shared)).await;
     match met {
-        Ok(Ok(Met::Stranger)) => stranger::serve(stream, decoder, &shared).await,
+        Ok(Ok(Met::Stranger(_seat))) => stranger::serve(stream, decoder, &shared).await,
         Ok(Ok(Met::Node(peer, class, hello))) => {
             decoder.body_bytes_max = BODY_BYTES_MAX;
             converse(stream, decoder, (&peer, class, &hello), shared).await;
@@ -69,15 +70,18 @@ async fn serve(mut stream: Stream, shared: Arc<Shared>) {
 /// Who has said hello.
 enum Met {
     Node(Arc<Peer>, Class, HelloV1),
-    /// A node that wants to join and has no id yet.
-    Stranger,
+    /// A node that wants to join and has no id yet, in one of the few seats for such.
+    Stranger(OwnedSemaphorePermit),
 }
 
 async fn meet(stream: &mut Stream, decoder: &mut Decoder, shared: &Shared) -> Result<Met, ShakeError> {
     let hello = shake::await_hello(stream, decoder).await?;
     let own = shared.own();
     let judged = match own.is_stranger(&hello) {
-        Ok(true) => Ok((Met::Stranger, Class::Request)),
+        Ok(true) => match shared.strangers.clone().try_acquire_owned() {
+            Ok(seat) => Ok((Met::Stranger(seat), Class::Request)),
+            Err(_) => Err(HelloRefusal::TooManyStrangers),
+        },
         Ok(false) => shared.admit_asker(&hello).map(|(peer, class)| (Met::Node(peer, class, hello.clone()), class)),
         Err(refusal) => Err(refusal),
     };

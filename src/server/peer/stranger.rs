@@ -8,13 +8,16 @@ use quorate_world::time::{self, Duration};
 
 use super::frame::{self, Decoder, Frame, FrameError, Head, Role};
 use super::hello::{HELLO_BYTES_MAX, HelloRefusal, HelloV1};
-use super::kind::{Class, Kind};
+use super::kind::Kind;
 use super::peers::Shared;
 use super::refused::ErrorV1;
 use super::shake::{self, ShakeError};
 
 /// For the question of a stranger to be answered: it may wait for an election.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Nodes without an id that are answered at a time: more than join at once, and few enough to do no harm. Beyond, they are told
+/// to try again.
+pub(super) const STRANGERS_MAX: usize = 16;
 /// The addresses of 64 nodes are far below.
 const ANSWER_BYTES_MAX: usize = 64 << 10;
 
@@ -115,14 +118,5 @@ async fn next_frame(stream: &mut Stream, decoder: &mut Decoder) -> Result<Option
         if stream.read_buf(&mut decoder.buffer).await? == 0 {
             return Ok(None);
         }
-    }
-}
-
-/// What a node says that has neither id nor cluster.
-impl HelloV1 {
-    /// The hello of a stranger.
-    pub fn of_stranger(mut self) -> HelloV1 {
-        (self.node, self.cluster, self.class) = (None, None, Class::Request.number());
-        self
     }
 }

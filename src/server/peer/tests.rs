@@ -12,7 +12,9 @@ use quorate_world::net::{self, Listener};
 use quorate_world::runtime::run_test;
 use quorate_world::time::{self, Duration};
 
+use super::frame::Decoder;
 use super::hello::HELLO_BYTES_MAX;
+use super::stranger::STRANGERS_MAX;
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
@@ -279,7 +281,7 @@ fn a_node_without_an_id_asks_one_thing() {
     run_test(async {
         let (listener, address) = listener().await;
         let peers = start(listener, own(1), &[]);
-        let hello = own(9).hello(Class::Request).of_stranger();
+        let hello = own(9).hello_of_stranger();
         let (theirs, answer) = ask_as_stranger(&address, &hello, b"nine").await.expect("let in");
         assert_eq!((theirs.node, answer.as_ref()), (Some(NodeId(1)), &b"welcome, nine"[..]));
         let refused = ask_as_stranger(&address, &hello, b"no").await.expect_err("not today");
@@ -295,11 +297,40 @@ fn a_node_without_an_id_asks_one_thing() {
 }
 
 #[test]
+fn nodes_without_an_id_are_answered_a_few_at_a_time() {
+    run_test(async {
+        let (listener, address) = listener().await;
+        let peers = start(listener, own(1), &[]);
+        let hello = own(9).hello_of_stranger();
+        let mut waiting = Vec::new();
+        for _ in 0..STRANGERS_MAX {
+            let mut stream = net::connect(address.parse().expect("an address")).await.expect("it listens");
+            shake::greet_with(&mut stream, &mut Decoder::new(HELLO_BYTES_MAX), &hello).await.expect("let in");
+            waiting.push(stream);
+        }
+        let refused = ask_as_stranger(&address, &hello, b"nine").await.expect_err("too many");
+        assert!(matches!(refused, AskError::NotLetIn(HelloRefusal::TooManyStrangers)), "{refused}");
+        // Members come in all the same, here up to the judgement: this one is not known.
+        let hello_of_member = own(9).hello(Class::Request);
+        let member = ask_as_stranger(&address, &hello_of_member, b"nine").await.expect_err("unknown");
+        assert!(matches!(member, AskError::NotLetIn(HelloRefusal::UnknownNode(NodeId(9)))), "{member}");
+        waiting.pop();
+        let answered = async {
+            while ask_as_stranger(&address, &hello, b"nine").await.is_err() {
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        time::timeout(LIMIT, answered).await.expect("there is room for one again");
+        peers.stop();
+    });
+}
+
+#[test]
 fn an_empty_node_lets_nobody_join_and_a_removed_one_is_told() {
     run_test(async {
         let (empty_port, address) = listener().await;
         let empty = start(empty_port, Own { cluster: None, ..own(1) }, &[]);
-        let hello = own(9).hello(Class::Request).of_stranger();
+        let hello = own(9).hello_of_stranger();
         let refused = ask_as_stranger(&address, &hello, b"nine").await.expect_err("no cluster");
         assert!(matches!(refused, AskError::NotLetIn(HelloRefusal::NoCluster)), "{refused}");
         empty.stop();

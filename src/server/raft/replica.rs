@@ -196,7 +196,7 @@ impl<M: Machine> Replica<M> {
     }
 
     /// Founds the group: these nodes vote from now on. Several of them may do it, with the same voters. Does nothing if
-    /// the group has members already. Learners are added by the leader, see [`Replica::add_learner`].
+    /// the group has members already. Others are let in by the leader, see [`Replica::change_members`].
     pub async fn initialize(&self, voters: &[NodeId]) -> Result<(), MembershipError> {
         let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
         match self.raft.initialize(voters).await {
@@ -329,27 +329,6 @@ impl<M: Machine> Replica<M> {
         ];
         let changed = self.raft.change_membership_if(change, false, unchanged).await;
         changed.map(drop).map_err(membership_error)
-    }
-
-    /// Lets a node follow without a vote. On the leader only.
-    pub async fn add_learner(&self, node: NodeId) -> Result<(), MembershipError> {
-        let added = self.raft.add_learner(node.0, EmptyNode {}, false).await;
-        added.map(drop).map_err(membership_error)
-    }
-
-    /// Replaces the voters, by joint consensus. New ones must follow already ([`Replica::add_learner`]); those who no longer
-    /// vote leave the group. On the leader only; a change that was cut off is finished by asking again.
-    pub async fn change_voters(&self, voters: &BTreeSet<NodeId>) -> Result<(), MembershipError> {
-        let voters: BTreeSet<u64> = voters.iter().map(|node| node.0).collect();
-        let changed = self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await;
-        changed.map(drop).map_err(membership_error)
-    }
-
-    /// Takes a learner out of the group. On the leader only.
-    pub async fn remove_learner(&self, node: NodeId) -> Result<(), MembershipError> {
-        let gone = BTreeSet::from([node.0]);
-        let removed = self.raft.change_membership(ChangeMembers::RemoveNodes(gone), false).await;
-        removed.map(drop).map_err(membership_error)
     }
 
     /// Stops. What waits or is on its way is answered [`ProposeError::Unknown`].

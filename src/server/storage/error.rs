@@ -44,7 +44,7 @@ impl fmt::Display for Damage {
         write!(f, "Nothing was changed. This node must not vote again with this disk. ")?;
         writeln!(f, "Inspect: quorate storage verify <data>.")?;
         write!(f, "Replace the node: quorate ctl node replace {node}, then start it with an empty data folder ")?;
-        write!(f, "(OPERATING.md, \"A damaged disk\").")
+        write!(f, "and --join (OPERATING.md, \"A damaged disk\").")
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
             "storage: damaged: wal/wal-0000000017.log offset 1228800 (sector 2400): batch 90412 is fully written but \
              does not parse.\nNothing was changed. This node must not vote again with this disk. Inspect: quorate \
              storage verify <data>.\nReplace the node: quorate ctl node replace 3, then start it with an empty data \
-             folder (OPERATING.md, \"A damaged disk\")."
+             folder and --join (OPERATING.md, \"A damaged disk\")."
         );
     }
 }

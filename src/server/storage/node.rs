@@ -9,7 +9,7 @@ use crate::queue::{Operation, Queue, Then};
 use crate::snapshot::Known;
 use crate::spare::Spares;
 use crate::stats::Stats;
-use quorate_core::model::{GroupId, LogId, LogIndex};
+use quorate_core::model::{GroupId, LogId};
 use quorate_world::disk::{DiskLock, NodeDisk, PooledDisk};
 use quorate_world::sync::{Semaphore, oneshot};
 use std::collections::BTreeMap;
@@ -85,8 +85,6 @@ pub(crate) struct Node {
     epoch: AtomicU64,
     groups: Mutex<BTreeMap<GroupId, Arc<Group>>>,
     snapshots: Mutex<BTreeMap<GroupId, Known>>,
-    /// Who should purge, and up to where, so that a segment can go.
-    pins: Mutex<Vec<(GroupId, LogIndex)>>,
     _lock: DiskLock,
 }
 
@@ -111,7 +109,6 @@ impl Node {
             epoch: AtomicU64::new(0),
             groups: Mutex::default(),
             snapshots: Mutex::default(),
-            pins: Mutex::default(),
             _lock: lock,
         }
     }
@@ -164,14 +161,6 @@ impl Node {
     /// Whether a durable snapshot holds everything up to this entry.
     pub fn snapshot_covers(&self, group: GroupId, log_id: LogId) -> bool {
         self.snapshots().get(&group).is_some_and(|known| known.last.index >= log_id.index)
-    }
-
-    pub fn set_pins(&self, pins: Vec<(GroupId, LogIndex)>) {
-        *self.pins.lock().unwrap_or_else(PoisonError::into_inner) = pins;
-    }
-
-    pub fn pins(&self) -> Vec<(GroupId, LogIndex)> {
-        self.pins.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A number for the name of an unfinished file.

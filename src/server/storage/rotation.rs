@@ -3,17 +3,15 @@
 //! In this order: block 0 and the checkpoint in one write, sync, rename, sync of the folder; only now it is log. The
 //! checkpoint that no longer lists a dead segment is durable then, so the helper may take it.
 //!
-//! With the log above its target, groups that live in the emptiest segment are asked for a snapshot and a purge; what
-//! cannot be purged is carried forward (`carry`), so that no group pins a segment for ever.
+//! With the log above its target, the emptiest segment is marked: until the next rotation its groups may purge what lives there.
+//! What they do not is carried forward (`carry`), so that no group pins a segment for ever.
 
 use crate::checkpoint;
 use crate::error::{StorageError, Tried};
-use crate::node::Node;
 use crate::record::Needed;
 use crate::recovery::Sealed;
 use crate::segment::{self, Header, SegmentNumber};
 use crate::writer::{Newest, Writer};
-use quorate_core::model::{GroupId, LogIndex};
 use quorate_world::disk::{Disk, DiskFile, OpenHow};
 
 impl Writer {
@@ -23,7 +21,7 @@ impl Writer {
         self.rotate_into(spare).await?;
         quorate_core::sometimes!("log_goes_on_in_a_new_segment");
         match self.excess() {
-            0 => self.node.set_pins(Vec::new()),
+            0 => {}
             segments => self.reclaim(segments).await?,
         }
         Ok(())
@@ -83,55 +81,41 @@ impl Writer {
         (self.sealed.len() + 1).saturating_sub(target as usize)
     }
 
-    /// A start has nobody to ask yet: what it finds above the target is moved at once, so that a node which starts over
+    /// A start waits for nobody: what it finds above the target is moved at once, so that a node which starts over
     /// and over does not pile up segments.
     pub async fn reclaim_at_start(&mut self) -> Result<(), StorageError> {
-        self.asked = self.sealed.keys().copied().collect();
+        self.marked = self.sealed.keys().copied().collect();
         match self.excess() {
             0 => Ok(()),
             segments => self.reclaim(segments).await,
         }
     }
 
-    /// Frees some of the emptiest segments: asks first for snapshots and purges of what lives in one, and moves behind the
-    /// checkpoint what still lives in one that was asked earlier.
+    /// Frees some of the emptiest segments: marks one first, and moves behind the checkpoint what still lives in one that was
+    /// marked earlier.
     async fn reclaim(&mut self, segments: usize) -> Result<(), StorageError> {
-        self.asked.retain(|segment| self.live.share(*segment).entries > 0);
+        self.marked.retain(|segment| self.live.share(*segment).entries > 0);
         let mut left_bytes = self.carry_bytes_max();
         for _ in 0..segments {
-            let Some(victim) = self.emptiest(|asked| asked) else { break };
+            let Some(victim) = self.emptiest(|marked| marked) else { break };
             quorate_core::sometimes!("entries_are_carried_forward");
             self.carry(victim, &mut left_bytes).await?;
             if self.live.share(victim).entries > 0 {
                 break;
             }
         }
-        let mut asking = Vec::new();
         for _ in 0..segments {
-            let Some(next) = self.emptiest(|asked| !asked) else { break };
-            quorate_core::sometimes!("groups_are_asked_to_purge");
-            self.asked.insert(next);
-            asking.extend(pins(&self.node, next));
+            let Some(next) = self.emptiest(|marked| !marked) else { break };
+            quorate_core::sometimes!("segment_is_marked_to_be_emptied");
+            self.marked.insert(next);
         }
-        self.node.set_pins(asking);
         Ok(())
     }
 
-    /// The sealed segment with the fewest live bytes, of those that were asked or of the others.
+    /// The sealed segment with the fewest live bytes, of those that are marked or of the others.
     fn emptiest(&self, among: impl Fn(bool) -> bool) -> Option<SegmentNumber> {
         let lives = self.sealed.keys().filter(|segment| self.live.share(**segment).entries > 0);
-        let candidates = lives.filter(|segment| among(self.asked.contains(segment)));
+        let candidates = lives.filter(|segment| among(self.marked.contains(segment)));
         candidates.min_by_key(|segment| self.live.share(**segment).bytes).copied()
     }
-}
-
-/// Which groups have entries in a segment, and up to which index.
-fn pins(node: &Node, segment: SegmentNumber) -> Vec<(GroupId, LogIndex)> {
-    let groups = node.groups();
-    let pins = groups.values().filter_map(|group| {
-        let view = group.view();
-        let last = view.durable.places().filter(|(_, place)| place.segment == segment).last();
-        last.map(|(index, _)| (group.id, index))
-    });
-    pins.collect()
 }

@@ -12,7 +12,7 @@ use crate::snapshot::{self, Known, SnapshotStore};
 use crate::spare::{self, Preparer};
 use crate::stats::Figures;
 use crate::writer::Writer;
-use quorate_core::model::{GroupId, LogIndex};
+use quorate_core::model::GroupId;
 use quorate_world::disk::{Disk, NodeDisk};
 use quorate_world::sync::oneshot;
 use quorate_world::task::{JoinHandle, spawn_owned_thread};
@@ -160,12 +160,6 @@ impl Storage {
     /// Bytes that wait for the disk; from half of [`crate::limits::QUEUE_BYTES_MAX`] on new work is refused.
     pub fn queued_bytes(&self) -> usize {
         self.node().queue.bytes()
-    }
-
-    /// Groups that should make a snapshot and purge up to this index, so that a segment can go: the log is above its
-    /// target. What stays is carried forward at later rotations.
-    pub fn pins(&self) -> Vec<(GroupId, LogIndex)> {
-        self.node().pins()
     }
 
     /// How much room the device has left for the log.

@@ -46,8 +46,8 @@ pub(crate) struct Writer {
     pub next: BatchNumber,
     pub live: Live,
     pub sealed: BTreeMap<SegmentNumber, Sealed>,
-    /// Segments whose groups were asked to purge.
-    pub asked: BTreeSet<SegmentNumber>,
+    /// Segments that are to be emptied: by their groups until the next rotation, then by the writer.
+    pub marked: BTreeSet<SegmentNumber>,
     /// Unfinished spares that a start found.
     pub rubbish: Vec<String>,
     /// Durable entries that are still in memory, oldest first.
@@ -65,7 +65,7 @@ impl Writer {
             next,
             live: Live::default(),
             sealed: BTreeMap::new(),
-            asked: BTreeSet::new(),
+            marked: BTreeSet::new(),
             rubbish: Vec::new(),
             cached: VecDeque::new(),
             out: BytesMut::new(),

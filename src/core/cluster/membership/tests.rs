@@ -8,6 +8,7 @@ use super::*;
 use crate::txn::Stamp;
 use alloc::vec;
 use alloc::vec::Vec;
+use proptest::prelude::*;
 
 fn say(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
     meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
@@ -188,6 +189,65 @@ fn a_node_goes_when_nothing_is_left_on_it() {
     assert_eq!(former(&meta), []);
     assert!(meta.routing().was_removed(NodeId(1)) && meta.routing().node(NodeId(1)).is_none());
     assert_eq!(refusal(stand(&mut meta, 1, Standing::Serving)), MetaRefusal::Removed(NodeId(1)));
+}
+
+#[test]
+fn the_place_of_a_lost_node_is_free_for_another_disk() {
+    let mut meta = four();
+    let new = AdmitNodeV1 { disk: DiskId([77; 16]), ..asker(3) };
+    let ask = MetaCommand::AdmitNode(new.clone());
+    assert_eq!(refusal(say(&mut meta, ask.clone())), MetaRefusal::AddressTaken(NodeId(3)));
+    assert!(is_done(&stand(&mut meta, 3, Standing::Lost)));
+    let held = |meta: &Meta, node| meta.routing().node(NodeId(node)).map(|node| node.addresses.clone());
+    assert_eq!(held(&meta, 3), Some(asker(3).addresses), "as long as nobody else is there");
+    assert!(matches!(say(&mut meta, ask), MetaOutcome::Admitted { node: NodeId(5), .. }));
+    assert_eq!(held(&meta, 3), Some(Addresses::default()));
+    assert_eq!(held(&meta, 5), Some(new.addresses.clone()));
+    // It was not lost after all, and comes back: what it says of itself is no longer so.
+    let word = NodeStartedV1 { addresses: new.addresses, ..started(3, 2) };
+    assert!(is_done(&say(&mut meta, MetaCommand::NodeStarted(word))));
+    assert_eq!(held(&meta, 3), Some(Addresses::default()));
+    // The old disk is still known as the lost node's.
+    let old = MetaCommand::AdmitNode(AdmitNodeV1 { disk: started(3, 1).disk, ..asker(9) });
+    assert!(matches!(say(&mut meta, old), MetaOutcome::Admitted { node: NodeId(3), .. }));
+    assert_eq!(held(&meta, 3), Some(Addresses::default()));
+}
+
+/// One thing that happens to nodes: the place (1 to 5) at which another disk asks, starts, or whose newest node is
+/// given a standing or forgotten.
+fn turn(meta: &mut Meta, disks: &mut u8, what: u8, place: u64) {
+    let here = asker(place).addresses;
+    let newest = meta.routing().nodes().filter(|node| node.addresses == here).map(|node| node.id).last();
+    match (what, newest) {
+        (0 | 1, _) => {
+            *disks += 1;
+            let disk = DiskId([100 + *disks; 16]);
+            say(meta, MetaCommand::AdmitNode(AdmitNodeV1 { disk, addresses: here }));
+        }
+        (2 | 3, Some(node)) => {
+            let known = meta.routing().node(node).cloned().expect("found above");
+            let word = NodeStartedV1 { node, disk: known.disk, addresses: here, ..started(node.0, known.epoch.0 + 1) };
+            say(meta, MetaCommand::NodeStarted(word));
+        }
+        (4 | 5, Some(node)) => _ = stand(meta, node.0, Standing::Lost),
+        (6, Some(node)) => _ = stand(meta, node.0, Standing::Removing),
+        (_, Some(node)) => _ = say(meta, MetaCommand::ForgetNode(node)),
+        (_, None) => {}
+    }
+}
+
+proptest! {
+    /// Whatever is asked, lost and forgotten: no two members are reached at the same address.
+    #[test]
+    fn addresses_are_held_once(turns in proptest::collection::vec((0u8..8, 1u64..6), 1..40)) {
+        let (mut meta, mut disks) = (four(), 0);
+        for (what, place) in turns {
+            turn(&mut meta, &mut disks, what, place);
+            let held = meta.routing().nodes().map(|node| node.addresses.peer.clone());
+            let held: Vec<_> = held.filter(|address| !address.is_empty()).collect();
+            prop_assert_eq!(held.iter().collect::<BTreeSet<_>>().len(), held.len(), "{:?}", held);
+        }
+    }
 }
 
 #[test]

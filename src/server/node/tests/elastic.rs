@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 
 use quorate_core::cluster::command::SetStandingV1;
-use quorate_core::cluster::{MetaCommand, Routing, Standing};
+use quorate_core::cluster::{Addresses, MetaCommand, Routing, Standing};
 use quorate_core::txn::command::BeginV1;
 use quorate_core::txn::{Command, Outcome};
 
 use super::*;
 
+fn peer_port(toml: &str) -> &str {
+    toml.split("peer_listen = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address")
+}
+
 /// The configuration of a node that joins at the first of these.
 async fn joiner(folder: &str, name: &str, founder: &str) -> String {
-    let at = founder.split("peer_listen = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("an address");
+    let at = peer_port(founder);
     let own = free_port().await;
     format!("{}peer_listen = \"{own}\"\njoin = \"{at}\"\ndata_dir = \"{folder}/{name}\"\n", ports())
 }
@@ -149,6 +153,41 @@ fn a_lost_node_is_replaced_by_one_that_joins() {
         assert!(few.contains("let another node join first"), "{few}");
         assert!(wish(&members[0], 3, Standing::Lost).await.is_ok());
         members.push(Member::start(&joiner(&folder, "n4", &tomls[1]).await).await.expect("it is let in"));
+        settled(&members[0], "node 4 is in the place of node 3", |routing| {
+            routing.was_removed(NodeId(3)) && carried(routing, 4) == 3
+        })
+        .await;
+        agrees(&members).await;
+        assert_eq!(sessions(&members), begun);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+#[test]
+fn a_lost_disk_is_replaced_at_the_address_of_its_node() {
+    run_test(async {
+        let folder = folder();
+        let (tomls, mut members) = three_of(&folder, 3).await;
+        until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 3).await;
+        let begun = begin_everywhere(&members).await;
+        let third = members.remove(2);
+        let ports = third.node.own.borrow().addresses.clone();
+        third.stop().await;
+        let Addresses { advertised, peer, admin } = &ports;
+        let again = format!(
+            "listen = \"{advertised}\"\nadmin_listen = \"{admin}\"\npeer_listen = \"{peer}\"\n\
+             join = \"{}\"\ndata_dir = \"{folder}/other\"\n",
+            peer_port(&tomls[0])
+        );
+        let taken = Member::start(&again).await.map(drop).expect_err("its addresses are those of a member");
+        assert!(taken.message.contains("quorate ctl node replace 3"), "{taken}");
+        assert!(wish(&members[0], 3, Standing::Lost).await.is_ok());
+        members.push(Member::start(&again).await.expect("it is let in"));
+        members[2].ready().await;
+        assert_eq!(members[2].identity().0, NodeId(4));
+        assert_eq!(members[2].node.own.borrow().addresses, ports);
         settled(&members[0], "node 4 is in the place of node 3", |routing| {
             routing.was_removed(NodeId(3)) && carried(routing, 4) == 3
         })

@@ -1,6 +1,6 @@
 //! Leaders come and go: nothing acknowledged is lost, and a deposed one knows that it cannot answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,7 +12,7 @@ use quorate_world::time::timeout;
 use super::NODES;
 use super::cluster::{Cluster, PATIENCE, any_change, quick};
 use super::ledger::{Ledger, put};
-use crate::replica::{MembershipError, ProposeError, Replica};
+use crate::replica::{MembersChange, ProposeError, Replica};
 
 fn others(node: NodeId) -> Vec<NodeId> {
     NODES.into_iter().filter(|other| *other != node).collect()
@@ -220,6 +220,12 @@ fn leadership_moves_where_it_is_asked_to() {
     });
 }
 
+async fn change(cluster: &Cluster, leader: NodeId, change: MembersChange) {
+    let replica = cluster.replica(leader);
+    let now = replica.members_now().expect("it leads");
+    replica.change_members(&now, change).await.expect("nothing has changed in between");
+}
+
 #[test]
 fn members_come_and_go() {
     const FOURTH: NodeId = NodeId(4);
@@ -228,14 +234,19 @@ fn members_come_and_go() {
         let leader = cluster.leader().await;
         cluster.put(put(1, 5)).await;
         cluster.run(FOURTH).await;
-        cluster.replica(leader).add_learner(FOURTH).await.expect("a learner");
+        change(&cluster, leader, MembersChange::Learn([FOURTH].into())).await;
         cluster.catch_up(FOURTH, leader).await;
         assert_eq!(cluster.replica(FOURTH).read(|ledger| ledger.balance(1)), 5);
         let leaves = others(leader)[0];
-        let refused = cluster.replica(leaves).add_learner(FOURTH).await;
-        assert!(matches!(refused, Err(MembershipError::NotLeader { .. })), "{refused:?}");
-        let voters = NODES.into_iter().filter(|node| *node != leaves).chain([FOURTH]).collect();
-        cluster.replica(leader).change_voters(&voters).await.expect("a new set of voters");
+        assert_eq!(cluster.replica(leaves).members_now(), None, "it does not lead");
+        let before = cluster.replica(leader).members_now().expect("it leads");
+        let refused = cluster.replica(leaves).change_members(&before, MembersChange::Forget([FOURTH].into())).await;
+        assert!(refused.is_err(), "{refused:?}");
+        let voters: BTreeSet<NodeId> = NODES.into_iter().filter(|node| *node != leaves).chain([FOURTH]).collect();
+        change(&cluster, leader, MembersChange::Vote(voters.clone())).await;
+        // What was seen before is no longer so.
+        let late = cluster.replica(leader).change_members(&before, MembersChange::Forget([FOURTH].into())).await;
+        assert!(late.is_err(), "{late:?}");
         let members = cluster.replica(leader).health().members;
         assert_eq!((members.voters, members.joint), (voters, false));
         // It goes, and comes back as if it had never been there; but it knows for whom it voted.
@@ -244,7 +255,8 @@ fn members_come_and_go() {
         cluster.put(put(1, 1)).await;
         assert_eq!(cluster.converge().await.balance(1), 6);
         cluster.run(leaves).await;
-        cluster.replica(cluster.leader_among(&[leader, FOURTH]).await).add_learner(leaves).await.expect("a learner");
+        let leading = cluster.leader_among(&[leader, FOURTH]).await;
+        change(&cluster, leading, MembersChange::Learn([leaves].into())).await;
         cluster.catch_up(leaves, leader).await;
         assert_eq!(cluster.replica(leaves).read(|ledger| ledger.balance(1)), 6);
         cluster.end().await;
