@@ -95,9 +95,9 @@ impl Seat {
 
     /// Lets a node join: its number, and whom it has to know.
     pub async fn admit(&self, asker: AdmitNodeV1) -> MetaAnswerV1 {
+        let at = asker.addresses.peer.clone();
         let outcome = self.ask(&MetaCommand::AdmitNode(asker)).await;
         let routing = self.routing();
-        let at = asker.addresses.peer.clone();
         match (outcome, routing.cluster()) {
             (MetaOutcome::Admitted { node, .. }, Some(cluster)) => {
                 // Here a lost node may still be where the new one is.
