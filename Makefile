@@ -13,7 +13,7 @@ DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages sim replay shrink story view hunt gate night determinism bugs fuzz doc bench
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages demo-elastic sim replay shrink story view hunt gate night determinism bugs fuzz doc bench
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -73,6 +73,11 @@ interop-packages:
 	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool#*:}"; done; \
 	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
 	[ -z "$$missing" ] || { echo "installing$$missing"; apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; }
+
+## make demo-elastic   nodes come, die, are replaced and go under load [BINARY=target/debug/quorate] [DEMO="--in-flight 16"]
+demo-elastic:
+	@[ -n "$(BINARY)" ] || $(MAKE) build
+	python3 tests/interop/elastic.py --binary $(or $(BINARY),$(QUORATE)) $(DEMO)
 
 ## make sim SEED=7     one seed of the simulation [WORLD=R1] [BUG=name]
 sim:

@@ -1,6 +1,6 @@
 //! `quorate bench`: from flags to the load generator of `quorate-client`.
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use quorate_client::load::{self, IdleOptions, Keys, LoadOptions, Shape, Zipf};
 use quorate_server::exit::{ExitCode, Failure};
 use quorate_world::process;
@@ -41,6 +41,15 @@ pub fn command() -> Command {
             Arg::new("idle").long("idle").value_parser(value_parser!(u32).range(1..)).help(
                 "No load: so many connections that stay for --measured-s; with --pids, what each costs the servers",
             ),
+        )
+        .arg(Arg::new("survive").long("survive").action(ArgAction::SetTrue).help(
+            "Nodes may come and go: a transaction that is cut off before its commit is begun anew, and counted apart",
+        ))
+        .arg(
+            Arg::new("every-s")
+                .long("every-s")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("Says a line about every so many seconds"),
         )
         .arg(flag("connections", "1", "As TM and as RM, to each node").value_parser(value_parser!(u32).range(1..)))
 }
@@ -83,6 +92,8 @@ fn load_options(matches: &ArgMatches) -> Result<LoadOptions, String> {
         measured: seconds("measured-s"),
         pids: matches.get_many::<u32>("pids").map(|pids| pids.copied().collect()).unwrap_or_default(),
         connections: count("connections"),
+        survive: matches.get_flag("survive"),
+        every: matches.get_one::<u64>("every-s").map(|every_s| Duration::from_secs(*every_s)),
     })
 }
 
@@ -144,11 +155,12 @@ mod tests {
     #[test]
     fn everything_said() {
         let line = "bench --servers a:1,b:2 --shape at --branches 3 --keys zipf:10:0.5 --in-flight 8 --rate 100.5 \
-                    --warm-up-s 0 --measured-s 2 --pids 7,8 --connections 2";
+                    --warm-up-s 0 --measured-s 2 --pids 7,8 --connections 2 --survive --every-s 3";
         let options = read(line).expect("right");
         assert_eq!(options.shape, Shape::At { branches: 3, keys: Keys::Zipf(Zipf::new(10, 0.5)) });
         assert_eq!((options.servers.len(), options.pids, options.rate), (2, vec![7, 8], Some(100.5)));
         assert_eq!((options.in_flight, options.connections), (8, 2));
+        assert_eq!((options.survive, options.every), (true, Some(Duration::from_secs(3))));
     }
 
     #[test]

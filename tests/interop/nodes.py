@@ -39,15 +39,17 @@ def free_ports(count):
 
 
 class Node:
-    """One process. `ready` waits for its ready line."""
+    """One process. `ready` waits for its ready line. With `join`, a peer port, it joins the cluster there."""
 
-    def __init__(self, binary, folder, number, ports, peers):
+    def __init__(self, binary, folder, number, ports, peers=None, join=None):
         self.number, self.folder, self.process = number, folder, None
         self.seata, self.admin, self.peer = (f"127.0.0.1:{port}" for port in ports)
         self.command = [str(binary), "server", "--listen", self.seata, "--admin-listen", self.admin, "--peer-listen", self.peer,
                         "--advertise", self.seata, "--data-dir", str(folder / "data")]
         if peers:
             self.command += ["--node-id", str(number), "--peers", peers]
+        if join:
+            self.command += ["--join", join]
 
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)

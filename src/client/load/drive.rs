@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hdrhistogram::Histogram;
 use quorate_core::model::{BranchId, BranchType, ExceptionCode};
-use quorate_world::process::{Usage, usage_of};
+use quorate_world::process::{Usage, say, usage_of};
 use quorate_world::sync::Semaphore;
 use quorate_world::task;
 use quorate_world::time::{Duration, Instant, sleep, sleep_until};
 
 use super::ledger::{Agreeable, Ledger};
-use super::report::Report;
+use super::report::{Interval, Report};
 use super::{LoadError, LoadOptions, Shape};
 use crate::pool::Application;
 use crate::rm::{RegisterError, Resource, ResourceManager};
-use crate::tm::{Conclusion, TransactionManager, conclude_commit};
+use crate::tm::{BeginError, Conclusion, TransactionManager, conclude_commit};
 
 /// How a stock RM repeats a registration that met a row lock.
 const LOCK_ATTEMPTS_MAX: u32 = 30;
@@ -35,6 +35,8 @@ struct Bench {
     resources: Vec<String>,
     ledger: Arc<Ledger>,
     latencies_us: Mutex<Histogram<u64>>,
+    /// Of the interval that goes on.
+    newest_us: Mutex<Histogram<u64>>,
     serial: AtomicU64,
     /// Nothing new is started once it is reached.
     end: Instant,
@@ -45,12 +47,14 @@ struct Bench {
 pub async fn run(options: LoadOptions) -> Result<Report, LoadError> {
     let bench = Arc::new(prepare(options).await?);
     let load = task::spawn(make_load(bench.clone()));
+    let lines = bench.options.every.map(|every| task::spawn(say_intervals(bench.clone(), every)));
     sleep_until(bench.counted_from).await;
     let (before, usage_before) = (bench.ledger.counts(), usages(&bench.options.pids)?);
     sleep_until(bench.end).await;
     let (after, usage_after) = (bench.ledger.counts(), usages(&bench.options.pids)?);
     // A worker that panicked has ended the process.
     let _ = load.await;
+    lines.iter().for_each(|lines| lines.abort());
     let drain_until = Instant::now() + DRAIN_PATIENCE;
     while bench.ledger.unfinished() > 0 && Instant::now() < drain_until {
         sleep(Duration::from_millis(10)).await;
@@ -90,7 +94,11 @@ async fn prepare(options: LoadOptions) -> Result<Bench, LoadError> {
     }
     for pool in tms.iter().map(TransactionManager::pool).chain(rms.iter().map(ResourceManager::pool)) {
         let late = |_| LoadError::NotConnected(options.servers.join(","));
-        pool.all_connected(CONNECT_PATIENCE).await.map_err(late)?;
+        if options.survive {
+            pool.pick(None, CONNECT_PATIENCE).await.map_err(late)?;
+        } else {
+            pool.all_connected(CONNECT_PATIENCE).await.map_err(late)?;
+        }
     }
     let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds are right");
     let counted_from = Instant::now() + options.warm_up;
@@ -101,10 +109,25 @@ async fn prepare(options: LoadOptions) -> Result<Bench, LoadError> {
         rms,
         resources,
         ledger,
+        newest_us: Mutex::new(latencies_us.clone()),
         latencies_us: Mutex::new(latencies_us),
         serial: AtomicU64::new(quorate_world::random::u64() >> 24),
         options,
     })
+}
+
+/// Says what each interval came to, until the load is over.
+async fn say_intervals(bench: Arc<Bench>, every: Duration) {
+    let began = Instant::now();
+    let mut before = bench.ledger.counts();
+    loop {
+        sleep(every).await;
+        let after = bench.ledger.counts();
+        let mut newest_us = bench.newest_us.lock().unwrap_or_else(PoisonError::into_inner);
+        say(&Interval { until: began.elapsed(), before, after, latencies_us: &newest_us }.to_string());
+        newest_us.reset();
+        before = after;
+    }
 }
 
 async fn make_load(bench: Arc<Bench>) {
@@ -149,19 +172,23 @@ async fn open_loop(bench: Arc<Bench>, rate: f64) {
     let _ = places.acquire_many(bench.options.in_flight.max(1) as u32).await;
 }
 
+/// Why a transaction did not come to its commit.
+enum CutOff {
+    /// It was refused.
+    Refused,
+    /// A connection was lost, or nobody answered.
+    Unanswered,
+}
+
 /// One transaction from begin to the answer of its commit. `meant` is when it should have started.
 async fn transaction(bench: &Bench, number: usize, meant: Instant) {
     let tm = &bench.tms[number % bench.tms.len()];
-    let Ok(xid) = tm.begin("bench", TRANSACTION_TIMEOUT_MS).await else {
-        bench.ledger.fail(None);
-        // A server that refuses at once must not be asked in a tight loop.
-        sleep(LOCK_PAUSE).await;
-        return;
-    };
-    let Some(branches) = register_all(bench, number, &xid).await else {
-        tm.rollback(&xid).await;
-        bench.ledger.fail(Some(&xid));
-        return;
+    let (xid, branches) = loop {
+        match begin(bench, tm, number).await {
+            Ok(begun) => break begun,
+            Err(CutOff::Unanswered) if bench.options.survive && Instant::now() < bench.end => bench.ledger.begin_anew(),
+            Err(CutOff::Refused | CutOff::Unanswered) => return bench.ledger.fail(None),
+        }
     };
     let count = branches.len();
     bench.ledger.expect(&xid, branches);
@@ -174,24 +201,48 @@ async fn transaction(bench: &Bench, number: usize, meant: Instant) {
     }
 }
 
+/// The first half: up to the commit.
+async fn begin(bench: &Bench, tm: &TransactionManager, number: usize) -> Result<(String, BTreeSet<BranchId>), CutOff> {
+    let xid = match tm.begin("bench", TRANSACTION_TIMEOUT_MS).await {
+        Ok(xid) => xid,
+        Err(error) => {
+            // A server that refuses at once must not be asked in a tight loop.
+            sleep(LOCK_PAUSE).await;
+            return Err(match error {
+                BeginError::Refused(_) => CutOff::Refused,
+                BeginError::Call(_) => CutOff::Unanswered,
+            });
+        }
+    };
+    match register_all(bench, number, &xid).await {
+        Ok(branches) => Ok((xid, branches)),
+        Err(cut_off) => {
+            tm.rollback(&xid).await;
+            Err(cut_off)
+        }
+    }
+}
+
 fn record(bench: &Bench, meant: Instant) {
     if meant < bench.counted_from {
         return;
     }
     let us = u64::try_from(meant.elapsed().as_micros()).unwrap_or(LATENCY_US_MAX);
-    bench.latencies_us.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(us);
+    for latencies_us in [&bench.latencies_us, &bench.newest_us] {
+        latencies_us.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(us);
+    }
 }
 
-async fn register_all(bench: &Bench, number: usize, xid: &str) -> Option<BTreeSet<BranchId>> {
+async fn register_all(bench: &Bench, number: usize, xid: &str) -> Result<BTreeSet<BranchId>, CutOff> {
     let mut branches = BTreeSet::new();
     for resource in &bench.resources {
         branches.insert(register(bench, number, xid, resource).await?);
     }
-    Some(branches)
+    Ok(branches)
 }
 
 /// Registers one branch as a stock RM does: again after a conflict, up to 30 times.
-async fn register(bench: &Bench, number: usize, xid: &str, resource: &str) -> Option<BranchId> {
+async fn register(bench: &Bench, number: usize, xid: &str, resource: &str) -> Result<BranchId, CutOff> {
     let rm = &bench.rms[number % bench.rms.len()];
     let serial = bench.serial.fetch_add(1, Ordering::Relaxed);
     let (kind, lock_keys) = match &bench.options.shape {
@@ -200,13 +251,14 @@ async fn register(bench: &Bench, number: usize, xid: &str, resource: &str) -> Op
     };
     for _ in 0..LOCK_ATTEMPTS_MAX {
         match rm.register(xid, kind, resource, &lock_keys, "").await {
-            Ok(branch) => return Some(branch),
+            Ok(branch) => return Ok(branch),
             Err(RegisterError::Refused { code: ExceptionCode::LockKeyConflict, .. }) => {
                 bench.ledger.conflict();
                 sleep(LOCK_PAUSE).await;
             }
-            Err(RegisterError::Refused { .. } | RegisterError::Call(_)) => return None,
+            Err(RegisterError::Refused { .. }) => return Err(CutOff::Refused),
+            Err(RegisterError::Call(_)) => return Err(CutOff::Unanswered),
         }
     }
-    None
+    Err(CutOff::Refused)
 }

@@ -17,6 +17,8 @@ pub struct Counts {
     pub finished: u64,
     /// Transactions that ended in any other way.
     pub failed: u64,
+    /// Transactions that a lost connection cut off before their commit, and that were begun anew.
+    pub anew: u64,
     /// Registrations refused for a row lock.
     pub conflicts: u64,
     /// Phase-two requests beyond the first for one branch.
@@ -31,6 +33,7 @@ pub struct Ledger {
     acknowledged: AtomicU64,
     finished: AtomicU64,
     failed: AtomicU64,
+    anew: AtomicU64,
     conflicts: AtomicU64,
     repeats: AtomicU64,
 }
@@ -59,6 +62,11 @@ impl Ledger {
         }
     }
 
+    /// It was cut off before its commit, and is begun anew.
+    pub fn begin_anew(&self) {
+        self.anew.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A row was taken.
     pub fn conflict(&self) {
         self.conflicts.fetch_add(1, Ordering::Relaxed);
@@ -75,6 +83,7 @@ impl Ledger {
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
             finished: self.finished.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            anew: self.anew.load(Ordering::Relaxed),
             conflicts: self.conflicts.load(Ordering::Relaxed),
             repeats: self.repeats.load(Ordering::Relaxed),
         }

@@ -65,13 +65,18 @@ pub struct LoadOptions {
     pub pids: Vec<u32>,
     /// Connections as TM and as RM, to each node.
     pub connections: usize,
+    /// Nodes may come and go: one that is there at first is enough, and a transaction that a lost connection cuts off before
+    /// its commit is begun anew, as a business would.
+    pub survive: bool,
+    /// Says a line about each such interval.
+    pub every: Option<Duration>,
 }
 
 /// Why a run could not be made.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LoadError {
     /// Some node did not take the registration.
-    #[error("not all of {0} could be reached within 30 s")]
+    #[error("{0} could not be reached within 30 s")]
     NotConnected(String),
     /// A process that is not there.
     #[error("cannot read the usage of process {pid}: {reason}")]

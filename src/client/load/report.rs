@@ -8,6 +8,33 @@ use quorate_world::time::Duration;
 
 use super::ledger::Counts;
 
+/// What an interval of a run came to, as one line.
+pub(super) struct Interval<'a> {
+    pub until: Duration,
+    pub before: Counts,
+    pub after: Counts,
+    pub latencies_us: &'a Histogram<u64>,
+}
+
+impl fmt::Display for Interval<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Interval { until, before, after, latencies_us } = self;
+        let latency_ms = |quantile| latencies_us.value_at_quantile(quantile) as f64 / 1e3;
+        write!(
+            f,
+            "interval until_s={:.1} acknowledged={} finished={} failed={} anew={} p50_ms={:.2} p99_ms={:.2} max_ms={:.2}",
+            until.as_secs_f64(),
+            after.acknowledged - before.acknowledged,
+            after.finished - before.finished,
+            after.failed - before.failed,
+            after.anew - before.anew,
+            latency_ms(0.5),
+            latency_ms(0.99),
+            latencies_us.max() as f64 / 1e3,
+        )
+    }
+}
+
 /// Counts and usage at both ends of the measured time, and afterwards.
 #[derive(Clone, Debug)]
 pub struct Report {
@@ -86,8 +113,13 @@ impl fmt::Display for Report {
         }
         write!(
             f,
-            "after the end: acknowledged {}, finished {}, failed {}, unfinished {}, repeated phase-two calls {}",
-            self.at_end.acknowledged, self.at_end.finished, self.at_end.failed, self.unfinished, self.at_end.repeats,
+            "after the end: acknowledged {}, finished {}, failed {}, begun anew {}, unfinished {}, repeated phase-two calls {}",
+            self.at_end.acknowledged,
+            self.at_end.finished,
+            self.at_end.failed,
+            self.at_end.anew,
+            self.unfinished,
+            self.at_end.repeats,
         )
     }
 }
