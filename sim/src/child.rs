@@ -23,6 +23,9 @@ const WALL_MAX: Duration = Duration::from_secs(1_800);
 /// The kernel counts CPU time in hundredths of a second, on every Linux.
 const TICK_MS: u64 = 10;
 
+/// How the lines begin that a run says for us alone: its faults, its coverage.
+const MACHINE: [&str; 2] = ["faults ", "coverage "];
+
 /// What to run.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -57,14 +60,15 @@ impl Job {
     /// A seed of a world, with a planted bug or without.
     pub fn seed(seed: u64, world: &str, bug: Option<&str>) -> Job {
         let seed_text = seed.to_string();
-        let mut arguments: Vec<String> = ["run", "--seed", &seed_text, "--world", world].map(str::to_owned).into();
+        let mut arguments: Vec<String> =
+            ["run", "--tally", "--seed", &seed_text, "--world", world].map(str::to_owned).into();
         arguments.extend(bug.iter().flat_map(|bug| ["--bug".to_owned(), (*bug).to_owned()]));
         Job { seed, arguments, quiet: bug.is_some(), wall_max: WALL_MAX }
     }
 
     /// An artefact, which may fail or not, and in this time.
     pub fn artefact(path: &Path, wall_max: Duration) -> Job {
-        let arguments = vec!["replay".to_owned(), path.to_string_lossy().into_owned()];
+        let arguments = vec!["replay".to_owned(), "--tally".to_owned(), path.to_string_lossy().into_owned()];
         Job { seed: 0, arguments, quiet: true, wall_max }
     }
 
@@ -113,9 +117,11 @@ impl Job {
         let no_line = format!("seed {} FAILED harness oracle=- (no line; exit code {code})", self.seed);
         let line = out.lines().last().map_or(no_line, str::to_owned);
         if code != 0 && !self.quiet {
-            eprint!("{err}");
+            err.lines()
+                .filter(|line| !MACHINE.iter().any(|what| line.starts_with(what)))
+                .for_each(|line| eprintln!("{line}"));
         }
-        let (faults, coverage) = (told(&err, "faults "), told(&err, "coverage "));
+        let (faults, coverage) = (told(&err, MACHINE[0]), told(&err, MACHINE[1]));
         Ok(Ended { seed: self.seed, line, code, faults, coverage, wall: began.elapsed() })
     }
 }

@@ -80,7 +80,7 @@ enum Command {
 struct RunArgs {
     #[arg(long)]
     seed: u64,
-    /// R1, or R0 for a small one
+    /// R1, R0 for a small one, or R2, where nodes come and go
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
@@ -128,7 +128,7 @@ struct ShrinkArgs {
     /// Runs this seed first
     #[arg(long)]
     seed: Option<u64>,
-    /// R1, or R0 for a small one
+    /// R1, R0 for a small one, or R2, where nodes come and go
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
@@ -150,6 +150,9 @@ struct Windows {
     /// Writes the log of all machines to standard error, by a filter such as `info` or `quorate_server=debug`
     #[arg(long)]
     log: Option<String>,
+    /// Says what happened and what was covered in a form for whoever adds up many runs
+    #[arg(long, hide = true)]
+    tally: bool,
 }
 
 #[derive(Args)]
@@ -157,7 +160,7 @@ struct HuntArgs {
     /// Both ends included: 1..100
     #[arg(long)]
     seeds: Seeds,
-    /// R1, or R0 for a small one
+    /// R1, R0 for a small one, or R2, where nodes come and go
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
@@ -178,7 +181,7 @@ struct GateArgs {
     /// Seconds of CPU time for all of it
     #[arg(long)]
     cpu_s: u64,
-    /// R1, or R0 for a small one
+    /// R1, R0 for a small one, or R2, where nodes come and go
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Where small failures of old are
@@ -196,7 +199,7 @@ struct DeterminismArgs {
     /// Both ends included
     #[arg(long, default_value = "1..20")]
     seeds: Seeds,
-    /// R1, or R0 for a small one
+    /// R1, R0 for a small one, or R2, where nodes come and go
     #[arg(long, default_value = "R0", value_parser = size)]
     world: Size,
     #[command(flatten)]
@@ -211,7 +214,7 @@ struct BugsArgs {
 
 fn size(name: &str) -> Result<Size, String> {
     let known: Vec<&str> = plan::SIZES.iter().map(|size| size.name).collect();
-    Size::named(name).ok_or_else(|| format!("no such world; there are {}", known.join(" and ")))
+    Size::named(name).ok_or_else(|| format!("no such world; there are {}", known.join(", ")))
 }
 
 fn main() -> ExitCode {
@@ -293,6 +296,6 @@ fn shrink(args: ShrinkArgs) -> io::Result<u8> {
 
 impl Windows {
     fn looks(self, bug: Option<String>) -> Looks {
-        Looks { bug, trace: self.trace, log: self.log, chronicle: false }
+        Looks { bug, trace: self.trace, log: self.log, tally: self.tally, chronicle: false }
     }
 }

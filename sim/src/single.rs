@@ -49,15 +49,17 @@ pub fn play(plan: &Plan, looks: &Looks) -> Ran {
             wall,
         };
     };
-    tell_faults(plan, &run.output);
+    tell_faults(plan, &run.output, looks.tally);
     if looks.bug.is_some() && !run.bug_passed {
         eprintln!("the place of the planted bug was not reached");
     }
     let Outcome { failure, seen, cells, .. } = run.output;
-    let coverage = Coverage::of_this_process(run.digest.events, run.simulated, cells);
-    match serde_json::to_string(&coverage) {
-        Ok(text) => eprintln!("coverage {text}"),
-        Err(error) => eprintln!("what was covered cannot be told: {error}"),
+    if looks.tally {
+        let coverage = Coverage::of_this_process(run.digest.events, run.simulated, cells);
+        match serde_json::to_string(&coverage) {
+            Ok(text) => eprintln!("coverage {text}"),
+            Err(error) => eprintln!("what was covered cannot be told: {error}"),
+        }
     }
     Ran { failure, digest: Some(run.digest), seen, simulated: run.simulated, wall }
 }
@@ -151,15 +153,20 @@ fn end(plan: &Plan, ran: &Ran, replay: &str) -> u8 {
     failure.as_ref().map_or(0, |failure| failure.kind.exit_code())
 }
 
-/// For whoever adds up many runs: each class of faults, how often it was planned and how often it happened.
-fn tell_faults(plan: &Plan, outcome: &Outcome) {
+/// Each class of faults, how often it was planned and how often it happened; and how far the clients came.
+fn tell_faults(plan: &Plan, outcome: &Outcome, tally: bool) {
     let fired = |class: Class| outcome.fired.get(&class).copied().unwrap_or(0);
     let faults: BTreeMap<Class, (u64, u64)> =
         plan.planned().into_iter().map(|(class, planned)| (class, (planned, fired(class)))).collect();
-    match serde_json::to_string(&faults) {
-        Ok(text) => eprintln!("faults {text}"),
-        Err(error) => eprintln!("the faults cannot be told: {error}"),
+    if tally {
+        match serde_json::to_string(&faults) {
+            Ok(text) => eprintln!("faults {text}"),
+            Err(error) => eprintln!("the faults cannot be told: {error}"),
+        }
+        return;
     }
+    let told = faults.iter().map(|(class, (planned, fired))| format!("{} {fired} of {planned}", class.name()));
+    eprintln!("faults: {}", told.collect::<Vec<_>>().join(", "));
     let (begun, committed) = outcome.told;
-    eprintln!("clients {begun} begun, {committed} commits answered");
+    eprintln!("transactions: {begun} begun, {committed} commits answered");
 }

@@ -63,6 +63,8 @@ pub struct Looks {
     pub log: Option<String>,
     /// Keeps the chronicle and the messages.
     pub chronicle: bool,
+    /// Says what happened and what was covered in a form for whoever adds up many runs.
+    pub tally: bool,
 }
 
 /// Runs a plan in a world of its own.
