@@ -35,3 +35,9 @@ pub fn block_on_main_with<F: Future>(options: RuntimeOptions, main: F) -> F::Out
 pub fn run_test<F: Future>(test: F) -> F::Output {
     at_hand::run_test(test)
 }
+
+/// An empty folder for the disks of one test. It stays when the test is over, for a node that ends may still write
+/// there; the next process that wants one removes those of processes that are gone.
+pub fn test_folder() -> String {
+    at_hand::test_folder()
+}

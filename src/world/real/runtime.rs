@@ -18,3 +18,17 @@ pub(crate) fn block_on_main<F: Future>(options: RuntimeOptions, main: F) -> F::O
 pub(crate) fn run_test<F: Future>(test: F) -> F::Output {
     block_on_main(RuntimeOptions { workers: Some(2) }, test)
 }
+
+pub(crate) fn test_folder() -> String {
+    let all = std::env::temp_dir().join("quorate-tests");
+    for old in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+        let name = old.file_name();
+        let process = name.to_str().and_then(|name| name.split('-').next()).unwrap_or("self");
+        if !std::path::Path::new("/proc").join(process).exists() {
+            // Another process may do the same at this moment.
+            let _ = std::fs::remove_dir_all(old.path());
+        }
+    }
+    let own = format!("{}-{:016x}", std::process::id(), crate::random::u64());
+    all.join(own).to_string_lossy().into_owned()
+}

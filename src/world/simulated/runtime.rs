@@ -60,3 +60,7 @@ pub(crate) fn block_on_main<F: Future>(_options: RuntimeOptions, main: F) -> F::
 pub(crate) fn run_test<F: Future>(test: F) -> F::Output {
     World::new(1, Options::default()).block_on(test)
 }
+
+pub(crate) fn test_folder() -> String {
+    format!("/test/{:016x}", crate::random::u64())
+}

@@ -114,7 +114,7 @@ fn sessions(members: &[Member]) -> usize {
 #[test]
 fn a_fourth_node_joins_takes_its_share_and_can_be_removed_again() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let (tomls, mut members) = three_of(&folder, 4).await;
         until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 4).await;
         let begun = begin_everywhere(&members).await;
@@ -144,7 +144,7 @@ fn a_fourth_node_joins_takes_its_share_and_can_be_removed_again() {
 #[test]
 fn a_lost_node_is_replaced_by_one_that_joins() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let (tomls, mut members) = three_of(&folder, 3).await;
         until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 3).await;
         let begun = begin_everywhere(&members).await;
@@ -168,7 +168,7 @@ fn a_lost_node_is_replaced_by_one_that_joins() {
 #[test]
 fn a_lost_disk_is_replaced_at_the_address_of_its_node() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let (tomls, mut members) = three_of(&folder, 3).await;
         until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 3).await;
         let begun = begin_everywhere(&members).await;
@@ -203,7 +203,7 @@ fn a_lost_disk_is_replaced_at_the_address_of_its_node() {
 #[test]
 fn one_node_becomes_three_and_bears_the_loss_of_the_first() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let alone =
             format!("{}peer_listen = \"{}\"\ndata_dir = \"{folder}/n1\"\ngroups = 2\n", ports(), free_port().await);
         let mut members = start_all(std::slice::from_ref(&alone)).await;
@@ -233,7 +233,7 @@ fn one_node_becomes_three_and_bears_the_loss_of_the_first() {
 #[test]
 fn a_node_that_joined_comes_back_as_itself() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let (tomls, mut members) = three_of(&folder, 2).await;
         let toml = joiner(&folder, "n4", &tomls[2]).await;
         let fourth = Member::start(&toml).await.expect("it is let in");

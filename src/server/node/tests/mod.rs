@@ -5,10 +5,10 @@ use std::sync::Arc;
 use quorate_core::model::NodeId;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, SocketAddr};
-use quorate_world::runtime::run_test;
+use quorate_world::runtime::{run_test, test_folder};
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{self, Duration, Instant};
-use quorate_world::{random, watch};
+use quorate_world::watch;
 
 mod elastic;
 
@@ -18,11 +18,6 @@ use crate::exit::{ExitCode, Failure};
 
 /// Ample on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A place for the folders of one test.
-fn folder() -> String {
-    format!("{}/quorate-node-tests/{:016x}", std::env::temp_dir().display(), random::u64())
-}
 
 async fn free_port() -> SocketAddr {
     let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
@@ -88,7 +83,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 fn ports() -> &'static str {
-    "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\n"
+    "listen = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nstorage.segment_bytes = \"16MiB\"\n"
 }
 
 fn alone(folder: &str) -> String {
@@ -128,7 +123,7 @@ async fn start_all(tomls: &[String]) -> Vec<Member> {
 #[test]
 fn a_node_alone_founds_serves_and_comes_back_as_itself() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let first = Member::start(&alone(&folder)).await.expect("it starts");
         first.ready().await;
         until("all groups are led", || first.leads() == 8).await;
@@ -150,7 +145,7 @@ fn a_node_alone_founds_serves_and_comes_back_as_itself() {
 #[test]
 fn three_found_together_share_the_leaders_and_get_them_back() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let tomls = three(&folder).await;
         let mut members = start_all(&tomls).await;
         let clusters: Vec<String> = members.iter().map(|member| member.identity().1).collect();
@@ -181,7 +176,7 @@ fn three_found_together_share_the_leaders_and_get_them_back() {
 #[test]
 fn the_sixth_node_follows_the_meta_group_without_a_vote() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let tomls: Vec<String> =
             founders(6, &folder).await.into_iter().map(|toml| format!("{toml}groups = 2\n")).collect();
         let members = start_all(&tomls).await;
@@ -199,7 +194,7 @@ fn the_sixth_node_follows_the_meta_group_without_a_vote() {
 #[test]
 fn a_wiped_disk_does_not_come_back_under_its_old_id() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let mut tomls = three(&folder).await;
         let mut members = start_all(&tomls).await;
         members.remove(2).stop().await;
@@ -217,7 +212,7 @@ fn a_wiped_disk_does_not_come_back_under_its_old_id() {
 #[test]
 fn a_folder_of_another_node_and_a_taken_folder_are_refused() {
     run_test(async {
-        let folder = folder();
+        let folder = test_folder();
         let first = Member::start(&alone(&folder)).await.expect("it starts");
         first.ready().await;
         let config = Arc::new(Config::from_toml(&alone(&folder)).expect("a legal configuration"));
@@ -253,7 +248,7 @@ fn maps(member: &Member) -> Vec<(String, String)> {
 fn service_groups_stay_mapped_on_every_node() {
     run_test(async {
         for count in [1, 3] {
-            let folder = folder();
+            let folder = test_folder();
             let tomls = if count == 1 { vec![alone(&folder)] } else { three(&folder).await };
             let mut members = start_all(&tomls).await;
             let wanted = vec![("shop".to_owned(), "u1".to_owned())];
