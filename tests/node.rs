@@ -46,7 +46,7 @@ impl Node {
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data)
             .args(flags)
-            .args(["--log", "warn,openraft=error"])
+            .args(["--log", "warn"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

@@ -7,8 +7,9 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts the log. Refused: a filter that cannot be read.
 pub fn start(config: &Config) -> Result<(), String> {
-    // openraft tells every step at info; whoever wants that names it (`log = "info,openraft=info"`).
-    let asked = format!("openraft=warn,{}", config.log);
+    // openraft tells every step at info, and warns of every heartbeat that a silent node misses, twenty a second; we say once
+    // that it is silent. Whoever wants openraft's own words names it (`log = "info,openraft=warn"`).
+    let asked = format!("openraft=error,{}", config.log);
     let filter = EnvFilter::try_new(asked).map_err(|error| format!("log = `{}`: {error}", config.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match config.log_format {
