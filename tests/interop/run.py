@@ -188,27 +188,22 @@ def gap_stop(stage):
     yield from gap("gap-stop", stage, "stop")
 
 
-@suite("go-1")
-def go_one(stage):
-    with stage.cluster("go-1", 1) as cluster:
-        command = [TESTS / "clients" / "go" / "run", "--servers", cluster.seata()]
-        command += ["--db", stage.db.dsn()] if stage.db else []
-        yield from kit_outcomes("go-1", run(command, stage.folder / "go-1.log", 600))
+def kit_of(language, count, timeout_s):
+    """All cases of a kit, on one node or through three."""
+    name = f"{language}-{count}"
+
+    @suite(name)
+    def play(stage):
+        with stage.cluster(name, count) as cluster:
+            command = [TESTS / "clients" / language / "run", "--servers", cluster.seata()]
+            if stage.db:
+                command += ["--db", stage.db.dsn() if language == "go" else stage.db.plain()]
+            yield from kit_outcomes(name, run(command, stage.folder / f"{name}.log", timeout_s))
 
 
-@suite("go-3")
-def go_three(stage):
-    with stage.cluster("go-3", 3) as cluster:
-        command = [TESTS / "clients" / "go" / "run", "--servers", cluster.seata(), "tcc-*", "tm-*"]
-        yield from kit_outcomes("go-3", run(command, stage.folder / "go-3.log", 400))
-
-
-@suite("python-1")
-def python_one(stage):
-    with stage.cluster("python-1", 1) as cluster:
-        command = [TESTS / "clients" / "python" / "run", "--servers", cluster.seata()]
-        command += ["--db", stage.db.plain()] if stage.db else []
-        yield from kit_outcomes("python-1", run(command, stage.folder / "python-1.log", 400))
+for nodes_of_it in (1, 3):
+    kit_of("go", nodes_of_it, 600)
+    kit_of("python", nodes_of_it, 400)
 
 
 @suite("storm", is_long=True)
