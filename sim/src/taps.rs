@@ -14,6 +14,9 @@ pub fn show(scene: &Scene, remains: &Remains, tap: &Tap<'_>) {
     if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
         scene.applied(batched.node, batched.group, batched.log_id, &batched.batch);
     } else if let Some(seen) = of_raft(tap).or_else(|| of_coordinator(tap)) {
+        if let Seen::Voted { node, .. } | Seen::Appended { node, .. } = &seen {
+            scene.lives_at(*node, tap.machine);
+        }
         scene.saw(seen.clone());
         remains.consider(&seen);
     }
