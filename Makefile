@@ -4,6 +4,8 @@
 CARGO ?= cargo
 # The same files, built a second time for the simulated world, in a folder of their own: the flag changes every package.
 SIM := RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR=target/sim $(CARGO)
+# Always with the planted bugs, which are off unless asked for: with other features all would be built a second time.
+SIM_TEST := $(SIM) test --locked --profile sim -p quorate-sim --features quorate-sim/planted_bugs
 SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
 QUORATE := target/release/quorate
 DENY_VERSION := 0.20.2
@@ -57,9 +59,8 @@ tidy:
 ## make test           all tests, in both worlds what touches the world, determinism, planted bugs, 20 fresh seeds
 test:
 	$(CARGO) test --locked
-	$(SIM) test --locked --profile sim -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client
-	$(SIM) test --locked --profile sim -p quorate-sim --features planted_bugs
-	$(SIM) test --locked --profile sim -p quorate --lib
+	$(SIM_TEST) -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client
+	$(SIM_TEST) -p quorate --lib
 	$(MAKE) determinism bugs
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
 

@@ -69,7 +69,13 @@ impl Engine {
             _ if operation.branches.is_empty() => came,
             Came::Through if tm::all_branches(operation, &xid).await => Came::Through,
             Came::Barred => Came::Barred,
-            Came::Through | Came::Failed | Came::Stuck | Came::ForUndoing => Came::ForUndoing,
+            // In the database, before it thinks: the coordinator may have it asked meanwhile how far it came.
+            Came::Through | Came::Failed | Came::Stuck | Came::ForUndoing => {
+                match self.scene.watch().bank.sagas.give_up(transaction) {
+                    true => Came::ForUndoing,
+                    false => Came::Through,
+                }
+            }
         };
         sleep(ms(operation.thinks_ms)).await;
         self.die(operation, TmDeath::BeforeEnd);
@@ -154,7 +160,10 @@ impl Resource for Engine {
                 return Some(BranchStatus::PhaseTwo_CommitFailed_Retryable);
             }
             Some(match engine.go_on(&branch.xid, transaction).await {
-                Came::Through => BranchStatus::PhaseTwo_Committed,
+                Came::Through => {
+                    engine.scene.watch().bank.sagas.tell_done(transaction);
+                    BranchStatus::PhaseTwo_Committed
+                }
                 Came::Stuck => BranchStatus::PhaseTwo_CommitFailed_Retryable,
                 Came::Failed | Came::Barred | Came::ForUndoing => {
                     let later = engine.scene.watch().bank.sagas.undoes_later(transaction);

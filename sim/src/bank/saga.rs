@@ -1,7 +1,8 @@
 //! The state machines of Sagas, as their engines keep them in a database, and the accounts that their steps change.
 //!
 //! An engine that has begun to undo never takes another step, and undoes what was done in reverse, each step once: that
-//! is in the database, so two processes that work on one machine do not get in each other's way.
+//! is in the database, so two processes that work on one machine do not get in each other's way. That it told the
+//! coordinator of its end is there too: after that only the coordinator has it undone.
 
 use crate::plan::operations::PlannedSaga;
 use quorate_core::model::TransactionId;
@@ -28,6 +29,8 @@ struct Machine {
     /// Steps that are not undone yet, once it is being undone.
     left: Option<usize>,
     hiccups: u32,
+    /// The coordinator was told that all steps are done.
+    is_told_done: bool,
 }
 
 /// All of them.
@@ -44,7 +47,8 @@ impl Machines {
             return false;
         }
         let hiccups = planned.retries;
-        self.machines.insert(transaction, Machine { planned: planned.clone(), done: 0, left: None, hiccups });
+        let planned = planned.clone();
+        self.machines.insert(transaction, Machine { planned, done: 0, left: None, hiccups, is_told_done: false });
         true
     }
 
@@ -73,10 +77,26 @@ impl Machines {
 
     /// From now on it is undone.
     pub fn turn_back(&mut self, transaction: TransactionId) {
-        let nothing = PlannedSaga::default();
-        let machine =
-            self.machines.entry(transaction).or_insert(Machine { planned: nothing, done: 0, left: None, hiccups: 0 });
+        let planned = PlannedSaga::default();
+        let nothing = Machine { planned, done: 0, left: None, hiccups: 0, is_told_done: false };
+        let machine = self.machines.entry(transaction).or_insert(nothing);
         machine.left.get_or_insert(machine.done);
+    }
+
+    /// Whoever runs it wants it undone, though nobody asked for that. False: it is told to be done, and stays so.
+    pub fn give_up(&mut self, transaction: TransactionId) -> bool {
+        if self.machines.get(&transaction).is_some_and(|machine| machine.is_told_done) {
+            return false;
+        }
+        self.turn_back(transaction);
+        true
+    }
+
+    /// The coordinator asked, and is told that all steps are done.
+    pub fn tell_done(&mut self, transaction: TransactionId) {
+        if let Some(machine) = self.machines.get_mut(&transaction) {
+            machine.is_told_done = true;
+        }
     }
 
     /// Undoes the last step that is not undone.
@@ -146,8 +166,25 @@ mod tests {
         assert_eq!(machines.undo(SAGA), Went::Step);
         assert_eq!((machines.undo(SAGA), machines.step(SAGA)), (Went::Over, Went::Barred));
         assert_eq!((machines.fate(SAGA), machines.sum()), (Some(Direction::Rollback), 0));
+        assert!(machines.give_up(SAGA), "it is undone already");
         let other = TransactionId(2);
         assert_eq!(machines.undo(other), Went::Over);
         assert!(!machines.start(other, &planned), "it was undone before it began");
+    }
+
+    #[test]
+    fn what_is_told_to_be_done_is_undone_only_if_the_coordinator_asks() {
+        let mut machines = Machines::default();
+        let planned = PlannedSaga { steps: vec![(1, 5)], ..PlannedSaga::default() };
+        assert!(machines.start(SAGA, &planned));
+        assert_eq!((machines.step(SAGA), machines.step(SAGA)), (Went::Step, Went::Over));
+        machines.tell_done(SAGA);
+        assert!(!machines.give_up(SAGA), "it was told to be done");
+        assert_eq!(machines.fate(SAGA), Some(Direction::Commit));
+        assert_eq!((machines.undo(SAGA), machines.undo(SAGA)), (Went::Step, Went::Over));
+        assert_eq!(machines.fate(SAGA), Some(Direction::Rollback));
+        let other = TransactionId(2);
+        assert!(machines.start(other, &planned) && machines.give_up(other));
+        assert_eq!(machines.step(other), Went::Barred, "what is given up takes no step");
     }
 }

@@ -19,6 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct OneHolder {
     /// Rows that an RM was promised, and through which branches.
     promised: BTreeMap<Row, (TransactionId, BTreeSet<BranchId>)>,
+    /// Branches of rollbacks that are undone, or had nothing to undo. One of them may be acknowledged all the same, if its
+    /// locks were long in coming: its database lets it do nothing any more, so nothing is promised.
+    undone: BTreeSet<(TransactionId, BranchId)>,
 }
 
 impl OneHolder {
@@ -26,7 +29,8 @@ impl OneHolder {
         let Some(listed) = ghost.transaction(transaction).and_then(|found| found.listed.get(&branch)) else {
             return Ok(());
         };
-        if ghost.decision(transaction) == Some(Direction::Commit) {
+        let is_undone = self.undone.contains(&(transaction, branch));
+        if is_undone || ghost.decision(transaction) == Some(Direction::Commit) {
             return Ok(());
         }
         for row in lock_key::parse(&listed.lock_keys).unwrap_or_default() {
@@ -107,6 +111,7 @@ impl Oracle for OneHolder {
             Seen::Database { key, effect: Effect::RolledBack | Effect::Nothing, .. } => {
                 if ghost.decision(key.0) == Some(Direction::Rollback) {
                     self.free(key.0, |branch| branch == key.1);
+                    self.undone.insert(*key);
                 }
                 Ok(())
             }

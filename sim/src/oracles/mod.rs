@@ -12,11 +12,13 @@ mod a4_fixed_list;
 mod a5_forward;
 mod a6_in_its_time;
 mod a7_saga;
+mod a9_fenced;
 mod b1_one_holder;
 mod b2_dirty_write;
 mod b3_no_lock_left;
 mod b6_money;
 mod c1_kept_word;
+mod c2_no_phantom;
 mod c3_fresh;
 mod c4_once;
 mod d2_durable;
@@ -109,11 +111,13 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a5_forward::Forward::default()),
         Box::new(a6_in_its_time::InItsTime::default()),
         Box::new(a7_saga::SagaEnds),
+        Box::new(a9_fenced::Fenced::default()),
         Box::new(b1_one_holder::OneHolder::default()),
         Box::new(b2_dirty_write::DirtyWrite),
         Box::new(b3_no_lock_left::NoLockLeft),
         Box::new(b6_money::Money),
         Box::new(c1_kept_word::KeptWord),
+        Box::new(c2_no_phantom::NoPhantom::default()),
         Box::new(c3_fresh::Fresh),
         Box::new(c4_once::Once::default()),
         Box::new(e4_members::OneQuorum::default()),

@@ -179,6 +179,22 @@ fn a_saga_that_turned_is_not_done() {
 }
 
 #[test]
+fn an_engine_goes_on_only_where_its_time_is_up() {
+    let goes_on = Reply::Status(PhaseTwo_CommitFailed_Retryable);
+    for (status, expected) in [
+        (TimeoutRollbacking, Verdict::Reported(CommitRetrying)),
+        (TimeoutRollbackRetrying, Verdict::Reported(CommitRetrying)),
+        (Rollbacking, Verdict::RetryLater),
+        (RollbackRetrying, Verdict::RetryLater),
+    ] {
+        let session = session(status, &[(BranchType::SAGA, "a")]);
+        assert_eq!(judge_engine(&session, Direction::Rollback, goes_on), expected, "{status}");
+    }
+    let mixed = session(TimeoutRollbacking, &[(BranchType::SAGA, "a"), (AT, "b")]);
+    assert_eq!(judge_engine(&mixed, Direction::Rollback, goes_on), Verdict::RetryLater);
+}
+
+#[test]
 fn what_a_branch_answers() {
     let session = session(Committing, &[(TCC, "a")]); // begun at 0, time-out 60 s
     let commit = |status, clock_ms| judge(&session, Direction::Commit, Reply::Status(status), clock_ms, 60_000);

@@ -1,7 +1,7 @@
 //! What a branch's answer means: the tables of commit and rollback (semantics 2.2 and 2.3), and of Sagas (2.4).
 
 use crate::model::{BranchStatus, GlobalStatus};
-use crate::txn::{Direction, Session};
+use crate::txn::{Direction, Session, saga};
 use BranchStatus::*;
 
 /// What came of asking a branch.
@@ -60,8 +60,8 @@ pub fn judge_engine(session: &Session, direction: Direction, reply: Reply) -> Ve
             sometimes!("engine_turns_back_later");
             Verdict::Reported(GlobalStatus::RollbackRetrying)
         }
-        // It goes on when its time is up.
-        (Direction::Rollback, PhaseTwo_CommitFailed_Retryable) => {
+        // It goes on when its time is up, and only then: any other question to undo it may still act (`txn::saga`).
+        (Direction::Rollback, PhaseTwo_CommitFailed_Retryable) if saga::may_go_on(session.status_for_engine()) => {
             sometimes!("engine_goes_on_though_its_time_is_up");
             Verdict::Reported(GlobalStatus::CommitRetrying)
         }

@@ -9,6 +9,11 @@
 //! A word may be old when it comes. That a Saga was undone, or is being undone, stays true for ever. That it is done, or
 //! goes on, is true only until an engine is asked to undo it: from then on it counts only as the answer to that question.
 //!
+//! A question may be late too: one that a leader of before has asked, or this one in vain, may reach an engine at any time
+//! after. One to go on does no harm when it comes, for an engine does not go on with what it has undone. One to undo does,
+//! unless it says that the Saga's time was up, for then an engine that goes on says so each time. So a Saga that an
+//! engine may have been asked to undo for any other reason ends undone, whatever is said of it later.
+//!
 //! Only a transaction of nothing but SAGA branches can turn. Beside branches of other kinds, which do what was decided,
 //! the engine's word before the decision decides, and after it changes nothing.
 //!
@@ -69,19 +74,27 @@ impl Session {
     }
 }
 
+/// Whether an engine that is asked in this status to undo its Saga may go on instead (semantics 2.4).
+pub fn may_go_on(asked: GlobalStatus) -> bool {
+    matches!(asked, TimeoutRollbacking | TimeoutRollbackRetrying)
+}
+
 /// What becomes of a Saga that stands so, when its engine says this, by itself or as an answer to what it was asked in
 /// this very status.
 pub fn heard(standing: GlobalStatus, word: GlobalStatus, is_answer: bool) -> Word {
-    let may_be_old = !is_answer && status::direction(standing) == Some(Direction::Rollback);
+    let is_undone = status::direction(standing) == Some(Direction::Rollback);
+    let goes_on = !is_undone || (is_answer && may_go_on(standing));
     let is_late = matches!(standing, TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed);
     match word {
-        Committed | CommitRetrying if may_be_old => Word::Nothing,
+        Committed | CommitRetrying if !goes_on => Word::Nothing,
         Committed => Word::Ends(Committed),
         // Finished: it failed, and nothing was to be undone.
         Rollbacked | Finished if is_late => Word::Ends(TimeoutRollbacked),
         Rollbacked | Finished => Word::Ends(Rollbacked),
         CommitRetrying => Word::Turns(CommitRetrying),
         RollbackRetrying | UnKnown => Word::Turns(RollbackRetrying),
+        // Its time may be up, but it was to be undone before that.
+        TimeoutRollbackRetrying if is_undone && !is_late => Word::Turns(RollbackRetrying),
         TimeoutRollbackRetrying => Word::Turns(TimeoutRollbackRetrying),
         Begin
         | Committing
@@ -144,7 +157,22 @@ mod tests {
             let undone = status::direction(standing) == Some(Direction::Rollback);
             for word in [Committed, CommitRetrying] {
                 assert_eq!(heard(standing, word, false) == Word::Nothing, undone, "{standing}");
-                assert_ne!(heard(standing, word, true), Word::Nothing, "{standing}");
+                assert_eq!(heard(standing, word, true) == Word::Nothing, undone && !may_go_on(standing), "{standing}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_to_be_undone_for_another_reason_than_its_time_stays_so() {
+        // Whatever comes in whatever order: no way leads from there to a status in which an engine may go on.
+        for standing in GlobalStatus::ALL.iter().copied() {
+            let is_plain = |status| status::direction(status) == Some(Direction::Rollback) && !may_go_on(status);
+            if !is_plain(standing) || standing == TimeoutRollbackFailed {
+                continue;
+            }
+            for (&word, is_answer) in GlobalStatus::ALL.iter().flat_map(|word| [(word, true), (word, false)]) {
+                let (Word::Ends(next) | Word::Turns(next)) = heard(standing, word, is_answer) else { continue };
+                assert!(is_plain(next), "{standing} and {word}: {next}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
 use super::token::{self, NoEntry};
-use super::{AdminContext, BODY_BYTES_MAX, Untaken, console, status, vgroup};
+use super::{AdminContext, BODY_BYTES_MAX, console, status, vgroup};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
@@ -231,8 +231,7 @@ async fn stand(context: &AdminContext, node: NodeId, standing: Standing) -> Answ
     tracing::info!(%node, %standing, "an operator changes what is wanted of a node");
     match (context.tell_meta)(MetaCommand::SetStanding(SetStandingV1 { node, standing })).await {
         Ok(_) => text(StatusCode::OK, format!("node {node} is {standing}\n")),
-        Err(why @ Untaken::Refused(_)) => text(StatusCode::CONFLICT, format!("{why}\n")),
-        Err(why @ Untaken::Unknown) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        Err(why) => text(why.status(), format!("{why}\n")),
     }
 }
 

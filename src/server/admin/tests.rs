@@ -14,6 +14,7 @@ use quorate_world::runtime::run_test;
 use quorate_world::task::spawn;
 use quorate_world::time::{Duration, Instant, timeout};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn node(number: u64) -> NodeStartedV1 {
     let at = |port: u64| format!("10.0.0.{number}:{port}");
@@ -50,6 +51,8 @@ pub(super) struct Served {
     routing: Arc<watch::Sender<Routing>>,
     ready: watch::Sender<bool>,
     moved: Arc<Mutex<Vec<(GroupId, NodeId)>>>,
+    /// Its parts are not there yet.
+    is_starting: Arc<AtomicBool>,
 }
 
 async fn serve(meta: &Meta, token: Option<&str>) -> Served {
@@ -67,6 +70,8 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
     let (ready, ready_seen) = watch::channel(false);
     let moved = Arc::new(Mutex::new(Vec::new()));
     let moves = moved.clone();
+    let is_starting = Arc::new(AtomicBool::new(false));
+    let starts = is_starting.clone();
     let admin = Admin::new(AdminContext {
         presenter: Presenter {
             node: NodeId(1),
@@ -89,6 +94,9 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
         }),
         console,
         tell_meta: Box::new(move |command| {
+            if starts.load(Ordering::Relaxed) {
+                return Box::pin(async { Err(Untaken::Starting) });
+            }
             let mut meta = applied.lock().expect("nobody panicked");
             let batch = MetaBatch { stamp: Stamp { clock_ms: 1, wall_ms: 1 }, commands: vec![command] };
             let outcome = meta.apply(&batch).remove(0);
@@ -109,7 +117,7 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
             spawn(async move { admin.serve(stream, peer, Bytes::new(), NoSuchPage::Told).await });
         }
     });
-    Served { address, routing, ready, moved }
+    Served { address, routing, ready, moved, is_starting }
 }
 
 /// Status line and body of the answer, its headers in between.
@@ -388,5 +396,25 @@ fn service_groups_are_mapped_by_the_operator() {
         assert_eq!(status, "HTTP/1.1 405 Method Not Allowed");
         assert_eq!(call("/vgroup/v1/removeVGroup?vGroup=my+shop", "").await, ("200 OK".to_owned(), done));
         assert_eq!(shown().await, (nothing.clone(), nothing));
+    });
+}
+
+#[test]
+fn a_node_that_starts_is_asked_again() {
+    run_test(async {
+        let served = serve(&founded(), None).await;
+        served.is_starting.store(true, Ordering::Relaxed);
+        let text = "the node is starting: say it again in a moment";
+        let add = "/vgroup/v1/addVGroup?vGroup=a&unit=u";
+        for path in [add, "/vgroup/v1/removeVGroup?vGroup=a"] {
+            let (status, _, body) = get(served.address, path).await;
+            assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+            let body: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+            assert_eq!(body, serde_json::json!({"code": "503", "message": text, "success": false}));
+        }
+        let (status, _, body) = post(served.address, "/quorate/v1/nodes/3/drain", "", "").await;
+        assert_eq!((status.as_str(), body), ("HTTP/1.1 503 Service Unavailable", format!("{text}\n")));
+        served.is_starting.store(false, Ordering::Relaxed);
+        assert_eq!(get(served.address, add).await.0, "HTTP/1.1 200 OK");
     });
 }

@@ -26,9 +26,22 @@ pub enum Untaken {
     /// Nothing has changed.
     #[error("{0}")]
     Refused(String),
+    /// Nobody was asked, for the parts of this node are not there yet.
+    #[error("the node is starting: say it again in a moment")]
+    Starting,
     /// It may have changed, or will.
     #[error("the meta group has no leader that answered in time: it may be done; look, and say it again")]
     Unknown,
+}
+
+impl Untaken {
+    /// What HTTP says of it: only what was refused is not to be said again.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Untaken::Refused(_) => StatusCode::CONFLICT,
+            Untaken::Starting | Untaken::Unknown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
 }
 
 /// So long this node may take to show what another one has put into the log.
@@ -66,13 +79,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, head: &Parts) -> A
             _ = timeout(PATIENCE, routing.wait_until(|routing| routing.picture() >= picture)).await;
             said(StatusCode::OK, "success")
         }
-        Err(why) => {
-            let status = match why {
-                Untaken::Refused(_) => StatusCode::CONFLICT,
-                Untaken::Unknown => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            said(status, &why.to_string())
-        }
+        Err(why) => said(why.status(), &why.to_string()),
     }
 }
 

@@ -126,10 +126,15 @@ impl Channel {
         *locked(&self.spoken) = head.alike(MessageKind::Request, 0);
         self.roles.fetch_or(role, Ordering::AcqRel);
         if let Some(identity) = self.identity() {
-            self.out.keep_apart(reads_one_frame_at_a_time(&identity, self.roles()));
+            self.out.keep_apart(is_no_java_client(&identity, self.roles()));
         }
         self.room.grow(CONNECTION_BYTES_MAX);
         self.registered.notify_waiters();
+    }
+
+    /// Whether the client says nothing at all when a callback fails (clients/go, note 9): it has to be asked again soon.
+    pub fn may_keep_silent(&self) -> bool {
+        self.identity().is_none_or(|identity| is_no_java_client(&identity, self.roles()))
     }
 
     /// Whether nothing was said about this connection in the log yet: one line for each is enough.
@@ -186,6 +191,6 @@ impl Channel {
 
 /// The Python client handles one frame per read, `seata-go` breaks when a read ends within a frame's first 7 bytes. The
 /// former declares a version of two parts, the latter registers both roles, with 1.1.0 as TM.
-fn reads_one_frame_at_a_time(identity: &Identity, roles: Roles) -> bool {
+fn is_no_java_client(identity: &Identity, roles: Roles) -> bool {
     roles == Roles::Both || identity.version < ClientVersion::of(1, 5, 0)
 }

@@ -77,6 +77,8 @@ counters! {
     phase_two_sent,
     /// Of those, again for the same branch.
     phase_two_repeated,
+    /// Phase-two requests that joined one which the RM had not answered yet.
+    phase_two_joined,
     /// Phase-two answers taken.
     phase_two_answered,
     /// Phase-two requests without an answer in time.

@@ -96,7 +96,7 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
 
 fn tell_meta(parts: &OnceLock<Parts>, command: MetaCommand) -> Work<Result<u64, Untaken>> {
     let Some(seat) = parts.get().map(|parts| parts.seat.clone()) else {
-        return Box::pin(async { Err(Untaken::Refused("the node is starting".to_owned())) });
+        return Box::pin(async { Err(Untaken::Starting) });
     };
     Box::pin(async move {
         match timeout(META_PATIENCE, seat.insist(command)).await {
@@ -192,5 +192,20 @@ fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Resu
             Ok(())
         }),
         None => Box::pin(async move { Err(format!("group {group} has no replica here")) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::cluster::command::VgroupNameV1;
+    use quorate_world::runtime::run_test;
+
+    #[test]
+    fn nobody_refuses_before_there_is_anybody() {
+        run_test(async {
+            let command = MetaCommand::UnmapVgroup(VgroupNameV1 { vgroup: "a".to_owned() });
+            assert_eq!(tell_meta(&OnceLock::new(), command).await, Err(Untaken::Starting));
+        });
     }
 }

@@ -9,6 +9,7 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::model::{BranchStatus, GlobalStatus};
+use crate::txn::saga;
 
 /// A command whose ids are picked from the state it meets, so that most of them hit something.
 #[derive(Clone, Debug)]
@@ -62,6 +63,8 @@ struct Ghost {
     /// Listed now or when its session ended.
     listed: BTreeSet<(TransactionId, BranchId)>,
     decided: BTreeMap<TransactionId, Direction>,
+    /// Their engines may have been asked to undo them, whatever their time: that may still act.
+    undone: BTreeSet<TransactionId>,
     dealt: u64,
 }
 
@@ -234,6 +237,20 @@ impl Ghost {
             };
             let is_fixed = from == GlobalStatus::Begin || others(after).is_none() || others(before) == others(after);
             assert!(is_fixed, "A4: a branch of a decided transaction has come or gone");
+        }
+        self.no_commit_of_what_is_undone(after);
+    }
+
+    /// A7: the question may reach an engine at any time after.
+    fn no_commit_of_what_is_undone(&mut self, state: &Transactions) {
+        let is_asked = |session: &&Session| {
+            let is_undone = session.direction() == Some(Direction::Rollback) && status::is_running(session.status);
+            session.has_engine() && is_undone && !saga::may_go_on(session.status_for_engine())
+        };
+        self.undone.extend(state.sessions().filter(is_asked).map(|session| session.transaction));
+        for standing in self.undone.iter().filter_map(|transaction| state.standing(*transaction)) {
+            let commits = status::direction(standing) == Some(Direction::Commit);
+            assert!(!commits, "A7: {standing}, though it may be undone yet");
         }
     }
 

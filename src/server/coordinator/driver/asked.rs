@@ -7,12 +7,17 @@
 //! branch is done stays true: once the leader has found it in its state (`late`), it serves the request that repeats it,
 //! ends a pause, or is remembered until the branch is asked again. Without it an RM with more to do than it has time for
 //! would get the same work again and again, and none of it would ever count.
+//!
+//! Nor would it get it twice at a time: a question that went out over a connection stays open when its asker gives it up,
+//! and whoever asks the same of the same connection, the next leader through this node too, joins it. A connection that
+//! lives loses nothing, but an RM may: so a question is joined for a while only, and then asked again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use quorate_core::model::{BranchId, BranchStatus, NodeId};
 use quorate_world::sync::{Notify, oneshot};
+use quorate_world::time::{Duration, Instant};
 
 use super::super::channel::ChannelId;
 use super::super::guard::locked;
@@ -25,6 +30,12 @@ const COUNTER_MASK: u32 = (1 << COUNTER_BITS) - 1;
 const NODE_MASK: u64 = 63;
 /// Late answers that are remembered; beyond that the oldest are forgotten, which costs a request.
 const LATE_MAX: usize = 10_000;
+/// So long after it was sent a question may be joined, at most.
+pub const OPEN: Duration = Duration::from_secs(30);
+/// Questions that are open though nobody waits; beyond that the oldest are forgotten, which costs a request.
+const OPEN_MAX: usize = 10_000;
+/// Who may wait for one answer; whoever comes then asks for himself.
+const ASKERS_MAX: usize = 8;
 
 /// The table.
 pub struct Asked {
@@ -38,6 +49,9 @@ struct Table {
     waiting: BTreeMap<u32, Waiting>,
     /// The last request for each branch.
     counters: BTreeMap<BranchId, u32>,
+    /// Requests that nobody waits for any more, in the order in which they were given up.
+    given_up: VecDeque<(u32, Instant)>,
+    last_asker: u32,
     /// Branches in a pause.
     resting: BTreeMap<BranchId, Arc<Notify>>,
     late: Late,
@@ -47,7 +61,17 @@ struct Waiting {
     branch: BranchId,
     way: Way,
     channel: Option<ChannelId>,
-    answer: oneshot::Sender<BranchStatus>,
+    sent: Instant,
+    /// Each with a number of its own. Nobody, where it was given up.
+    askers: Vec<(u32, oneshot::Sender<BranchStatus>)>,
+}
+
+/// A place at a request that is open.
+struct Joined {
+    counter: u32,
+    asker: u32,
+    answer: oneshot::Receiver<BranchStatus>,
+    left: Duration,
 }
 
 /// Branches that are done, as was heard when nobody waited for it.
@@ -61,6 +85,7 @@ struct Late {
 pub struct Place<'a> {
     asked: &'a Asked,
     counter: u32,
+    asker: u32,
     /// The id to send.
     pub id: i32,
     /// The answer; an error if the connection was lost.
@@ -102,20 +127,35 @@ impl Asked {
     pub fn enter(&self, branch: BranchId, way: Way, channel: Option<ChannelId>) -> Place<'_> {
         let (sender, answer) = oneshot::channel();
         let mut table = locked(&self.table);
-        let counter = table.next();
-        table.waiting.insert(counter, Waiting { branch, way, channel, answer: sender });
+        let (counter, asker) = (table.next(), table.next_asker());
+        table
+            .waiting
+            .insert(counter, Waiting { branch, way, channel, sent: Instant::now(), askers: vec![(asker, sender)] });
         // A Saga's engine is asked by a name that all Sagas share.
         if branch != BranchId::WHOLE {
             table.counters.insert(branch, counter);
         }
-        Place { asked: self, counter, id: self.id(counter), answer }
+        Place { asked: self, counter, asker, id: self.id(counter), answer }
+    }
+
+    /// A place at a request for `branch` that went out over `channel` within the last `open`, and how long it is worth waiting.
+    pub fn join(
+        &self,
+        branch: BranchId,
+        way: Way,
+        channel: ChannelId,
+        open: Duration,
+    ) -> Option<(Place<'_>, Duration)> {
+        let Joined { counter, asker, answer, left } =
+            locked(&self.table).join(branch, way, channel, (Instant::now(), open))?;
+        Some((Place { asked: self, counter, asker, id: self.id(counter), answer }, left))
     }
 
     /// A branch is done, says an answer that nobody waited for; the state does not contradict it.
     pub fn late(&self, branch: BranchId, way: Way) {
         let mut table = locked(&self.table);
         let repeated = table.counters.get(&branch).copied().and_then(|counter| table.remove(counter));
-        if repeated.is_some_and(|waiting| waiting.way == way && waiting.answer.send(done(way)).is_ok()) {
+        if repeated.is_some_and(|waiting| waiting.way == way && waiting.tell(done(way))) {
             quorate_core::sometimes!("late_answer_serves_the_request_that_repeats_it");
             return;
         }
@@ -156,13 +196,13 @@ impl Asked {
         let mut table = locked(&self.table);
         // The branch must be the one that was asked about: the answer to another request is nobody's.
         let is_asked = table.waiting.get(&counter).is_some_and(|waiting| waiting.branch == branch);
-        if let Some(waiting) = is_asked.then(|| table.remove(counter)).flatten() {
-            return match waiting.answer.send(status) {
-                Ok(()) => Answer::Taken,
-                Err(_) => Answer::Unknown,
-            };
+        match is_asked.then(|| table.remove(counter)).flatten() {
+            Some(waiting) => match waiting.tell(status) {
+                true => Answer::Taken,
+                false => Answer::Unknown,
+            },
+            None => Answer::Unknown,
         }
-        Answer::Unknown
     }
 
     /// A connection is gone: whoever waits for an answer from it stops waiting.
@@ -187,12 +227,80 @@ impl Table {
         }
     }
 
+    /// Names a place; two at one request never have the same.
+    fn next_asker(&mut self) -> u32 {
+        self.last_asker = self.last_asker.wrapping_add(1);
+        self.last_asker
+    }
+
+    fn join(
+        &mut self,
+        branch: BranchId,
+        way: Way,
+        channel: ChannelId,
+        (now, open): (Instant, Duration),
+    ) -> Option<Joined> {
+        let counter = self.counters.get(&branch).copied()?;
+        let asker = self.next_asker();
+        let waiting = self.waiting.get_mut(&counter)?;
+        let left = open.min(OPEN).saturating_sub(now - waiting.sent);
+        let is_same = waiting.channel == Some(channel) && waiting.way == way;
+        if !is_same || left.is_zero() || waiting.askers.len() >= ASKERS_MAX {
+            return None;
+        }
+        let (sender, answer) = oneshot::channel();
+        waiting.askers.push((asker, sender));
+        Some(Joined { counter, asker, answer, left })
+    }
+
+    /// An asker goes. The last one leaves the request open, if it can be joined.
+    fn leave(&mut self, counter: u32, asker: u32) {
+        let Some(waiting) = self.waiting.get_mut(&counter) else { return };
+        let before = waiting.askers.len();
+        waiting.askers.retain(|(other, _)| *other != asker);
+        if !waiting.askers.is_empty() || waiting.askers.len() == before {
+            return;
+        }
+        let (branch, channel, sent) = (waiting.branch, waiting.channel, waiting.sent);
+        if channel.is_none() || self.counters.get(&branch) != Some(&counter) {
+            self.remove(counter);
+            return;
+        }
+        self.given_up.push_back((counter, sent));
+        self.sweep(Instant::now());
+    }
+
+    /// What was open for long enough goes, and the oldest of what is too much.
+    fn sweep(&mut self, now: Instant) {
+        while let Some(&(counter, sent)) = self.given_up.front() {
+            if self.given_up.len() <= OPEN_MAX && now - sent < OPEN {
+                return;
+            }
+            self.given_up.pop_front();
+            // It may have been answered, joined again, or its number dealt again.
+            let is_over = |waiting: &Waiting| waiting.sent == sent && waiting.askers.is_empty();
+            if self.waiting.get(&counter).is_some_and(is_over) {
+                self.remove(counter);
+            }
+        }
+    }
+
     fn remove(&mut self, counter: u32) -> Option<Waiting> {
         let waiting = self.waiting.remove(&counter)?;
         if self.counters.get(&waiting.branch) == Some(&counter) {
             self.counters.remove(&waiting.branch);
         }
         Some(waiting)
+    }
+}
+
+impl Waiting {
+    /// Tells all who wait. False: nobody does.
+    fn tell(self, status: BranchStatus) -> bool {
+        if self.askers.len() > 1 {
+            quorate_core::sometimes!("one_answer_serves_several_askers");
+        }
+        self.askers.into_iter().fold(false, |told, (_, asker)| asker.send(status).is_ok() || told)
     }
 }
 
@@ -233,62 +341,19 @@ impl Drop for Rest<'_> {
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
+impl Place<'_> {
+    /// The request did not go out: there is nothing to join.
+    pub fn withdraw(self) {
         locked(&self.asked.table).remove(self.counter);
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_name_the_node_and_are_found_by_themselves() {
-        let asked = Asked::new(NodeId(65), u64::MAX);
-        let mut place = asked.enter(BranchId(7), Way::Commit, Some(ChannelId(1)));
-        assert_eq!(place.id, 0x4100_0000, "node 65 is 1 modulo 64; the counter wraps");
-        assert_eq!(asked.answered(place.id, BranchId(8), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        assert_eq!(asked.answered(place.id, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Taken);
-        assert_eq!(place.answer.try_recv(), Ok(BranchStatus::PhaseTwo_Committed));
-        assert_eq!(asked.answered(place.id, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        let other = Asked::new(NodeId(2), 0);
-        assert_eq!(other.answered(place.id, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Of(1));
-        assert_eq!(other.answered(5, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        assert_eq!(other.answered(-1, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-    }
-
-    #[test]
-    fn places_are_given_back() {
-        let asked = Asked::new(NodeId(1), 0);
-        let id = asked.enter(BranchId(7), Way::Commit, Some(ChannelId(1))).id;
-        assert_eq!(asked.answered(id, BranchId(8), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        let mut place = asked.enter(BranchId(7), Way::Commit, Some(ChannelId(1)));
-        asked.lost(ChannelId(1));
-        assert!(place.answer.try_recv().is_err());
-    }
-
-    #[test]
-    fn what_is_heard_late_counts() {
-        let asked = Asked::new(NodeId(1), 0);
-        let (branch, done) = (BranchId(7), BranchStatus::PhaseTwo_Committed);
-        drop(asked.enter(branch, Way::Commit, Some(ChannelId(1))));
-        // The request that repeats it is served, wherever it went.
-        let mut again = asked.enter(branch, Way::Commit, None);
-        asked.late(branch, Way::Commit);
-        assert_eq!(again.answer.try_recv(), Ok(done));
-        assert!(!asked.heard_late(branch, Way::Commit), "there is no other one");
-        // Nobody repeats it: whoever asks next hears it.
-        drop(again);
-        asked.late(branch, Way::Commit);
-        assert!(asked.heard_late(branch, Way::Commit) && !asked.heard_late(branch, Way::Rollback));
-    }
-
-    #[test]
-    fn only_so_much_is_remembered() {
-        let asked = Asked::new(NodeId(1), 0);
-        let branches = (1..=LATE_MAX as i64 + 1).map(BranchId);
-        branches.for_each(|branch| asked.late(branch, Way::Commit));
-        assert!(!asked.heard_late(BranchId(1), Way::Commit) && asked.heard_late(BranchId(2), Way::Commit));
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        locked(&self.asked.table).leave(self.counter, self.asker);
     }
 }
+
+#[cfg(test)]
+#[path = "asked_tests.rs"]
+mod tests;

@@ -235,10 +235,17 @@ impl Drive {
                 return self.take(News::Told(question, told)).await;
             }
             quorate_core::sometimes!("branches_are_asked_side_by_side");
-            let news = self.news();
+            let (news, coordinator, transaction) = (self.news(), self.coordinator.clone(), self.transaction);
             self.busy.insert(branch);
-            // The driver may be gone when the answer comes.
-            task::spawn(async move { _ = news.send(News::Told(question, told.await)) });
+            task::spawn(async move {
+                let told = told.await;
+                // The driver may be gone when the answer comes: then it is for whoever leads now.
+                let is_news = news.send(News::Told(question, told)).is_ok();
+                if let (Ok(Reply::Status(status)), false) = (told, is_news) {
+                    quorate_core::sometimes!("answer_outlives_the_driver_that_asked");
+                    coordinator.late(None, transaction, branch, status);
+                }
+            });
         }
     }
 

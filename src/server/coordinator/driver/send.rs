@@ -15,7 +15,7 @@ use super::super::events;
 use super::super::message::{DoneV1, PassOnV1, Query, RelayV1, Response, Untold, Way};
 use super::super::nodes;
 use super::super::tenure::Tenure;
-use super::asked::{Answer, done};
+use super::asked::{self, Answer, done};
 use super::view;
 use crate::peer::CallError;
 
@@ -74,13 +74,19 @@ impl Coordinator {
         }
     }
 
-    /// Asks over a channel of this node.
+    /// Asks over a channel of this node, or waits for the answer to what was asked before over it.
     pub(in super::super) async fn ask_rm(
         &self,
         channel: &Arc<Channel>,
         request: &RelayV1,
         attempts: u32,
     ) -> Result<BranchStatus, Untold> {
+        let open = if channel.may_keep_silent() { ANSWER_PATIENCE } else { asked::OPEN };
+        if let Some((mut place, left)) = self.asked.join(request.branch, request.way, channel.id, open) {
+            quorate_core::sometimes!("branch_is_being_asked_already");
+            self.counters.phase_two_joined.one();
+            return self.await_answer(&mut place, answer_patience(attempts).min(left)).await;
+        }
         let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
             quorate_core::sometimes!("channel_had_no_turn_for_a_branch");
             return Err(Untold::Silent);
@@ -96,9 +102,14 @@ impl Coordinator {
         // Entered first: the connection may be lost between the two.
         if !channel.request(place.id, &request.message()) {
             quorate_core::sometimes!("channel_was_gone_before_the_request");
+            place.withdraw();
             return Err(Untold::NoChannel);
         }
-        match timeout(answer_patience(attempts), &mut place.answer).await {
+        self.await_answer(&mut place, answer_patience(attempts)).await
+    }
+
+    async fn await_answer(&self, place: &mut asked::Place<'_>, patience: Duration) -> Result<BranchStatus, Untold> {
+        match timeout(patience, &mut place.answer).await {
             Ok(Ok(status)) => {
                 self.counters.phase_two_answered.one();
                 Ok(status)

@@ -230,6 +230,16 @@ impl Client {
         self.coordinator.receive(&self.channel, Decoded::Message(head, message)).await;
     }
 
+    /// Waits until so many phase-two requests have joined one that is open, at its node.
+    pub async fn await_joined(&self, count: u64) {
+        let joined = timeout(PATIENCE, async {
+            while self.coordinator.counts().phase_two_joined < count {
+                quorate_world::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        joined.await.unwrap_or_else(|_| panic!("{count} requests join in time"));
+    }
+
     /// Phase-two requests that its node has tried to send.
     pub fn tried(&self) -> u64 {
         self.coordinator.counts().phase_two_sent
