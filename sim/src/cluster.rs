@@ -1,4 +1,5 @@
-//! The coordinator nodes: three machines that run the production entry function on a configuration text.
+//! The coordinator nodes: three machines that run the production entry function on a configuration text, another one once a
+//! disk was lost.
 //!
 //! A node that ends by itself, whatever its code, ends the run: nothing that the simulation does to it is a reason to.
 
@@ -31,19 +32,31 @@ pub struct Cluster {
     pub machines: Vec<Machine>,
     founders: usize,
     stopping: Arc<AtomicBool>,
+    losses: Vec<Arc<Loss>>,
     /// Whether the node that may join has been asked to, and whether it is to go for good.
     spare: Arc<Spare>,
+}
+
+/// Of the disk of one machine.
+#[derive(Default)]
+struct Loss {
+    /// It is gone, and there is no other yet.
+    away: AtomicBool,
+    /// It is another one, and the node on it joins.
+    joins: AtomicBool,
 }
 
 #[derive(Default)]
 struct Spare {
     called: AtomicBool,
     dismissed: AtomicBool,
+    /// It was told to go, or is dead.
+    gone: AtomicBool,
 }
 
-fn configuration(plan: &Plan, number: u32) -> String {
+fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     let peers: Vec<String> = (1..=plan.options.nodes).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
-    let belongs = if number <= plan.options.nodes {
+    let belongs = if !joins {
         format!("node_id = {number}\npeers = \"{}\"", peers.join(","))
     } else {
         format!("join = \"{}:9091\"", node_ip(1 + number % plan.options.nodes))
@@ -71,13 +84,20 @@ fn configuration(plan: &Plan, number: u32) -> String {
 impl Cluster {
     /// Adds the machines, without starting them.
     pub fn build(scene: &Arc<Scene>) -> Cluster {
-        let add = |number| {
-            let text = configuration(&scene.plan, number);
-            sim::add_machine(&format!("n{number}"), node_ip(number), move || run_node(text.clone()))
+        let (founders, all) = (scene.plan.options.nodes, scene.plan.options.nodes + scene.plan.options.spares);
+        let losses: Vec<Arc<Loss>> = (1..=all).map(|_| Arc::default()).collect();
+        let add = |(number, loss): (u32, &Arc<Loss>)| {
+            let text = [false, true].map(|joins| configuration(&scene.plan, number, joins));
+            let loss = loss.clone();
+            sim::add_machine(&format!("n{number}"), node_ip(number), move || {
+                let joins = number > founders || loss.joins.load(Ordering::Relaxed);
+                run_node(text[usize::from(joins)].clone())
+            })
         };
         Cluster {
             scene: scene.clone(),
-            machines: (1..=scene.plan.options.nodes + scene.plan.options.spares).map(add).collect(),
+            machines: (1..).zip(&losses).map(add).collect(),
+            losses,
             founders: scene.plan.options.nodes as usize,
             stopping: Arc::default(),
             spare: Arc::default(),
@@ -96,14 +116,38 @@ impl Cluster {
         self.spare().into_iter().for_each(|(machine, _)| self.start(machine));
     }
 
-    /// From now on it may end by itself, and is started no more once it has.
-    pub fn dismiss_spare(&self) {
+    /// From now on it may end by itself, and is started no more once it has; or not at all.
+    pub fn dismiss_spare(&self, for_good: bool) {
         self.spare.dismissed.store(true, Ordering::Relaxed);
+        self.spare.gone.fetch_or(for_good, Ordering::Relaxed);
+    }
+
+    /// The node dies and its disk is taken out. It starts no more before it has another one.
+    pub fn lose_disk(&self, machine: Machine) {
+        self.loss(machine).into_iter().for_each(|loss| loss.away.store(true, Ordering::Relaxed));
+        machine.kill();
+        machine.disk().wipe();
+    }
+
+    /// It has an empty disk now, and joins.
+    pub fn return_empty(&self, machine: Machine) {
+        let Some(loss) = self.loss(machine) else { return };
+        loss.joins.store(true, Ordering::Relaxed);
+        loss.away.store(false, Ordering::Relaxed);
+        self.start(machine);
+    }
+
+    fn loss(&self, machine: Machine) -> Option<&Loss> {
+        let place = self.machines.iter().position(|known| *known == machine)?;
+        self.losses.get(place).map(Arc::as_ref)
     }
 
     /// Whether a machine is somewhere on its way in or out, or not there yet.
     fn stays_away(&self, machine: Machine) -> bool {
-        let called = self.spare.called.load(Ordering::Relaxed) && !self.spare.dismissed.load(Ordering::Relaxed);
+        if self.loss(machine).is_some_and(|loss| loss.away.load(Ordering::Relaxed)) {
+            return true;
+        }
+        let called = self.spare.called.load(Ordering::Relaxed) && !self.spare.gone.load(Ordering::Relaxed);
         self.spare().is_some_and(|(spare, _)| spare == machine) && !called
     }
 
@@ -128,7 +172,10 @@ impl Cluster {
                     scene.tell(About::Process, &[machine.name()], Duration::ZERO, "refuses its damaged disk");
                     return;
                 }
-                Ending::Exited(IDENTITY) if spare.is_some_and(|spare| spare.dismissed.load(Ordering::Relaxed)) => {
+                Ending::Exited(IDENTITY)
+                    if spare.as_ref().is_some_and(|spare| spare.dismissed.load(Ordering::Relaxed)) =>
+                {
+                    spare.iter().for_each(|spare| spare.gone.store(true, Ordering::Relaxed));
                     scene.tell(About::Process, &[machine.name()], Duration::ZERO, "goes, as it was asked to");
                     return;
                 }
@@ -178,8 +225,7 @@ impl Cluster {
 
     /// Which node it is.
     pub fn node(&self, machine: Machine) -> Option<NodeId> {
-        let place = self.machines.iter().position(|known| *known == machine)?;
-        Some(NodeId(place as u64 + 1))
+        self.scene.node_at(machine)
     }
 
     fn fail(&self, kind: Kind, oracle: &str, text: String) {

@@ -193,8 +193,7 @@ impl Nemesis {
     fn a_leader(&self, dice: &mut Dice) -> Machine {
         let group = GroupId(dice.below(u64::from(self.scene.plan.options.groups) + 1) as u32);
         let leader = self.scene.watch().ghost.leaders.get(&group).map(|(_, node)| *node);
-        let place = leader.map_or(0, |node| node.0 as usize - 1);
-        self.cluster.machines[place]
+        leader.and_then(|leader| self.scene.machine_of(leader)).unwrap_or(self.cluster.machines[0])
     }
 
     async fn block(&self, class: Class, links: Vec<Link>, lasts: Duration) {
@@ -291,9 +290,12 @@ impl Nemesis {
         self.struck(Class::ClockJump, &[machine], Duration::ZERO, &format!("has its wall clock moved by {by_ms} ms"));
     }
 
-    /// The fourth node joins first. What is wished of nodes then, a steward tells the cluster.
+    /// The fourth node joins first, or a founder loses its disk. What is wished of nodes then, a steward tells the cluster.
     fn change_membership(&self, dice: &mut Dice) {
         let Some((spare, called)) = self.cluster.spare() else { return };
+        if dice.below(4) == 0 && self.lose_disk(dice) {
+            return;
+        }
         if !called {
             self.cluster.call_spare();
             return self.struck(Class::Membership, &[spare], Duration::ZERO, "joins");
@@ -308,15 +310,43 @@ impl Nemesis {
         // Only the fourth may go for good: clients know the others.
         let goes = matches!(word, "remove" | "replace");
         let machine = if goes { spare } else { self.cluster.machines[node - 1] };
+        // It may never have come so far, or have gone.
+        let Some(number) = self.scene.node_at(machine) else { return };
+        let word = if word == "replace" && !self.scene.may_lose_a_disk() { "remove" } else { word };
         if goes {
-            self.cluster.dismiss_spare();
+            self.cluster.dismiss_spare(word == "replace");
         }
         if word == "replace" {
             machine.kill();
         }
-        let number = if goes { self.cluster.machines.len() } else { node };
         self.scene.watch().wishes.push_back(format!("{number}/{word}"));
         self.struck(Class::Membership, &[machine], Duration::ZERO, &format!("is to be asked: {word}"));
+    }
+
+    /// A founder is gone with its disk. Once the steward has said so, it comes back at its address with an empty one.
+    fn lose_disk(&self, dice: &mut Dice) -> bool {
+        let founders = self.scene.plan.options.nodes;
+        let machine = self.cluster.machines[dice.below(u64::from(founders)) as usize];
+        // Two others keep what all three agreed on.
+        let Some(number) = self.scene.node_at(machine).filter(|_| founders >= 3) else { return false };
+        if !self.scene.may_lose_a_disk() {
+            return false;
+        }
+        self.cluster.lose_disk(machine);
+        let (cluster, scene, back_ms) = (self.cluster.clone(), self.scene.clone(), dice.between(0, 20_000));
+        let wish = format!("{number}/replace");
+        scene.watch().wishes.push_back(wish.clone());
+        // Not among the faults, which end with the heal.
+        task::spawn(async move {
+            while scene.watch().wishes.contains(&wish) {
+                sleep(ms(200)).await;
+            }
+            sleep(ms(back_ms)).await;
+            scene.tell(About::Process, &[machine.name()], Duration::ZERO, "has an empty disk and is to join");
+            cluster.return_empty(machine);
+        });
+        self.struck(Class::Membership, &[machine], Duration::ZERO, "loses its disk");
+        true
     }
 
     fn anybody(&self, dice: &mut Dice) -> Machine {

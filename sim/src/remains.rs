@@ -170,6 +170,9 @@ impl Remains {
         if self.scene.damaged().is_some() {
             return; // what is left of a damaged disk is another promise
         }
+        if reason == Reason::Answered && self.scene.lost_a_disk() {
+            return; // an entry may have been answered on the strength of that disk
+        }
         let agenda = &mut *self.agenda();
         let due = agenda.next.get(&reason).is_none_or(|next| *next <= sim::now());
         if !due || agenda.waiting.len() >= WAITING_MAX {
@@ -178,16 +181,14 @@ impl Remains {
         let mean = Duration::from_millis(self.scene.plan.options.safety_ms) / reason.looks();
         let pause = agenda.dice.exponential(mean.as_nanos() as u64);
         agenda.next.insert(reason, sim::now() + Duration::from_nanos(pause));
-        let image = |node: NodeId| sim::machine(&format!("n{node}")).map(|machine| machine.disk().surviving());
+        let places = self.scene.places();
         let task = match seen {
             Seen::Answered { group, log_id, .. } => {
-                let machines = self.scene.plan.options.nodes + self.scene.plan.options.spares;
-                let nodes = (1..=machines).map(|number| NodeId(u64::from(number)));
-                let images = nodes.filter_map(|node| Some((node, image(node)?))).collect();
+                let images = places.iter().map(|(node, machine)| (*node, machine.disk().surviving())).collect();
                 Task::Everybody(*group, *log_id, images)
             }
             _ => {
-                let Some(image) = image(node) else { return };
+                let Some(image) = places.get(&node).map(|machine| machine.disk().surviving()) else { return };
                 let ghost = &self.scene.watch().ghost;
                 Task::Node(node, ghost.told_to(node), Modelled::of(seen, ghost), image)
             }

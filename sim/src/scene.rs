@@ -58,6 +58,10 @@ pub struct Watch {
     pub cells: Cells,
     /// Whose disk is damaged.
     damaged: Option<Machine>,
+    /// On which machine each node was seen last: numbers and machines part when a disk is lost.
+    places: BTreeMap<NodeId, Machine>,
+    /// A disk was lost for good.
+    lost_a_disk: bool,
     /// How many begins were answered, and how many of them committed, as clients saw it.
     pub told: (u64, u64),
 }
@@ -85,6 +89,8 @@ impl Scene {
             wishes: VecDeque::new(),
             cells: Cells::default(),
             damaged: None,
+            places: BTreeMap::new(),
+            lost_a_disk: false,
             told: (0, 0),
         };
         let chronicle = keeps_chronicle.then(Mutex::default);
@@ -237,6 +243,44 @@ impl Scene {
     /// Whose disk is damaged.
     pub fn damaged(&self) -> Option<Machine> {
         self.watch().damaged
+    }
+
+    /// A disk is lost for good: true if it is the first, and none is damaged. One at most, so that each group has a quorum
+    /// of good ones.
+    pub fn may_lose_a_disk(&self) -> bool {
+        let mut watch = self.watch();
+        let may = !watch.lost_a_disk && watch.damaged.is_none();
+        watch.lost_a_disk |= may;
+        may
+    }
+
+    /// Whether a disk was.
+    pub fn lost_a_disk(&self) -> bool {
+        self.watch().lost_a_disk
+    }
+
+    /// A node was seen at work on a machine.
+    pub fn lives_at(&self, node: NodeId, machine: Machine) {
+        let mut watch = self.watch();
+        if watch.places.get(&node) != Some(&machine) {
+            watch.places.retain(|_, place| *place != machine);
+            watch.places.insert(node, machine);
+        }
+    }
+
+    /// The machine of a node.
+    pub fn machine_of(&self, node: NodeId) -> Option<Machine> {
+        self.watch().places.get(&node).copied()
+    }
+
+    /// The number under which a machine runs, or ran last.
+    pub fn node_at(&self, machine: Machine) -> Option<NodeId> {
+        self.watch().places.iter().find(|(_, place)| **place == machine).map(|(node, _)| *node)
+    }
+
+    /// All nodes that were seen at work, each where it is.
+    pub fn places(&self) -> BTreeMap<NodeId, Machine> {
+        self.watch().places.clone()
     }
 
     /// How long this phase-two call takes, beyond the usual; the first of a branch does.

@@ -4,6 +4,7 @@
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::ghost::told::Told;
 use crate::remains::{Found, Modelled};
+use quorate_core::cluster::Routing;
 use quorate_core::model::{
     BranchId, BranchStatus, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId,
 };
@@ -34,6 +35,10 @@ pub enum Seen {
     Remains { node: NodeId, told: BTreeMap<GroupId, Told>, model: Option<Modelled>, found: Result<Found, String> },
     /// Whose disks of so many have an answered entry for certain.
     Holders { group: GroupId, log_id: LogId, holders: BTreeSet<NodeId>, nodes: usize },
+    /// A replica has applied who belongs to its group: who votes, in two sets while they change, and who only follows.
+    Members { group: GroupId, log_id: LogId, voters: Vec<BTreeSet<NodeId>>, learners: BTreeSet<NodeId> },
+    /// A node routes by this picture from now on.
+    Pictured { node: NodeId, routing: Routing },
     /// A node leads a group.
     Elected { node: NodeId, group: GroupId, term: Term },
     /// Commands were answered to those who proposed them.

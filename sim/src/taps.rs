@@ -7,13 +7,17 @@ use quorate_core::model::TransactionId;
 use quorate_core::txn::Transactions;
 use quorate_raft::events as raft;
 use quorate_server::coordinator::events as coordinator;
+use quorate_server::node_events::Pictured;
 use quorate_world::sim::Tap;
 
 /// Shows the scene what a node told.
 pub fn show(scene: &Scene, remains: &Remains, tap: &Tap<'_>) {
     if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
         scene.applied(batched.node, batched.group, batched.log_id, &batched.batch);
-    } else if let Some(seen) = of_raft(tap).or_else(|| of_coordinator(tap)) {
+    } else if let Some(seen) = of_raft(tap).or_else(|| of_node(tap)).or_else(|| of_coordinator(tap)) {
+        if let Seen::Voted { node, .. } | Seen::Appended { node, .. } = &seen {
+            scene.lives_at(*node, tap.machine);
+        }
         scene.saw(seen.clone());
         remains.consider(&seen);
     }
@@ -48,11 +52,20 @@ fn of_raft(tap: &Tap<'_>) -> Option<Seen> {
     if let Some(&raft::VoteSaved { node, group, term, candidate, leads }) = tap.get() {
         return Some(Seen::Voted { node, group, term, candidate, leads });
     }
+    if let Some(at) = tap.get::<raft::MembersApplied>() {
+        let raft::MembersApplied { group, log_id, voters, learners, .. } = at.clone();
+        return Some(Seen::Members { group, log_id, voters, learners });
+    }
     if let Some(&raft::Wiping { node, group }) = tap.get() {
         return Some(Seen::Wiping { node, group });
     }
     let &raft::Stopped { node, group, state_hash } = tap.get()?;
     Some(Seen::Stopped { node, group, state_hash })
+}
+
+fn of_node(tap: &Tap<'_>) -> Option<Seen> {
+    let Pictured { node, routing } = tap.get()?;
+    Some(Seen::Pictured { node: *node, routing: routing.clone() })
 }
 
 fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {

@@ -10,6 +10,7 @@ pub mod exit;
 pub mod listener;
 mod mac;
 mod node;
+pub use node::events as node_events;
 pub mod peer;
 
 pub use node::run;

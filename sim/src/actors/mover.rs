@@ -2,7 +2,7 @@
 //!
 //! Asked until it says that it will: it may not lead any more, or not answer. Whether the other one takes over is up to raft.
 
-use super::{node_ip, operator};
+use super::operator;
 use crate::plan::faults::Fault;
 use crate::plan::ms;
 use crate::plan::swarm::Class;
@@ -50,7 +50,8 @@ async fn move_one(scene: &Scene, dice: &mut Dice) -> bool {
     };
     let nodes = u64::from(scene.plan.options.nodes);
     let to = NodeId(1 + (leader.0 - 1 + dice.between(1, (nodes - 1).max(1))) % nodes);
-    let answer = timeout(PATIENCE, ask(leader, group, to)).await;
+    let Some(machine) = scene.machine_of(leader) else { return false };
+    let answer = timeout(PATIENCE, ask(machine.ip(), leader, group, to)).await;
     let taken = matches!(&answer, Ok(Ok(text)) if text.starts_with("HTTP/1.") && text.contains(" 200 "));
     if taken {
         scene.fired(Class::Transfer);
@@ -59,8 +60,8 @@ async fn move_one(scene: &Scene, dice: &mut Dice) -> bool {
     taken
 }
 
-async fn ask(leader: NodeId, group: GroupId, to: NodeId) -> io::Result<String> {
-    let mut stream = net::connect(SocketAddr::new(node_ip(leader.0 as u32), 7091)).await?;
+async fn ask(at: IpAddr, leader: NodeId, group: GroupId, to: NodeId) -> io::Result<String> {
+    let mut stream = net::connect(SocketAddr::new(at, 7091)).await?;
     let body = format!("node={to}");
     let request = format!(
         "POST /quorate/v1/groups/{group}/leader HTTP/1.0\r\nhost: n{leader}\r\nauthorization: Bearer {}\r\n\

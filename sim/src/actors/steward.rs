@@ -1,5 +1,5 @@
 //! A steward who tells the cluster what is wished of its nodes, over HTTP and through any of them, until one has taken or
-//! refused it. When the faults are over he lets every node serve again.
+//! refused it. When the faults are over he lets every node serve again, every other time.
 
 use super::node_ip;
 use super::operator::TOKEN;
@@ -29,7 +29,11 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
         let Some(wish) = next else {
             if !heals && scene.is_healed() {
                 heals = true;
-                scene.watch().wishes.extend((1..=nodes).map(|node| format!("{node}/undrain")));
+                // A half of the clusters goes on without those that were drained.
+                let stays_so = scene.plan.options.schedule.is_multiple_of(2);
+                let there = scene.places().into_keys().filter(|_| !stays_so);
+                let wishes: Vec<String> = there.map(|node| format!("{node}/undrain")).collect();
+                scene.watch().wishes.extend(wishes);
             }
             continue;
         };

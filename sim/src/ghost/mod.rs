@@ -10,11 +10,12 @@ pub mod transaction;
 
 use crate::seen::Seen;
 use locks::Locks;
+use quorate_core::cluster::Routing;
 use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
 use quorate_core::txn::command::{OperateV1, Operation};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use told::Told;
 use transaction::Transaction;
 
@@ -44,7 +45,22 @@ pub struct Ghost {
     pub applied: BTreeMap<(NodeId, GroupId), LogIndex>,
     /// What storage has told each replica.
     pub told: BTreeMap<(NodeId, GroupId), Told>,
+    /// Who belongs to each group, by the newest entry about it that any replica has applied.
+    pub members: BTreeMap<GroupId, Members>,
+    /// By which picture each node routes.
+    pub pictures: BTreeMap<NodeId, Routing>,
     keeps_history: bool,
+}
+
+/// Who belongs to a group.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Members {
+    /// The entry that says so.
+    pub at: LogIndex,
+    /// Who votes; two sets while they change.
+    pub voters: Vec<BTreeSet<NodeId>>,
+    /// Who only follows.
+    pub learners: BTreeSet<NodeId>,
 }
 
 /// One command of an entry with its outcome.
@@ -87,6 +103,13 @@ impl Ghost {
                 self.told.entry((*node, *group)).or_default().wiping();
                 self.applied.remove(&(*node, *group));
             }
+            Seen::Members { group, log_id, voters, learners } => {
+                let members = Members { at: log_id.index, voters: voters.clone(), learners: learners.clone() };
+                if self.members.get(group).is_none_or(|known| known.at < members.at) {
+                    self.members.insert(*group, members);
+                }
+            }
+            Seen::Pictured { node, routing } => _ = self.pictures.insert(*node, routing.clone()),
             Seen::Truncating { node, group, from } => self.told.entry((*node, *group)).or_default().truncating(*from),
             Seen::Snapshot { node, group, last, .. } => {
                 self.told.entry((*node, *group)).or_default().snapshot(*last);

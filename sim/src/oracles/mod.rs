@@ -24,8 +24,10 @@ mod c4_once;
 mod d2_durable;
 mod d3_whole_snapshots;
 mod d_logs;
+mod e4_members;
 mod g1_all_end;
 mod g2_nothing_left;
+mod g3_placed;
 
 use crate::bank::Bank;
 use crate::ghost::Ghost;
@@ -118,6 +120,9 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c2_no_phantom::NoPhantom::default()),
         Box::new(c3_fresh::Fresh),
         Box::new(c4_once::Once::default()),
+        Box::new(e4_members::OneQuorum::default()),
+        // What is pending first is named: a group that is nowhere lets nothing end.
+        Box::new(g3_placed::Placed),
         Box::new(g1_all_end::AllEnd),
         Box::new(g2_nothing_left::NothingLeft),
     ]

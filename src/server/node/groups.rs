@@ -113,6 +113,7 @@ impl Groups {
         self.desk.closed(group);
         self.coordinator.detach(group);
         match open {
+            _ if quorate_world::bug!("left_replica_is_not_wiped") => {}
             Some(replica) => self.replicas.remove(&replica).await,
             None => self.replicas.wipe(group).await,
         }

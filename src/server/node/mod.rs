@@ -16,6 +16,7 @@ mod balance;
 mod desk;
 mod disk;
 mod doors;
+pub mod events;
 mod failure;
 mod founding;
 mod groups;

@@ -74,6 +74,10 @@ fn wishes(routing: &Routing, refuses: &BTreeSet<NodeId>, meta: &MembersNow) -> V
     let votes = |node: NodeId| meta.health.members.voters.contains(&node);
     let gone =
         routing.nodes().filter(|node| node.standing.goes() && routing.may_be_forgotten(node.id) && !votes(node.id));
+    let is_draining = routing.nodes().any(|node| node.standing == Standing::Draining);
+    if is_draining && quorate_world::bug!("drained_node_keeps_its_groups") {
+        return Vec::new();
+    }
     let gone = gone.map(|node| MetaCommand::ForgetNode(node.id));
     gone.chain(rebalance::next(routing, refuses).map(MetaCommand::PlaceGroup)).collect()
 }

@@ -11,6 +11,7 @@ use quorate_raft::{ProposeError, Replica};
 use quorate_world::time::{self, Duration};
 use quorate_world::watch;
 
+use super::events;
 use super::message::{AdmittedV1, MetaAnswerV1, MetaAskV1};
 use crate::peer::{Kind, Peers};
 
@@ -50,6 +51,7 @@ impl Seat {
             picture.modify_if(|current| {
                 let changed = current.picture() != routing.picture();
                 if changed {
+                    quorate_world::tap!(events::Pictured { node: self.replica.node(), routing: routing.clone() });
                     *current = routing;
                 }
                 changed

@@ -1,5 +1,6 @@
 //! What raft tells the models that run beside the simulation. Nothing of it exists in production (`world::tap`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
@@ -53,6 +54,21 @@ impl<M: Machine> fmt::Debug for Batched<M> {
         let Batched { node, group, log_id, batch } = self;
         write!(f, "Batched {{ node {node}, group {group}, {log_id:?}, {batch:?} }}")
     }
+}
+
+/// A replica has applied who belongs to its group from now on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MembersApplied {
+    /// Where.
+    pub node: NodeId,
+    /// Of which group.
+    pub group: GroupId,
+    /// The entry.
+    pub log_id: LogId,
+    /// Those who vote; two sets while they change from one to the other, and a quorum is one of each.
+    pub voters: Vec<BTreeSet<NodeId>>,
+    /// Those who only follow.
+    pub learners: BTreeSet<NodeId>,
 }
 
 /// A replica has stopped in good order, with this state.

@@ -203,6 +203,14 @@ impl StateMachine {
             EntryPayload::Blank => (Reply(None), entry::blank()),
             EntryPayload::Normal(payload) => (self.apply_commands(at, &payload.0, wanted), payload.0),
             EntryPayload::Membership(members) => {
+                let ids = |nodes: &mut dyn Iterator<Item = u64>| nodes.map(NodeId).collect();
+                tap!(events::MembersApplied {
+                    node: self.node,
+                    group: self.group,
+                    log_id: at,
+                    voters: members.get_joint_config().iter().map(|half| ids(&mut half.iter().copied())).collect(),
+                    learners: ids(&mut members.learner_ids()),
+                });
                 self.position().members = StoredMembership::new(Some(entry.log_id), members);
                 (Reply(None), Bytes::new())
             }
