@@ -256,3 +256,17 @@ fn a_node_joins_is_drained_and_removed() {
     first.terminate();
     assert_eq!(first.ended(STOP_MAX), Some(0), "{}", first.stderr());
 }
+
+#[test]
+fn a_node_that_is_not_let_in_yet_stops_when_asked() {
+    let folder = Folder::new();
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let mut node = Node::start(&folder.0, &["--join", &nobody, "--peer-listen", "127.0.0.1:0"]);
+    let began = Instant::now();
+    while !folder.0.join("LOCK").exists() {
+        assert!(began.elapsed() < PATIENCE, "it opens no folder");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    node.terminate();
+    assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
+}

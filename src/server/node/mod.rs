@@ -33,6 +33,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use quorate_core::cluster::{Meta, Routing, StartEpoch, StartId};
@@ -68,9 +69,14 @@ pub async fn run(config: Config) -> Result<(), Failure> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let (node, wishes) = Node::start(Arc::new(config)).await?;
+    let mut stop = pin!(process::stop_requested());
+    // Nothing is promised yet, and a node that asks to join may ask for long.
+    let (node, wishes) = match select2(stop.as_mut(), pin!(Node::start(Arc::new(config)))).await {
+        Either2::First(()) => return Ok(()),
+        Either2::Second(started) => started?,
+    };
     // A stop in the middle of a start is as good as any other.
-    let ended = select2(process::stop_requested(), node.live(wishes, began)).await;
+    let ended = select2(stop, node.live(wishes, began)).await;
     stop::leave(&node).await;
     match ended {
         Either2::First(()) => Ok(()),
