@@ -158,6 +158,7 @@ impl Cluster {
         }
         machine.start();
         let node = self.node(machine);
+        node.into_iter().for_each(|node| self.scene.watch().ghost.starts(node));
         self.scene.tell(About::Process, &[machine.name()], Duration::ZERO, "starts");
         let (scene, stopping) = (self.scene.clone(), self.stopping.clone());
         let spare = self.spare().is_some_and(|(spare, _)| spare == machine).then(|| self.spare.clone());

@@ -109,6 +109,7 @@ impl Ghost {
                     self.members.insert(*group, members);
                 }
             }
+            Seen::Applied { node, group, .. } => self.told.entry((*node, *group)).or_default().applied(),
             Seen::Pictured { node, routing } => _ = self.pictures.insert(*node, routing.clone()),
             Seen::Truncating { node, group, from } => self.told.entry((*node, *group)).or_default().truncating(*from),
             Seen::Snapshot { node, group, last, .. } => {
@@ -116,6 +117,11 @@ impl Ghost {
             }
             _ => {}
         }
+    }
+
+    /// A node starts: its replicas have applied nothing yet.
+    pub fn starts(&mut self, node: NodeId) {
+        self.applied.retain(|(other, _), _| *other != node);
     }
 
     /// All that a node was told, group by group.

@@ -11,6 +11,8 @@ pub struct Told {
     pub last: Option<(LogIndex, Option<Term>)>,
     /// The last entry in the newest snapshot.
     pub snapshot: Option<LogId>,
+    /// Wiped, and nothing has been applied since: what is told meanwhile is of entries that were on their way before.
+    wiped: bool,
 }
 
 impl Told {
@@ -19,6 +21,9 @@ impl Told {
     }
 
     pub(super) fn appended(&mut self, last: LogId) {
+        if self.wiped {
+            return;
+        }
         self.last = Some((last.index, Some(last.term)));
     }
 
@@ -31,10 +36,16 @@ impl Told {
 
     /// The replica is wiped, but for its vote.
     pub(super) fn wiping(&mut self) {
-        (self.last, self.snapshot) = (None, None);
+        (self.last, self.snapshot, self.wiped) = (None, None, true);
+    }
+
+    /// The group is here again.
+    pub(super) fn applied(&mut self) {
+        self.wiped = false;
     }
 
     pub(super) fn snapshot(&mut self, last: Option<LogId>) {
+        self.wiped = false;
         self.snapshot = self.snapshot.max(last);
     }
 }
