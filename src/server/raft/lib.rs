@@ -17,6 +17,7 @@ pub mod entry;
 pub mod events;
 pub mod machine;
 pub mod options;
+mod past;
 pub mod replica;
 pub mod replicas;
 pub mod transport;

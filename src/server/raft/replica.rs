@@ -17,6 +17,7 @@ use quorate_world::{tap, watch};
 use crate::clock::GroupClock;
 use crate::events;
 use crate::machine::Machine;
+use crate::past::Past;
 use crate::proposer::{Pending, Proposals};
 use crate::reads::Confirmations;
 use crate::state_machine::Held;
@@ -175,6 +176,7 @@ pub struct Replica<M: Machine> {
     pub(crate) node: NodeId,
     pub(crate) group: GroupId,
     pub(crate) raft: Raft,
+    pub(crate) past: Past,
     pub(crate) held: Arc<Held<M>>,
     pub(crate) clock: Arc<GroupClock>,
     pub(crate) proposals: Proposals<M>,
@@ -282,8 +284,11 @@ impl<M: Machine> Replica<M> {
         self.trigger(self.raft.trigger().transfer_leader(to.0).await);
     }
 
-    /// Stands for election now, unless others still hear a leader.
+    /// Stands for election now, unless others still hear a leader, or this replica has forgotten what it acknowledged once.
     pub async fn elect(&self) {
+        if !self.past.is_reached(&self.raft) {
+            return;
+        }
         quorate_core::sometimes!("node_stands_for_election_at_once");
         self.trigger(self.raft.trigger().elect(true).await);
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
+use openraft::raft::VoteRequest;
 use quorate_core::codec::{self, CodecError, Persisted};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::sync::Semaphore;
@@ -22,13 +23,14 @@ use crate::message::{
 };
 use crate::network::Network;
 use crate::options::RaftOptions;
+use crate::past::Past;
 use crate::proposer::{self, ProposerContext};
 use crate::reads;
 use crate::replica::Replica;
 use crate::snapshot::Receiving;
 use crate::state_machine::{AnyMachine, Growth, Held, StateMachine};
 use crate::transport::{RaftRpc, Transport};
-use crate::types::Raft;
+use crate::types::{self, Consensus, Raft};
 use quorate_storage::Storage;
 
 /// Why a group could not be opened.
@@ -69,6 +71,9 @@ pub enum ServeError {
     /// The replica has stopped.
     #[error("the replica has stopped")]
     Stopped,
+    /// No vote for one that lacks what this replica had when its group was taken off this node.
+    #[error("what was here before the group came back is not here yet")]
+    Behind,
     /// A chunk of a snapshot could not be stored; the sender begins anew.
     #[error("snapshot: {0}")]
     Snapshot(String),
@@ -96,6 +101,7 @@ pub struct Replicas {
 /// What other nodes reach of a replica.
 struct Serving {
     raft: Raft,
+    past: Past,
     receiving: Arc<Receiving>,
 }
 
@@ -123,16 +129,17 @@ impl Replicas {
         let held = Arc::new(Held::<M>::new(self.node, group));
         let clock = Arc::new(GroupClock::default());
         let growth = Arc::new(Growth::new(&self.options));
-        let raft = self.raft(group, held.clone(), &clock, &growth).await.map_err(broken)?;
+        let past = Past::of(&self.storage.group(group).state());
+        let raft = self.raft((group, past), held.clone(), &clock, &growth).await.map_err(broken)?;
         let receiving = Arc::new(Receiving::new(raft.clone(), self.storage.snapshots(group)));
-        let serving = Arc::new(Serving { raft: raft.clone(), receiving: receiving.clone() });
+        let serving = Arc::new(Serving { raft: raft.clone(), past, receiving: receiving.clone() });
         self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, serving);
-        Ok(Arc::new(self.replica(group, raft, held, clock, (growth, receiving))))
+        Ok(Arc::new(self.replica((group, past), raft, held, clock, (growth, receiving))))
     }
 
     async fn raft(
         &self,
-        group: GroupId,
+        (group, past): (GroupId, Past),
         machine: Arc<dyn AnyMachine>,
         clock: &Arc<GroupClock>,
         growth: &Arc<Growth>,
@@ -142,13 +149,14 @@ impl Replicas {
         let log = LogStore::new(self.node, self.storage.group(group));
         let snapshots = self.storage.snapshots(group);
         let state = StateMachine::new((self.node, group), machine, clock.clone(), growth.clone(), snapshots);
-        let config = (*self.options.openraft(group)).clone().validate().map_err(|error| error.to_string())?;
+        let config = openraft::Config { enable_elect: past.is_over(), ..(*self.options.openraft(group)).clone() };
+        let config = config.validate().map_err(|error| error.to_string())?;
         Raft::new(self.node.0, Arc::new(config), network, log, state).await.map_err(|fatal| fatal.to_string())
     }
 
     fn replica<M: Machine>(
         &self,
-        group: GroupId,
+        (group, past): (GroupId, Past),
         raft: Raft,
         held: Arc<Held<M>>,
         clock: Arc<GroupClock>,
@@ -186,12 +194,13 @@ impl Replicas {
             interval: self.options.snapshot_interval,
         };
         let tasks = vec![
+            task::spawn(past.wait(raft.clone())),
             task::spawn(leaders.run()),
             task::spawn(snapshots.run()),
             task::spawn(proposer.run()),
             task::spawn(confirmer.run()),
         ];
-        Replica { node, group, raft, held, clock, proposals, confirmations, leadership, stopping, tasks }
+        Replica { node, group, raft, past, held, clock, proposals, confirmations, leadership, stopping, tasks }
     }
 
     /// Stops serving a group and stops its replica.
@@ -200,14 +209,15 @@ impl Replicas {
         replica.shutdown().await;
     }
 
-    /// Takes a group off this node: stops its replica and forgets its log and snapshot, but not its vote, so that a replica
-    /// of the group that is made here again cannot vote twice in a term. The group must do without this node already.
+    /// Takes a group off this node: stops its replica and forgets its log and snapshot, but not its vote, nor where its log
+    /// ended, so that a replica of the group that is made here again cannot vote twice in a term, or for one that lacks what
+    /// was acknowledged here (`past`). The group must do without this node already.
     pub async fn remove<M: Machine>(&self, replica: &Replica<M>) {
         self.close(replica).await;
         self.wipe(replica.group()).await;
     }
 
-    /// Forgets log and snapshot of a group that is not open here, if there are any, but not its vote.
+    /// Forgets log and snapshot of a group that is not open here, if there are any.
     pub async fn wipe(&self, group: GroupId) {
         tap!(events::Wiping { node: self.node, group });
         self.storage.group(group).remove().await;
@@ -256,18 +266,21 @@ impl Serving {
                 encoded(&AppendAnswerV1::of(answer))
             }
             RaftRpc::Vote => {
-                let request = codec::decode::<AskVoteV1>(body)?.theirs();
+                let request = self.asked(body)?;
                 let answer = self.raft.vote(request).await.map_err(|_| ServeError::Stopped)?;
                 encoded(&VoteAnswerV1::of(answer))
             }
             RaftRpc::PreVote => {
-                let request = codec::decode::<AskVoteV1>(body)?.theirs();
+                let request = self.asked(body)?;
                 let answer = self.raft.pre_vote(request).await.map_err(|_| ServeError::Stopped)?;
                 encoded(&VoteAnswerV1::of(answer))
             }
             RaftRpc::Transfer => {
                 let request = codec::decode::<TransferV1>(body)?.theirs();
                 quorate_core::sometimes!("node_is_told_of_a_handover");
+                if !self.past.is_reached(&self.raft) {
+                    return Err(ServeError::Behind);
+                }
                 let answer = self.raft.handle_transfer_leader(request).await.map_err(|_| ServeError::Stopped)?;
                 encoded(&TransferAnswerV1::of(answer))
             }
@@ -277,6 +290,17 @@ impl Serving {
                 encoded(&answer.map_err(|error| ServeError::Snapshot(error.to_string()))?)
             }
         }
+    }
+}
+
+impl Serving {
+    fn asked(&self, body: &[u8]) -> Result<VoteRequest<Consensus>, ServeError> {
+        let request = codec::decode::<AskVoteV1>(body)?.theirs();
+        if self.past.allows(request.last_log_id.as_ref().map(types::our_log_id), &self.raft) {
+            return Ok(request);
+        }
+        quorate_core::sometimes!("no_vote_for_one_that_lacks_what_was_here_once");
+        Err(ServeError::Behind)
     }
 }
 

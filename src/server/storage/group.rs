@@ -44,6 +44,9 @@ pub struct LogState {
     pub purged: Option<LogId>,
     /// The last entry; if there is none, what was purged.
     pub last: Option<LogId>,
+    /// The last entry that was here when the group was last removed from this node, or none if it never was. Until the log
+    /// reaches as far again, this replica has forgotten what others may count on.
+    pub had: Option<LogId>,
 }
 
 /// A group of this node.
@@ -108,7 +111,8 @@ impl View {
             Some(last) if committed.index <= last.index => Some(committed),
             Some(_) | None => last,
         });
-        LogState { vote: self.durable.marks().vote, committed: committed.flatten(), purged: self.purged, last }
+        let marks = self.durable.marks();
+        LogState { vote: marks.vote, committed: committed.flatten(), purged: self.purged, last, had: marks.had }
     }
 
     /// Takes entries that are about to be queued. They follow each other and what is there.

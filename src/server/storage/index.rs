@@ -103,6 +103,7 @@ pub struct GroupIndex {
     committed: Option<LogId>,
     vote: Option<Vote>,
     removed: bool,
+    had: Option<LogId>,
 }
 
 impl GroupIndex {
@@ -164,6 +165,7 @@ impl GroupIndex {
         self.committed = marks.committed;
         self.vote = marks.vote;
         self.removed = marks.removed;
+        self.had = marks.had;
         self.cut_back(next, live);
         self.cut_front(first, live);
         if self.places.is_empty() {
@@ -190,9 +192,12 @@ impl GroupIndex {
     }
 
     fn remove(&mut self, live: &mut Live) {
+        // Once it was acknowledged, others count on it: see `had` in the marks.
+        let had = [self.had, self.purged, self.last()].into_iter().flatten().max();
         self.cut_back(0, live);
         let vote = self.vote.filter(|_| !quorate_world::bug!("remove_forgets_the_vote"));
-        *self = GroupIndex { vote, removed: true, ..GroupIndex::default() };
+        let had = had.filter(|_| !quorate_world::bug!("remove_forgets_the_log"));
+        *self = GroupIndex { vote, had, removed: true, ..GroupIndex::default() };
     }
 
     /// Drops all below `index`; an empty log then begins there.
@@ -266,6 +271,7 @@ impl GroupIndex {
             committed: self.committed,
             vote: self.vote,
             removed: self.removed,
+            had: self.had,
             first: self.first(),
             next: self.next(),
         }
@@ -406,11 +412,11 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_group_keeps_its_vote_only() {
+    fn a_removed_group_keeps_its_vote_and_where_its_log_ended() {
         let vote = Vote { term: Term(3), node: NodeId(1), committed: true };
         let mut scan = Scan::new();
         scan.apply(1, &[entry(1, 1), Record::Vote(vote), Record::Committed(id(1, 1)), Record::Remove]).expect("legal");
-        let marks = Marks { vote: Some(vote), removed: true, ..Marks::default() };
+        let marks = Marks { vote: Some(vote), removed: true, had: Some(id(1, 1)), ..Marks::default() };
         assert_eq!(scan.index.marks(), marks);
         scan.apply(1, &[entry(5, 9)]).expect("created again");
         assert!(!scan.index.marks().removed);

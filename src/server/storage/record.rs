@@ -12,6 +12,8 @@ use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
 /// Bytes of a record without its payload.
 pub const RECORD_HEAD_BYTES: usize = 32;
 const STATE_BYTES: usize = 6 * 8;
+/// Behind them, if the group was here before.
+const HAD_BYTES: usize = 2 * 8;
 const NEEDED_BYTES: usize = 2 * 8;
 
 /// Whom a replica voted for.
@@ -34,8 +36,10 @@ pub struct Marks {
     pub committed: Option<LogId>,
     /// The last vote saved.
     pub vote: Option<Vote>,
-    /// Removed from this node; only the vote still matters.
+    /// Removed from this node; only the vote and `had` still matter.
     pub removed: bool,
+    /// The last entry that was here when the group was last removed.
+    pub had: Option<LogId>,
     /// Index of the first entry.
     pub first: LogIndex,
     /// One behind the last entry.
@@ -64,7 +68,7 @@ pub enum Record<'a> {
     Purge(LogId),
     /// The last one counts.
     Committed(LogId),
-    /// Drops the group's entries and marks, keeps its vote.
+    /// Drops the group's entries and marks, keeps its vote, and where its log ended.
     Remove,
     /// Part of a checkpoint: the group's marks and the exact range of its log.
     State(Marks),
@@ -107,6 +111,7 @@ mod flag {
     pub const STATE_VOTE: u8 = 4;
     pub const STATE_VOTE_COMMITTED: u8 = 8;
     pub const STATE_REMOVED: u8 = 16;
+    pub const STATE_HAD: u8 = 32;
 }
 
 struct Head {
@@ -184,11 +189,13 @@ fn encode_marks(group: GroupId, marks: &Marks, out: &mut Vec<u8>) {
         (marks.vote.is_some(), flag::STATE_VOTE),
         (vote.committed, flag::STATE_VOTE_COMMITTED),
         (marks.removed, flag::STATE_REMOVED),
+        (marks.had.is_some(), flag::STATE_HAD),
     ];
     let flags = flags.iter().filter(|(set, _)| *set).fold(0, |all, (_, flag)| all | flag);
-    Head { flags, ..Head::of(kind::STATE, marks.purged.unwrap_or_default()) }.write(group, STATE_BYTES, out);
+    let payload_bytes = STATE_BYTES + marks.had.map_or(0, |_| HAD_BYTES);
+    Head { flags, ..Head::of(kind::STATE, marks.purged.unwrap_or_default()) }.write(group, payload_bytes, out);
     let fields = [committed.index.0, committed.term.0, vote.term.0, vote.node.0, marks.first.0, marks.next.0];
-    for field in fields {
+    for field in fields.into_iter().chain(marks.had.into_iter().flat_map(|had| [had.index.0, had.term.0])) {
         out.extend_from_slice(&field.to_le_bytes());
     }
 }
@@ -226,11 +233,11 @@ pub fn decode(bytes: &[u8]) -> Result<(GroupId, Record<'_>, usize), Malformed> {
 }
 
 fn decode_marks(head: &Head, payload: &[u8]) -> Result<Marks, Malformed> {
-    if payload.len() != STATE_BYTES {
+    let set = |flag: u8| head.flags & flag != 0;
+    if payload.len() != STATE_BYTES + if set(flag::STATE_HAD) { HAD_BYTES } else { 0 } {
         return Err(Malformed::Field(head.kind, "length"));
     }
     let field = |n: usize| u64_at(payload, n * 8);
-    let set = |flag: u8| head.flags & flag != 0;
     let (first, next) = (LogIndex(field(4)), LogIndex(field(5)));
     if first > next {
         return Err(Malformed::Field(head.kind, "range"));
@@ -242,6 +249,7 @@ fn decode_marks(head: &Head, payload: &[u8]) -> Result<Marks, Malformed> {
         committed: set(flag::STATE_COMMITTED).then_some(committed),
         vote: set(flag::STATE_VOTE).then_some(vote),
         removed: set(flag::STATE_REMOVED),
+        had: set(flag::STATE_HAD).then(|| LogId { index: LogIndex(field(6)), term: Term(field(7)) }),
         first,
         next,
     })
@@ -285,7 +293,12 @@ mod tests {
             Record::State(marks),
             Record::State(Marks { purged: Some(log_id(1, 2)), committed: Some(log_id(1, 4)), ..marks }),
             Record::State(Marks { vote: Some(vote(true)), ..marks }),
-            Record::State(Marks { vote: Some(vote(false)), removed: true, ..marks }),
+            Record::State(Marks {
+                vote: Some(vote(false)),
+                removed: true,
+                had: Some(LogId { term: Term(5), index: LogIndex(9) }),
+                ..marks
+            }),
             Record::Base(vec![]),
             Record::Base(vec![Needed { segment: SegmentNumber(3), end_bytes: 8192 }]),
             Record::Carried { log_id: log_id(1, 5), payload: b"moved" },

@@ -11,8 +11,10 @@ use core::fmt;
 pub const FOLDER: &str = "wal";
 /// Where the first batch of a segment starts, in sectors.
 pub const FIRST_BATCH_SECTOR: u32 = BLOCK_SECTORS as u32;
-/// Version of segments this binary writes, and the only one it reads.
-pub const SEGMENT_VERSION: u16 = 1;
+/// Version of segments this binary writes. Since 2 the marks of a group that was here before say where its log ended.
+pub const SEGMENT_VERSION: u16 = 2;
+/// The oldest that it reads.
+const SEGMENT_VERSION_OLDEST: u16 = 1;
 
 const MAGIC: &[u8; 4] = b"QWS1";
 const HEADER_BYTES: usize = 44;
@@ -126,7 +128,7 @@ impl Header {
             return Err(damaged(0, "this is no segment"));
         }
         match u16_at(stream, 4) {
-            SEGMENT_VERSION => {}
+            SEGMENT_VERSION_OLDEST..=SEGMENT_VERSION => {}
             version if version > SEGMENT_VERSION => return Err(HeaderError::Newer { version }),
             _ => return Err(damaged(0, "the segment has an unknown version")),
         }

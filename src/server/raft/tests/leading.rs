@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use quorate_core::model::NodeId;
 use quorate_world::runtime::run_test;
 use quorate_world::task;
-use quorate_world::time::timeout;
+use quorate_world::time::{Duration, sleep, timeout};
 
 use super::NODES;
 use super::cluster::{Cluster, PATIENCE, any_change, quick};
@@ -226,6 +226,21 @@ async fn change(cluster: &Cluster, leader: NodeId, change: MembersChange) {
     replica.change_members(&now, change).await.expect("nothing has changed in between");
 }
 
+/// As `change`, where the leader may be a new one.
+async fn change_in_time(cluster: &Cluster, among: &[NodeId], change: MembersChange) {
+    let done = async {
+        loop {
+            let replica = cluster.replica(cluster.leader_among(among).await);
+            let Some(now) = replica.members_now() else { continue };
+            if replica.change_members(&now, change.clone()).await.is_ok() {
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, done).await.expect("in time");
+}
+
 #[test]
 fn members_come_and_go() {
     const FOURTH: NodeId = NodeId(4);
@@ -259,6 +274,48 @@ fn members_come_and_go() {
         change(&cluster, leading, MembersChange::Learn([leaves].into())).await;
         cluster.catch_up(leaves, leader).await;
         assert_eq!(cluster.replica(leaves).read(|ledger| ledger.balance(1)), 6);
+        cluster.end().await;
+    });
+}
+
+/// What `sleeper` still counts among the voters was wiped, and is made again: the two of them are no quorum.
+#[test]
+fn a_replica_that_was_wiped_does_not_vote_for_one_that_slept_through_it() {
+    const FOURTH: NodeId = NodeId(4);
+    run_test(async {
+        let mut cluster = Cluster::founded("a_replica_that_was_wiped", &NODES, quick()).await;
+        let leader = cluster.leader().await;
+        let [sleeper, leaves] = others(leader)[..] else { panic!("three nodes") };
+        cluster.put(put(1, 5)).await;
+        cluster.converge().await;
+        cluster.stop(sleeper).await;
+        cluster.run(FOURTH).await;
+        change(&cluster, leader, MembersChange::Learn([FOURTH].into())).await;
+        cluster.catch_up(FOURTH, leader).await;
+        change(&cluster, leader, MembersChange::Vote([leader, sleeper, FOURTH].into())).await;
+        cluster.put(put(1, 1)).await;
+        let left = cluster.remove(leaves).await;
+        assert!(left.had.is_some() && left.last.is_none(), "{left:?}");
+        cluster.stop(leader).await;
+        cluster.stop(FOURTH).await;
+
+        cluster.run(sleeper).await;
+        cluster.run(leaves).await;
+        for _ in 0..5 {
+            cluster.replica(sleeper).elect().await;
+            sleep(quick().election_timeout_max()).await;
+            assert!(!cluster.replica(sleeper).leadership().borrow().leading, "it leads without what was committed");
+        }
+        // Only who has all of it leads; then the others have all of it too, and may be elected like any other.
+        cluster.run(leader).await;
+        let both = [leader, sleeper];
+        change_in_time(&cluster, &both, MembersChange::Learn([leaves].into())).await;
+        let leading = cluster.leader_among(&both).await;
+        cluster.catch_up(leaves, leading).await;
+        assert_eq!(cluster.replica(leaves).read(|ledger| ledger.balance(1)), 6);
+        change_in_time(&cluster, &both, MembersChange::Vote([leader, sleeper, leaves].into())).await;
+        cluster.stop(leader).await;
+        cluster.leader_among(&[sleeper, leaves]).await;
         cluster.end().await;
     });
 }

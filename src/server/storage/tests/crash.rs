@@ -29,6 +29,7 @@ const ROUNDS: u64 = 12;
 struct GroupModel {
     vote: Option<Vote>,
     purged: Option<LogId>,
+    had: Option<LogId>,
     entries: Vec<LogRecord>,
 }
 
@@ -50,7 +51,10 @@ impl GroupModel {
                 self.entries.retain(|entry| entry.log_id.index > upto.index);
                 self.purged = Some(*upto);
             }
-            Operation::Remove => *self = GroupModel { vote: self.vote, ..GroupModel::default() },
+            Operation::Remove => {
+                let had = self.had.max(self.purged).max(self.entries.last().map(|entry| entry.log_id));
+                *self = GroupModel { vote: self.vote, had, ..GroupModel::default() };
+            }
         }
     }
 }
@@ -143,7 +147,7 @@ async fn read_back(storage: &Storage) -> BTreeMap<GroupId, GroupModel> {
         let log = storage.group(group);
         let (state, entries) = (log.state(), all(&log).await);
         assert_eq!(state.last, entries.last().map(|entry| entry.log_id).or(state.purged));
-        found.insert(group, GroupModel { vote: state.vote, purged: state.purged, entries });
+        found.insert(group, GroupModel { vote: state.vote, purged: state.purged, had: state.had, entries });
     }
     found
 }
@@ -409,6 +413,7 @@ fn the_harness_finds_planted_bugs() {
         ("last_batch_not_rewritten", syncs_fail),
         ("first_bad_is_the_end", DiskFaults::default()),
         ("remove_forgets_the_vote", DiskFaults::default()),
+        ("remove_forgets_the_log", DiskFaults::default()),
     ] {
         let flips = bug == "first_bad_is_the_end";
         let (bad, _) = run_all(100, &Campaign { bug: Some(bug), faults, flips, ..Campaign::default() });

@@ -110,7 +110,7 @@ fn the_edges_of_a_log() {
 }
 
 #[test]
-fn a_removed_group_keeps_its_vote() {
+fn a_removed_group_keeps_its_vote_and_where_its_log_ended() {
     run_test(async {
         let disk = scratch("removed").await;
         let storage = found(&disk, options()).await;
@@ -125,9 +125,15 @@ fn a_removed_group_keeps_its_vote() {
         let (storage, _) = reopen(&disk, options()).await;
         assert_eq!(storage.groups(), []);
         let log = storage.group(ONE);
-        assert_eq!(log.state(), LogState { vote: Some(vote(7, 2)), ..LogState::default() });
-        append(&log, entries(ONE, 9, 5..6)).await;
+        assert_eq!(log.state(), LogState { vote: Some(vote(7, 2)), had: Some(id(7, 3)), ..LogState::default() });
+        append(&log, entries(ONE, 9, 2..3)).await;
         assert_eq!(storage.groups(), [ONE]);
+        storage.close().await;
+        drop((storage, log));
+        // Still so when it is here again, and whatever it has by then.
+        let (storage, _) = reopen(&disk, options()).await;
+        let state = storage.group(ONE).state();
+        assert_eq!((state.last, state.had), (Some(id(9, 2)), Some(id(7, 3))));
         storage.close().await;
     });
 }
