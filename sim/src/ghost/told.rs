@@ -16,6 +16,11 @@ pub struct Told {
 }
 
 impl Told {
+    /// Whether a disk with nothing at all keeps it.
+    pub fn is_nothing(&self) -> bool {
+        self.vote.is_none() && self.last.is_none() && self.snapshot.is_none()
+    }
+
     pub(super) fn vote(&mut self, term: Term, candidate: NodeId, leads: bool) {
         self.vote = self.vote.max(Some((term, leads, candidate)));
     }

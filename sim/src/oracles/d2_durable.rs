@@ -41,7 +41,7 @@ fn judge(told: &BTreeMap<GroupId, Told>, found: &Found) -> Judgement {
     for (group, told) in told {
         let lost = match found.get(group) {
             Some(replica) => lost(told, replica),
-            None => (*told != Told::default()).then(|| format!("nothing is left of {told:?}")),
+            None => (!told.is_nothing()).then(|| format!("nothing is left of {told:?}")),
         };
         if let Some(text) = lost {
             return Err(Finding::new(text).in_group(*group));
