@@ -57,10 +57,11 @@ facts! {
     a_decision_outlives_its_leader "G1",
     a_status_is_fresh "C3",
     a_vote_outlives_its_process "D2",
+    a_wiped_replica_keeps_its_word "D",
     an_end_is_told_after_it_is_decided "C1",
     an_ended_transaction_holds_no_lock "B3",
     branches_act_on_decisions_in_the_log "A3",
     phase_two_goes_the_decided_way "A2",
     replicas_apply_alike "D",
-    unknown_is_never_guessed "C3",
+    unknown_is_never_guessed "C1",
 }
