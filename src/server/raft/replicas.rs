@@ -291,9 +291,8 @@ impl Serving {
             }
         }
     }
-}
 
-impl Serving {
+    /// A request for this replica's vote, if it may be given at all.
     fn asked(&self, body: &[u8]) -> Result<VoteRequest<Consensus>, ServeError> {
         let request = codec::decode::<AskVoteV1>(body)?.theirs();
         if self.past.allows(request.last_log_id.as_ref().map(types::our_log_id), &self.raft) {

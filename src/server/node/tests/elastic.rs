@@ -141,6 +141,19 @@ fn a_fourth_node_joins_takes_its_share_and_can_be_removed_again() {
     });
 }
 
+/// Of three groups; `begun` sessions are still there. Stops all.
+async fn fourth_is_in_the_place_of_the_third(members: Vec<Member>, begun: usize) {
+    settled(&members[0], "node 4 is in the place of node 3", |routing| {
+        routing.was_removed(NodeId(3)) && carried(routing, 4) == 3
+    })
+    .await;
+    agrees(&members).await;
+    assert_eq!(sessions(&members), begun);
+    for member in members {
+        member.stop().await;
+    }
+}
+
 #[test]
 fn a_lost_node_is_replaced_by_one_that_joins() {
     run_test(async {
@@ -153,15 +166,7 @@ fn a_lost_node_is_replaced_by_one_that_joins() {
         assert!(few.contains("let another node join first"), "{few}");
         assert!(wish(&members[0], 3, Standing::Lost).await.is_ok());
         members.push(Member::start(&joiner(&folder, "n4", &tomls[1]).await).await.expect("it is let in"));
-        settled(&members[0], "node 4 is in the place of node 3", |routing| {
-            routing.was_removed(NodeId(3)) && carried(routing, 4) == 3
-        })
-        .await;
-        agrees(&members).await;
-        assert_eq!(sessions(&members), begun);
-        for member in members {
-            member.stop().await;
-        }
+        fourth_is_in_the_place_of_the_third(members, begun).await;
     });
 }
 
@@ -188,15 +193,7 @@ fn a_lost_disk_is_replaced_at_the_address_of_its_node() {
         members[2].ready().await;
         assert_eq!(members[2].identity().0, NodeId(4));
         assert_eq!(members[2].node.own.borrow().addresses, ports);
-        settled(&members[0], "node 4 is in the place of node 3", |routing| {
-            routing.was_removed(NodeId(3)) && carried(routing, 4) == 3
-        })
-        .await;
-        agrees(&members).await;
-        assert_eq!(sessions(&members), begun);
-        for member in members {
-            member.stop().await;
-        }
+        fourth_is_in_the_place_of_the_third(members, begun).await;
     });
 }
 
