@@ -68,7 +68,7 @@ impl Reason {
 pub type Found = BTreeMap<GroupId, Replica>;
 
 /// One replica, as a start finds it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Replica {
     /// Vote, marks and end of the log.
     pub log: LogState,

@@ -21,6 +21,9 @@ use quorate_world::time::{Duration, sleep};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// Nodes that come and go move groups for so long, at most.
+const MOVES_LAST: Duration = Duration::from_secs(120);
+
 /// See the page.
 pub struct Scene {
     /// What is going to happen.
@@ -64,6 +67,8 @@ pub struct Watch {
     lost_a_disk: bool,
     /// How many begins were answered, and how many of them committed, as clients saw it.
     pub told: (u64, u64),
+    /// Questions of clients so far.
+    questions: u64,
 }
 
 impl Scene {
@@ -72,7 +77,7 @@ impl Scene {
         let resources = |kind: &'static str| (1..=plan.options.rms).map(move |number| format!("{kind}-{number}"));
         let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"));
         let watch = Watch {
-            ghost: Ghost::default(),
+            ghost: Ghost { rolls_back_lost_tms: plan.options.lost_tm_ms > 0, ..Ghost::default() },
             bank,
             oracles: oracles::all(),
             failure: None,
@@ -92,6 +97,7 @@ impl Scene {
             places: BTreeMap::new(),
             lost_a_disk: false,
             told: (0, 0),
+            questions: 0,
         };
         let chronicle = keeps_chronicle.then(Mutex::default);
         Arc::new(Scene { plan, watch: Mutex::new(watch), alarm: Notify::new(), chronicle })
@@ -318,6 +324,13 @@ impl Scene {
         dies
     }
 
+    /// A number for a question that a client is going to ask.
+    pub fn question(&self) -> u64 {
+        let mut watch = self.watch();
+        watch.questions += 1;
+        watch.questions
+    }
+
     /// This is the branch of the plan that a branch id stands for.
     pub fn names(&self, key: BranchKey, op: u32, branch: u32) {
         self.watch().named.insert(key, (op, branch));
@@ -370,9 +383,16 @@ impl Watch {
     fn strikes(&mut self, class: Class, lasts: Duration) {
         *self.fired.entry(class).or_default() += 1;
         self.cells.strikes(class, lasts);
+        if !class.is_of_clients() {
+            // What is wished of the members takes its time.
+            let lasts = if class == Class::Membership { lasts.max(MOVES_LAST) } else { lasts };
+            let until = &mut self.ghost.restless_until;
+            *until = (*until).max(sim::now() + lasts);
+        }
     }
 
     fn saw(&mut self, seen: &Seen) -> Result<(), (&'static str, Finding)> {
+        self.ghost.now = sim::now();
         self.remember(seen);
         let Watch { ghost, oracles, .. } = self;
         for oracle in oracles {
@@ -389,6 +409,7 @@ impl Watch {
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<(), (&'static str, Finding)> {
+        self.ghost.now = sim::now();
         let Watch { ghost, oracles, .. } = self;
         for oracle in oracles {
             oracle.step(ghost, step).map_err(|finding| (oracle.name(), finding))?;

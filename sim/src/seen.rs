@@ -6,7 +6,8 @@ use crate::ghost::told::Told;
 use crate::remains::{Found, Modelled};
 use quorate_core::cluster::Routing;
 use quorate_core::model::{
-    BranchId, BranchStatus, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId,
+    BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term,
+    TransactionId,
 };
 use quorate_core::txn::{Command, Outcome};
 use quorate_server::coordinator::message::Way;
@@ -51,18 +52,53 @@ pub enum Seen {
     PhaseTwoSent { node: NodeId, transaction: TransactionId, branch: BranchId, way: Way },
     /// A phase-two answer has come.
     PhaseTwoAnswered { transaction: TransactionId, branch: BranchId, status: BranchStatus },
-    /// A TM was told that its transaction has begun.
-    ToldBegun { transaction: TransactionId },
+    /// A leader has looked up how a transaction stands, for a client.
+    Looked { node: NodeId, group: GroupId, transaction: TransactionId },
+    /// A TM was told that its transaction has begun, which it asked for in these words.
+    ToldBegun { transaction: TransactionId, name: String, timeout_ms: i32 },
+    /// A TM was told that nothing has begun under this name.
+    ToldNotBegun { name: String },
+    /// A TM is going to ask for a commit or a rollback.
+    AsksEnd { transaction: TransactionId, commit: bool },
     /// A TM was told how its commit or rollback stands.
     ToldEnd { transaction: TransactionId, commit: bool, status: GlobalStatus },
+    /// A TM is going to ask how its transaction stands.
+    AsksStatus { question: u64, transaction: TransactionId },
     /// A TM was told how its transaction stands, which had had so many statuses when the question left.
-    ToldStatus { transaction: TransactionId, since: usize, status: GlobalStatus },
+    ToldStatus { question: u64, transaction: TransactionId, since: usize, status: GlobalStatus },
+    /// An RM is going to ask for a branch.
+    AsksBranch { question: u64, client: String, transaction: TransactionId, wanted: Wanted },
     /// An RM was told that its branch is registered.
-    ToldRegistered { transaction: TransactionId, branch: BranchId },
+    ToldRegistered { question: u64, transaction: TransactionId, branch: BranchId, wanted: Wanted },
+    /// An RM was told that it gets no branch, with this code; without one it was told nothing.
+    ToldNoBranch { question: u64, transaction: TransactionId, wanted: Wanted, code: Option<ExceptionCode> },
+    /// An RM is going to report how phase one of a branch went.
+    AsksReport { transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// An RM was told that this is noted.
+    ToldReported { transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// A phase-two request has reached an RM.
+    Asked { transaction: TransactionId, branch: BranchId, kind: BranchType, resource: String, data: String },
+    /// An RM answers a phase-two request.
+    Says { transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// A client has died, with all that it was asking.
+    Died { client: String },
     /// A call to a database. `others`: branches of other transactions that changed one of the same rows and are open.
     Database { resource: String, key: BranchKey, effect: Effect, others: Vec<BranchKey> },
     /// A database found what must never be.
     Damaged { resource: String, key: BranchKey, damage: Damage },
+}
+
+/// What an RM wants to register.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Wanted {
+    /// AT, TCC, ..
+    pub kind: BranchType,
+    /// Resource id.
+    pub resource: String,
+    /// Its rows, as sent.
+    pub lock_keys: String,
+    /// Application data.
+    pub data: String,
 }
 
 /// One command, as the group has applied it: seen once, whichever replica came first.

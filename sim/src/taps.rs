@@ -81,6 +81,9 @@ fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {
         let coordinator::PhaseTwoSent { node, transaction, branch, way } = *at;
         return Some(Seen::PhaseTwoSent { node, transaction, branch, way });
     }
+    if let Some(&coordinator::Looked { node, group, transaction }) = tap.get() {
+        return Some(Seen::Looked { node, group, transaction });
+    }
     let at = tap.get::<coordinator::PhaseTwoAnswered>()?;
     let coordinator::PhaseTwoAnswered { transaction, branch, status, .. } = *at;
     Some(Seen::PhaseTwoAnswered { transaction, branch, status })

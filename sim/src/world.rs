@@ -11,6 +11,7 @@ use crate::plan::swarm::Class;
 use crate::plan::{Options, Plan, ms};
 use crate::remains::Remains;
 use crate::scene::Scene;
+use crate::seen::Seen;
 use crate::taps;
 use crate::verdict::{Failure, Kind};
 use quorate_world::select::{Either2, select2};
@@ -183,6 +184,7 @@ fn keep_running(scene: Arc<Scene>, client: Machine, number: u32) {
                 return;
             }
             scene.abandon(number);
+            scene.saw(Seen::Died { client: client.name() });
             // Where lost TMs are rolled back early, some stay away for longer than that takes.
             let away_ms_max = 8_000 + 2 * scene.plan.options.lost_tm_ms;
             sleep(ms(dice.between(10, away_ms_max))).await;

@@ -9,20 +9,23 @@ use super::{EXIT_KILLED, business_at, servers};
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::plan::ms;
 use crate::plan::operations::{PlannedBranch, RmDeath, Work};
+use crate::plan::swarm::Class;
 use crate::scene::Scene;
-use crate::seen::Seen;
+use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::{Answer, RegisterError};
 use quorate_client::{Application, Branch, Resource, ResourceManager};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode};
 use quorate_world::time::{Duration, sleep};
-use quorate_world::{net, process, random};
+use quorate_world::{net, process, random, sim};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A stock RM repeats a registration that met a row lock so often, at this pause.
 const LOCK_ATTEMPTS_MAX: u32 = 30;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
+/// A slow RM takes less than this for its phase one: more than a caller waits.
+const LATENESS_MS_MAX: u64 = 15_000;
 
 /// The process of RM `number`, from 1.
 pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
@@ -66,18 +69,30 @@ impl Phase1<'_> {
         let Some(id) = self.register(planned).await else { return false };
         self.scene.note(&format!("branch {op}/{branch} is {id} of {transaction}"));
         self.scene.names((transaction, id), *op, *branch);
-        self.scene.saw(Seen::ToldRegistered { transaction, branch: id });
         if planned.fails {
-            self.scene.fired(crate::plan::swarm::Class::Hiccup);
+            self.scene.fired(Class::Hiccup);
+            let status = BranchStatus::PhaseOne_Failed;
+            self.scene.saw(Seen::AsksReport { transaction, branch: id, status });
             // Nothing was changed, so a report that is lost costs an empty rollback and no more.
-            let _ = self.rm.report(xid, id, BranchStatus::PhaseOne_Failed).await;
+            if self.rm.report(xid, id, status).await.is_ok() {
+                self.scene.saw(Seen::ToldReported { transaction, branch: id, status });
+            }
             return false;
         }
         self.die(RmDeath::BeforeLocalCommit);
-        sleep(ms(random::below(5))).await;
+        sleep(ms(random::below(5)) + self.lateness(planned)).await;
         let effect = self.change((transaction, id), &planned.work);
         self.die(RmDeath::AfterLocalCommit);
         effect == Some(Effect::Tried)
+    }
+
+    /// Every other slow RM is slow in phase one too: whoever called it may have given up, and all be over, before its change.
+    fn lateness(&self, planned: &PlannedBranch) -> Duration {
+        if planned.slow_ms.is_multiple_of(2) {
+            return Duration::ZERO;
+        }
+        self.scene.strikes(Class::SlowRm, ms(planned.slow_ms % LATENESS_MS_MAX));
+        ms(planned.slow_ms % LATENESS_MS_MAX)
     }
 
     async fn register(&self, planned: &PlannedBranch) -> Option<BranchId> {
@@ -92,12 +107,13 @@ impl Phase1<'_> {
         };
         let resource = resource_id(kind, self.number);
         let data = format!("{}/{}", self.call.op, self.call.branch);
+        let wanted = Wanted { kind, resource, lock_keys, data };
         for _ in 0..LOCK_ATTEMPTS_MAX {
-            match self.rm.register(&self.call.xid, kind, &resource, &lock_keys, &data).await {
+            match register(self.scene, self.rm, &self.call.xid, &wanted).await {
                 Ok(branch) => return Some(branch),
                 Err(RegisterError::Refused { code: ExceptionCode::LockKeyConflict, .. }) => sleep(LOCK_PAUSE).await,
                 Err(error) => {
-                    self.scene.note(&format!("branch {data} is not registered: {error}"));
+                    self.scene.note(&format!("branch {} is not registered: {error}", wanted.data));
                     return None;
                 }
             }
@@ -137,6 +153,29 @@ impl Phase1<'_> {
     }
 }
 
+/// Asks for a branch, and shows what was asked and what came of it.
+pub(super) async fn register(
+    scene: &Scene,
+    rm: &ResourceManager,
+    xid: &str,
+    wanted: &Wanted,
+) -> Result<BranchId, RegisterError> {
+    let (question, client) = (scene.question(), sim::here().map(|(name, _)| name).unwrap_or_default());
+    let transaction = transaction_of(xid).unwrap_or_default();
+    let Wanted { kind, resource, lock_keys, data } = wanted;
+    scene.saw(Seen::AsksBranch { question, client, transaction, wanted: wanted.clone() });
+    let answer = rm.register(xid, *kind, resource, lock_keys, data).await;
+    let wanted = wanted.clone();
+    scene.saw(match &answer {
+        Ok(branch) => Seen::ToldRegistered { question, transaction, branch: *branch, wanted },
+        Err(RegisterError::Refused { code, .. }) => {
+            Seen::ToldNoBranch { question, transaction, wanted, code: Some(*code) }
+        }
+        Err(RegisterError::Call(_)) => Seen::ToldNoBranch { question, transaction, wanted, code: None },
+    });
+    answer
+}
+
 /// A resource, as phase two meets it.
 struct Table {
     scene: Arc<Scene>,
@@ -159,27 +198,43 @@ impl Table {
         let (scene, kind, id) = (self.scene.clone(), self.kind, self.id.clone());
         Box::pin(async move {
             let key: BranchKey = (transaction_of(&branch.xid)?, branch.id);
+            scene.saw(asked(key, &branch));
             let (op, number) = planned(&branch.application_data).or_else(|| scene.named(key))?;
             die(&scene, (op, number), RmDeath::BeforePhaseTwo);
             sleep(ms(1 + random::below(4)) + scene.slowness(op, number)).await;
             if scene.retries(op, number) {
-                return Some(match commit {
+                let later = match commit {
                     true => BranchStatus::PhaseTwo_CommitFailed_Retryable,
                     false => BranchStatus::PhaseTwo_RollbackFailed_Retryable,
-                });
+                };
+                return Some(says(&scene, key, later));
             }
             let effect = apply(&scene, kind, &id, key, commit)?;
             die(&scene, (op, number), RmDeath::BeforeAnswer);
             // An XA database forgets what is over, and says so.
             let is_known = kind != BranchType::XA || effect != Effect::Nothing;
-            Some(match (commit, is_known) {
-                (true, true) => BranchStatus::PhaseTwo_Committed,
-                (true, false) => BranchStatus::PhaseTwo_CommitFailed_XAER_NOTA_Retryable,
-                (false, true) => BranchStatus::PhaseTwo_Rollbacked,
-                (false, false) => BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable,
-            })
+            Some(says(
+                &scene,
+                key,
+                match (commit, is_known) {
+                    (true, true) => BranchStatus::PhaseTwo_Committed,
+                    (true, false) => BranchStatus::PhaseTwo_CommitFailed_XAER_NOTA_Retryable,
+                    (false, true) => BranchStatus::PhaseTwo_Rollbacked,
+                    (false, false) => BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable,
+                },
+            ))
         })
     }
+}
+
+fn asked(key: BranchKey, branch: &Branch) -> Seen {
+    let Branch { kind, resource, application_data, .. } = branch.clone();
+    Seen::Asked { transaction: key.0, branch: key.1, kind, resource, data: application_data }
+}
+
+fn says(scene: &Scene, key: BranchKey, status: BranchStatus) -> BranchStatus {
+    scene.saw(Seen::Says { transaction: key.0, branch: key.1, status });
+    status
 }
 
 fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit: bool) -> Option<Effect> {

@@ -3,15 +3,17 @@
 //! It lives in the process of a TM and serves phase two as the resource `application#group`. All that it knows is in a
 //! database outside (`bank::saga`), so its next life, or phase two beside it, goes on where it was.
 
+use super::rm::register;
 use super::{EXIT_KILLED, tm};
 use crate::bank::saga::Went;
 use crate::plan::ms;
 use crate::plan::operations::{Operation, PlannedSaga, TmDeath};
 use crate::plan::swarm::Class;
 use crate::scene::Scene;
-use crate::seen::Seen;
+use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::Answer;
+use quorate_client::tm::BeginError;
 use quorate_client::{Application, Branch, Resource, ResourceManager, TransactionManager};
 use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, TransactionId};
 use quorate_world::time::sleep;
@@ -55,10 +57,14 @@ impl Engine {
     /// Runs a planned Saga from its begin to its report.
     pub async fn run(&self, manager: &TransactionManager, operation: &Operation, planned: &PlannedSaga) {
         let name = format!("$Saga_op-{}", operation.op);
-        let Ok(xid) = manager.begin(&name, operation.timeout_ms).await else { return };
+        let xid = match manager.begin(&name, operation.timeout_ms).await {
+            Ok(xid) => xid,
+            Err(BeginError::Refused(_)) => return self.scene.saw(Seen::ToldNotBegun { name }),
+            Err(BeginError::Call(_)) => return,
+        };
         let Some(transaction) = transaction_of(&xid) else { return };
         self.scene.note(&format!("{name} is {xid}"));
-        self.scene.saw(Seen::ToldBegun { transaction });
+        self.scene.saw(Seen::ToldBegun { transaction, name: name.clone(), timeout_ms: operation.timeout_ms });
         if !self.scene.watch().bank.sagas.start(transaction, planned) {
             return;
         }
@@ -105,12 +111,11 @@ impl Engine {
         loop {
             if self.scene.watch().bank.sagas.has_next(transaction) {
                 let Some(rm) = self.rm.get() else { return Came::Stuck };
-                match rm.register(xid, BranchType::SAGA, "machine#step", "", "").await {
-                    Ok(branch) => self.scene.saw(Seen::ToldRegistered { transaction, branch }),
-                    Err(error) => {
-                        self.scene.note(&format!("a step of {transaction} is not registered: {error}"));
-                        return Came::Stuck;
-                    }
+                let (kind, resource) = (BranchType::SAGA, "machine#step".to_owned());
+                let step = Wanted { kind, resource, lock_keys: String::new(), data: String::new() };
+                if let Err(error) = register(&self.scene, rm, xid, &step).await {
+                    self.scene.note(&format!("a step of {transaction} is not registered: {error}"));
+                    return Came::Stuck;
                 }
                 sleep(ms(random::below(5))).await;
             }

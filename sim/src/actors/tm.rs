@@ -12,7 +12,7 @@ use crate::plan::operations::{Operation, TmDeath};
 use crate::scene::Scene;
 use crate::seen::Seen;
 use crate::taps::transaction_of;
-use quorate_client::tm::REQUEST_TIMEOUT;
+use quorate_client::tm::{BeginError, REQUEST_TIMEOUT};
 use quorate_client::{Application, TransactionManager};
 use quorate_core::model::GlobalStatus;
 use quorate_core::wire::Message;
@@ -55,12 +55,15 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
         Ok(xid) => xid,
         Err(error) => {
             scene.note(&format!("{name} has not begun: {error}"));
+            if let BeginError::Refused(_) = error {
+                scene.saw(Seen::ToldNotBegun { name });
+            }
             return;
         }
     };
     let Some(transaction) = transaction_of(&xid) else { return };
     scene.note(&format!("{name} is {xid}"));
-    scene.saw(Seen::ToldBegun { transaction });
+    scene.saw(Seen::ToldBegun { transaction, name: name.clone(), timeout_ms: operation.timeout_ms });
     for (number, after_ms) in (0..).zip(&operation.asks_ms) {
         task::spawn(wonder(scene.clone(), tm.clone(), xid.clone(), *after_ms, number % 2 == 0));
     }
@@ -69,6 +72,7 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     sleep(ms(operation.thinks_ms)).await;
     die(scene, operation, TmDeath::BeforeEnd);
     let commit = done && operation.commit;
+    scene.saw(Seen::AsksEnd { transaction, commit });
     let ending = async { if commit { tm.commit(&xid).await } else { tm.rollback(&xid).await } };
     if scene.tm_dies(operation.op, TmDeath::AfterEndSent) {
         // Long enough for the request to leave, hardly ever for the answer.
@@ -86,11 +90,13 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
 async fn wonder(scene: Arc<Scene>, tm: TransactionManager, xid: String, after_ms: u64, anybody: bool) {
     sleep(ms(after_ms)).await;
     let Some(transaction) = transaction_of(&xid) else { return };
+    let question = scene.question();
+    scene.saw(Seen::AsksStatus { question, transaction });
     let since = scene.watch().ghost.transaction(transaction).map_or(0, |found| found.statuses.len());
     let answer = if anybody { status_from_any(&tm, &xid).await } else { tm.status(&xid).await };
     scene.note(&format!("{xid} stands at {answer:?}"));
     if let Some(status) = answer {
-        scene.saw(Seen::ToldStatus { transaction, since, status });
+        scene.saw(Seen::ToldStatus { question, transaction, since, status });
     }
 }
 

@@ -52,7 +52,8 @@ impl AtTable {
             self.guards.insert(key);
             return Ok(Effect::Nothing);
         };
-        for change in undo_log.iter().rev() {
+        let undone = if quorate_world::bug!("second_row_not_undone") { 1 } else { undo_log.len() };
+        for change in undo_log.iter().take(undone).rev() {
             let found = self.rows.get(&change.row).copied().unwrap_or_default();
             if found != change.after {
                 return Err(Damage::DirtyWrite(format!(

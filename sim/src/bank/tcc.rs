@@ -49,6 +49,9 @@ impl TccTable {
 
     /// Phase two, back.
     pub fn cancel(&mut self, key: BranchKey) -> Result<Effect, Damage> {
+        if quorate_world::bug!("empty_rollback_leaves_no_fence") && !self.fences.contains_key(&key) {
+            return Ok(Effect::Nothing);
+        }
         match self.fences.insert(key, Fence::RolledBack) {
             Some(Fence::Tried { .. }) => Ok(Effect::RolledBack),
             Some(Fence::RolledBack) | None => Ok(Effect::Nothing),

@@ -37,7 +37,8 @@ pub struct Locks {
 }
 
 impl Locks {
-    pub(super) fn take(&mut self, group: GroupId, owner: TransactionId, branch: BranchId, resource: &str, keys: &str) {
+    /// A branch takes rows, whoever had them.
+    pub fn take(&mut self, group: GroupId, owner: TransactionId, branch: BranchId, resource: &str, keys: &str) {
         let rows = lock_key::parse(keys).unwrap_or_default();
         if rows.is_empty() {
             return;
@@ -55,7 +56,8 @@ impl Locks {
         self.holds.insert((owner, branch), hold);
     }
 
-    pub(super) fn release(&mut self, owner: TransactionId, branch: BranchId, slot: Slot) {
+    /// A branch lets go what it has in a slot.
+    pub fn release(&mut self, owner: TransactionId, branch: BranchId, slot: Slot) {
         self.released_branches.insert((owner, branch));
         if self.holds.get(&(owner, branch)).is_none_or(|hold| hold.slot != slot) {
             return;

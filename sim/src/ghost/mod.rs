@@ -15,6 +15,7 @@ use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, 
 use quorate_core::txn::command::{OperateV1, Operation};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
+use quorate_world::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 use told::Told;
 use transaction::Transaction;
@@ -49,7 +50,14 @@ pub struct Ghost {
     pub members: BTreeMap<GroupId, Members>,
     /// By which picture each node routes.
     pub pictures: BTreeMap<NodeId, Routing>,
-    keeps_history: bool,
+    /// Transactions of TMs that are gone are rolled back before their time, and nobody asks for that.
+    pub rolls_back_lost_tms: bool,
+    /// The world's time.
+    pub now: Duration,
+    /// Faults that bear on nodes, disks, clocks or the network go on until then.
+    pub restless_until: Duration,
+    /// Earlier states of groups are kept.
+    pub keeps_history: bool,
 }
 
 /// Who belongs to a group.

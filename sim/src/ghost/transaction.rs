@@ -44,12 +44,15 @@ pub struct Listed {
     pub resource: String,
     /// Its rows, as sent.
     pub lock_keys: String,
+    /// What its RM wrote beside it.
+    pub data: String,
     /// As reported before the decision.
     pub status: BranchStatus,
 }
 
 impl Transaction {
-    pub(super) fn begun(group: GroupId, clock_ms: u64, begin: &BeginV1) -> Transaction {
+    /// One that has just begun.
+    pub fn begun(group: GroupId, clock_ms: u64, begin: &BeginV1) -> Transaction {
         Transaction {
             group,
             name: begin.name.clone(),
@@ -71,6 +74,7 @@ impl Transaction {
             kind: register.kind,
             resource: register.resource.clone(),
             lock_keys: register.lock_keys.clone(),
+            data: register.application_data.clone(),
             status: BranchStatus::Registered,
         };
         self.listed.entry(register.branch).or_insert(listed);
@@ -92,7 +96,8 @@ impl Transaction {
         }
     }
 
-    pub(super) fn decide(&mut self, decided: GlobalStatus, clock_ms: u64) {
+    /// It is decided, if it was not before.
+    pub fn decide(&mut self, decided: GlobalStatus, clock_ms: u64) {
         self.become_status(decided);
         self.decided_clock_ms = clock_ms;
         self.decision = self.decision.or(status::direction(decided));

@@ -1,5 +1,6 @@
-//! A1, atomicity: no branch of a transaction is visibly committed while another is visibly rolled back.
 //! Source: Gray and Lamport, Consensus on Transaction Commit, section 2 (consistency); Seata semantics, section 1.
+//!
+//! A1, atomicity: no branch of a transaction is visibly committed while another is visibly rolled back.
 //!
 //! Seen where it counts, in the databases of the RMs.
 
@@ -38,5 +39,29 @@ impl Oracle for Atomicity {
         }
         let text = format!("branch {} at {resource} took effect as {way:?}, an earlier one as {first:?}", key.1);
         Err(Finding::about(key.0, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BRANCH, FIRST, database};
+    use super::*;
+    use quorate_core::model::BranchId;
+
+    #[test]
+    fn all_branches_go_one_way() {
+        let other = |effect| {
+            let (resource, key, others) = ("tcc-1".to_owned(), (FIRST, BranchId(8)), Vec::new());
+            Seen::Database { resource, key, effect, others }
+        };
+        let judged = |seen: &[Seen]| {
+            let mut oracle = Atomicity::default();
+            seen.iter().try_for_each(|seen| oracle.see(&Ghost::default(), seen))
+        };
+        let (committed, rolled_back) = (Effect::Committed, Effect::RolledBack);
+        assert_eq!(judged(&[database("at-1", committed), other(Effect::Nothing), other(committed)]), Ok(()));
+        assert!(judged(&[database("at-1", committed), other(rolled_back)]).is_err());
+        let (resource, damage) = ("tcc-1".to_owned(), Damage::BothWays);
+        assert!(judged(&[Seen::Damaged { resource, key: (FIRST, BRANCH), damage }]).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! A2, one decision: of commit and rollback at most one is ever decided, in any group, term or replica, and all act on it.
 //! Source: Gray and Lamport, Consensus on Transaction Commit, section 2 (stability); lock protocol, promise A2.
+//!
+//! A2, one decision: of commit and rollback at most one is ever decided, in any group, term or replica, and all act on it.
 
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;
@@ -80,4 +81,27 @@ impl Oracle for OneDecision {
 /// A Saga goes where its engine says (Seata semantics, section 2.4).
 fn turns(ghost: &Ghost, transaction: TransactionId) -> bool {
     ghost.transaction(transaction).is_some_and(crate::ghost::transaction::Transaction::is_saga)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BRANCH, FIRST, decided, ended, ghost_with};
+    use super::*;
+    use quorate_core::model::{BranchType, GlobalStatus, NodeId};
+
+    fn sent(way: Way) -> Seen {
+        Seen::PhaseTwoSent { node: NodeId(1), transaction: FIRST, branch: BRANCH, way }
+    }
+
+    #[test]
+    fn everybody_acts_on_the_one_decision() {
+        let (mut oracle, mut ghost) = (OneDecision::default(), ghost_with(BranchType::AT, ""));
+        assert_eq!(oracle.see(&ghost, &sent(Way::Rollback)), Ok(()), "which is for A3 to say");
+        assert_eq!(decided(&mut oracle, &mut ghost, GlobalStatus::Committing), Ok(()));
+        assert_eq!(oracle.see(&ghost, &sent(Way::Commit)), Ok(()));
+        assert!(oracle.see(&ghost, &sent(Way::Rollback)).is_err());
+        assert_eq!(ended(&mut oracle, &ghost, GlobalStatus::Committed), Ok(()));
+        assert!(ended(&mut oracle, &ghost, GlobalStatus::Rollbacked).is_err());
+        assert!(decided(&mut oracle, &mut ghost, GlobalStatus::TimeoutRollbacking).is_err(), "a second one");
+    }
 }

@@ -1,5 +1,6 @@
-//! A4, the list is fixed: a commit covers every branch that an RM was told of, and no branch joins or leaves after it.
 //! Source: Seata issues 152, 2841, 4232 (register against decision); lock protocol, promise A4, rules 3, 8, 10.
+//!
+//! A4, the list is fixed: a commit covers every branch that an RM was told of, and no branch joins or leaves after it.
 
 use super::{Finding, Judgement, Oracle};
 use crate::bank::{Damage, Effect};
@@ -58,4 +59,27 @@ fn fixed(ghost: &Ghost, transaction: TransactionId, branch: BranchId, what: &str
 
 fn unlisted(transaction: TransactionId, branch: BranchId) -> Finding {
     Finding::about(transaction, format!("branch {branch} was acknowledged and is not in the list"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BRANCH, FIRST, acknowledged, database, decided, ghost_with};
+    use super::*;
+    use quorate_core::model::GlobalStatus;
+
+    #[test]
+    fn a_commit_covers_all_that_rms_were_told_of() {
+        let mut ghost = ghost_with(BranchType::TCC, "");
+        assert_eq!(FixedList.see(&ghost, &acknowledged()), Ok(()));
+        assert_eq!(FixedList.see(&ghost, &database("tcc-1", Effect::Tried)), Ok(()));
+        assert_eq!(decided(&mut FixedList, &mut ghost, GlobalStatus::Committing), Ok(()));
+        assert!(FixedList.see(&ghost, &database("tcc-1", Effect::Tried)).is_err(), "it joins after it");
+
+        let mut ghost = ghost_with(BranchType::TCC, "");
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").listed.clear();
+        assert!(FixedList.see(&ghost, &acknowledged()).is_err());
+        assert!(decided(&mut FixedList, &mut ghost, GlobalStatus::Committing).is_err(), "one of them has left");
+        let (resource, damage) = ("tcc-1".to_owned(), Damage::NeverTried);
+        assert!(FixedList.see(&ghost, &Seen::Damaged { resource, key: (FIRST, BRANCH), damage }).is_err());
+    }
 }

@@ -1,5 +1,6 @@
-//! A5, forward only: a status moves along the ways of the protocol, never back, and a final one stays as it is.
 //! Source: simulation notes, A5; Seata semantics, section 1 (GlobalStatus and its order).
+//!
+//! A5, forward only: a status moves along the ways of the protocol, never back, and a final one stays as it is.
 //!
 //! The ways are written down here once more, so that a slip in the code's own table is seen.
 
@@ -117,5 +118,41 @@ impl Oracle for Forward {
         }
         self.standing.insert(transaction, status);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{FIRST, decided, ended, ghost_with};
+    use super::*;
+    use quorate_core::model::BranchType;
+
+    #[test]
+    fn a_status_goes_forward_and_its_end_stays() {
+        use GlobalStatus::{Committed, Committing, Rollbacked, TimeoutRollbacked, TimeoutRollbacking};
+        let judged = |first, then: &[GlobalStatus]| {
+            let (mut oracle, mut ghost) = (Forward::default(), ghost_with(BranchType::AT, ""));
+            decided(&mut oracle, &mut ghost, first)?;
+            then.iter().try_for_each(|status| ended(&mut oracle, &ghost, *status))
+        };
+        assert_eq!(judged(Committing, &[Committed, Committed]), Ok(()));
+        assert_eq!(judged(TimeoutRollbacking, &[TimeoutRollbacked]), Ok(()));
+        assert!(judged(Committing, &[Rollbacked]).is_err());
+        assert!(judged(TimeoutRollbacking, &[Rollbacked]).is_err(), "another kind of rollback");
+        assert!(judged(Committing, &[Committed, Committing]).is_err(), "back");
+    }
+
+    #[test]
+    fn an_operator_keeps_the_direction() {
+        let judged = |operation, to| {
+            let mut oracle = Forward::default();
+            oracle.standing.insert(FIRST, GlobalStatus::RollbackRetrying);
+            oracle.operated(&OperateV1 { transaction: FIRST, operation }, to)
+        };
+        assert_eq!(judged(Operation::Stop, GlobalStatus::StopRollbackOrRollbackRetry), Ok(()));
+        assert_eq!(judged(Operation::ForceDelete, GlobalStatus::RollbackFailed), Ok(()));
+        assert!(judged(Operation::Stop, GlobalStatus::StopCommitOrCommitRetry).is_err());
+        assert!(judged(Operation::Start, GlobalStatus::RollbackRetrying).is_err(), "it was not stopped");
+        assert!(judged(Operation::ForceDelete, GlobalStatus::CommitFailed).is_err());
     }
 }

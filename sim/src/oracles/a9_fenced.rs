@@ -1,5 +1,6 @@
-//! A9, fenced: a TCC branch is tried before it is finished, and after its end, an empty rollback too, nothing is tried any more.
 //! Source: simulation notes, A9; Seata's TCC fence (empty rollback, no hanging).
+//!
+//! A9, fenced: a TCC branch is tried before it is finished, and after its end, an empty rollback too, nothing is tried any more.
 //!
 //! That each of the two takes effect at most once is C4's.
 

@@ -1,7 +1,9 @@
-//! B1, one holder: from "success" to the commit decision, or until the branch is undone, its rows are its transaction's.
 //! Source: lock protocol, promise B1 (oracle LK1); Seata semantics, section 3.
 //!
-//! Judged twice: in the groups' own row locks, and by what RMs were promised, whatever the locks say.
+//! B1, one holder: from "success" to the commit decision, or until the branch is undone, its rows are its transaction's.
+//!
+//! Judged twice: in the groups' own row locks, and by what RMs were promised, whatever the locks say. That they are not let go
+//! too early is B5's.
 
 use super::{Finding, Judgement, Oracle};
 use crate::bank::Effect;
@@ -59,21 +61,6 @@ impl OneHolder {
             !branches.is_empty()
         });
     }
-
-    /// Nothing that was promised may have been let go.
-    fn judge_release(&self, ghost: &Ghost, transaction: TransactionId) -> Judgement {
-        for (row, (owner, branches)) in &self.promised {
-            if *owner != transaction {
-                continue;
-            }
-            let held = ghost.locks.holder(row);
-            if held.is_none_or(|held| held.owner != transaction) {
-                let text = format!("row {} of {} was let go under branches {branches:?}: {held:?}", row.1, row.0);
-                return Err(Finding::about(transaction, text));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Oracle for OneHolder {
@@ -95,9 +82,6 @@ impl Oracle for OneHolder {
                 self.free(*transaction, |branch| commits || found.has_failed(branch));
                 Ok(())
             }
-            (Command::ReleaseLocks(release), Outcome::Released) => {
-                self.judge_release(ghost, release.transaction).map_err(|found| found.in_group(step.group))
-            }
             _ => Ok(()),
         }
     }
@@ -117,5 +101,46 @@ impl Oracle for OneHolder {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BRANCH, FIRST, GROUP, SECOND, acknowledged, database, decided, ghost_with, released};
+    use super::*;
+    use quorate_core::model::{BranchType, GlobalStatus};
+
+    fn acknowledge(oracle: &mut OneHolder, takes: TransactionId) -> (Ghost, Judgement) {
+        let mut ghost = ghost_with(BranchType::AT, "account:1");
+        ghost.locks.take(GROUP, takes, BRANCH, "at-1", "account:1");
+        let judged = oracle.see(&ghost, &acknowledged());
+        (ghost, judged)
+    }
+
+    #[test]
+    fn who_is_told_success_has_the_row_alone() {
+        assert_eq!(acknowledge(&mut OneHolder::default(), FIRST).1, Ok(()));
+        assert!(acknowledge(&mut OneHolder::default(), SECOND).1.is_err(), "another has it");
+        let mut oracle = OneHolder::default();
+        let (mut ghost, _) = acknowledge(&mut oracle, FIRST);
+        ghost.locks.take(GROUP, SECOND, BranchId(8), "at-1", "account:1");
+        assert!(released(&mut oracle, &ghost).is_err(), "two have it");
+    }
+
+    #[test]
+    fn a_promise_lasts_until_the_commit_or_the_undo() {
+        let ends = |ends: &dyn Fn(&mut OneHolder, &mut Ghost) -> Judgement| {
+            let mut oracle = OneHolder::default();
+            let (mut ghost, judged) = acknowledge(&mut oracle, FIRST);
+            judged.and_then(|()| ends(&mut oracle, &mut ghost))?;
+            Ok::<_, Finding>(oracle.promised.len())
+        };
+        assert_eq!(ends(&|oracle, ghost| decided(oracle, ghost, GlobalStatus::AsyncCommitting)), Ok(0));
+        assert_eq!(ends(&|oracle, ghost| decided(oracle, ghost, GlobalStatus::Rollbacking)), Ok(1));
+        let undone = |oracle: &mut OneHolder, ghost: &mut Ghost| {
+            decided(oracle, ghost, GlobalStatus::Rollbacking)?;
+            oracle.see(ghost, &database("at-1", Effect::RolledBack))
+        };
+        assert_eq!(ends(&undone), Ok(0));
     }
 }

@@ -1,5 +1,6 @@
-//! B2, no dirty write: an AT branch changes a row only if no other undecided or rolling-back transaction has changed it.
 //! Source: Seata issue 1991 ("dirty records when undo"); Seata semantics, section 3 (write isolation).
+//!
+//! B2, no dirty write: an AT branch changes a row only if no other undecided or rolling-back transaction has changed it.
 
 use super::{Finding, Judgement, Oracle};
 use crate::bank::{Damage, Effect};
@@ -29,5 +30,25 @@ impl Oracle for DirtyWrite {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{BRANCH, FIRST, SECOND, ghost_with};
+    use super::*;
+    use quorate_core::model::{BranchId, BranchType, GlobalStatus};
+
+    #[test]
+    fn nobody_writes_over_what_may_be_undone() {
+        let mut ghost = ghost_with(BranchType::AT, "account:1");
+        let others = vec![(FIRST, BRANCH)];
+        let (resource, key, effect) = ("at-1".to_owned(), (SECOND, BranchId(8)), Effect::Tried);
+        let writes = Seen::Database { resource: resource.clone(), key, effect, others };
+        assert!(DirtyWrite.see(&ghost, &writes).is_err(), "it is undecided");
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").decide(GlobalStatus::AsyncCommitting, 5);
+        assert_eq!(DirtyWrite.see(&ghost, &writes), Ok(()), "it is committed, and its undo log is to go");
+        let damage = Damage::DirtyWrite("row 1".to_owned());
+        assert!(DirtyWrite.see(&ghost, &Seen::Damaged { resource, key, damage }).is_err());
     }
 }

@@ -1,5 +1,6 @@
-//! C2, no phantom: an id is dealt once, and what is registered, locked or acknowledged belongs to a transaction that has begun.
 //! Source: simulation notes, C2; lock protocol, rule 2 (ids come from reserved blocks, and none is used again).
+//!
+//! C2, no phantom: an id is dealt once, and what is registered, locked or acknowledged belongs to a transaction that has begun.
 
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;

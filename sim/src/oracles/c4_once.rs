@@ -1,5 +1,6 @@
-//! C4, once: whatever is resent, a branch takes effect at most once, and at rest exactly once in the decided direction.
 //! Source: simulation notes, C4 and A9; Seata's TCC fence (empty rollback, no hanging, idempotence).
+//!
+//! C4, once: whatever is resent, a branch takes effect at most once, and at rest exactly once in the decided direction.
 
 use super::{Finding, Judgement, Oracle};
 use crate::bank::{Bank, BranchKey, Effect};
@@ -60,5 +61,31 @@ impl Oracle for Once {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{FIRST, database, ghost_with};
+    use super::*;
+    use quorate_core::model::{BranchType, GlobalStatus};
+
+    fn judged(decided: GlobalStatus, effects: &[Effect]) -> Judgement {
+        let mut ghost = ghost_with(BranchType::TCC, "");
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").decide(decided, 5);
+        let mut oracle = Once::default();
+        effects.iter().try_for_each(|effect| oracle.see(&ghost, &database("tcc-1", *effect)))?;
+        oracle.at_rest(&ghost, &Bank::default())
+    }
+
+    #[test]
+    fn each_branch_takes_effect_once() {
+        use Effect::{Committed, Nothing, RolledBack, Tried};
+        assert_eq!(judged(GlobalStatus::Committing, &[Tried, Committed, Nothing]), Ok(()));
+        assert_eq!(judged(GlobalStatus::Rollbacking, &[Nothing]), Ok(()), "it never tried");
+        assert!(judged(GlobalStatus::Committing, &[Tried, Committed, Committed]).is_err(), "twice");
+        assert!(judged(GlobalStatus::Committing, &[Tried]).is_err(), "never");
+        assert!(judged(GlobalStatus::Rollbacking, &[Tried, Committed]).is_err(), "the other way");
+        assert_eq!(judged(GlobalStatus::Rollbacking, &[Tried, RolledBack]), Ok(()));
     }
 }

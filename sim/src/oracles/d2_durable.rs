@@ -1,5 +1,6 @@
-//! D2, durable first: what storage told raft, and what clients were answered, is on disks that would survive a power failure.
 //! Source: Ongaro and Ousterhout, Raft, figure 2 ("updated on stable storage before responding to RPCs"); openraft PR 1753.
+//!
+//! D2, durable first: what storage told raft, and what clients were answered, is on disks that would survive a power failure.
 //!
 //! Judged at the moment it is told, on the disk as it is for certain (`remains`), so no power has to fail for it.
 
@@ -67,4 +68,47 @@ fn lost(told: &Told, replica: &Replica) -> Option<String> {
     }
     let log = &replica.log;
     Some(format!("entry {index} of {term:?} is durable, it was told, and its disk has {there:?} there: {log:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::GROUP;
+    use super::*;
+    use quorate_core::model::{LogId, LogIndex, NodeId, Term};
+    use std::collections::BTreeSet;
+
+    fn at(term: u64, index: u64) -> LogId {
+        LogId { term: Term(term), index: LogIndex(index) }
+    }
+
+    /// A replica was told of entry 7 of term 2; its disk has the log up to there.
+    fn judged(last: Option<LogId>, snapshot: Option<LogId>) -> Judgement {
+        let mut told = Told::default();
+        told.last = Some((LogIndex(7), Some(Term(2))));
+        let mut replica = Replica::default();
+        (replica.log.last, replica.snapshot) = (last, snapshot);
+        replica.term_starts = last.map(|last| LogId { index: LogIndex(5), ..last }).into_iter().collect();
+        let (node, told) = (NodeId(1), BTreeMap::from([(GROUP, told)]));
+        let found = Ok(BTreeMap::from([(GROUP, replica)]));
+        DurableFirst.see(&Ghost::default(), &Seen::Remains { node, told, model: None, found })
+    }
+
+    #[test]
+    fn a_disk_has_what_its_node_was_told_of() {
+        assert_eq!(judged(Some(at(2, 7)), None), Ok(()));
+        assert_eq!(judged(None, Some(at(2, 9))), Ok(()), "a snapshot has it");
+        assert!(judged(Some(at(2, 6)), None).is_err(), "cut short");
+        assert!(judged(Some(at(1, 7)), None).is_err(), "another one");
+        assert!(judged(None, None).is_err(), "nothing");
+    }
+
+    #[test]
+    fn what_was_answered_is_on_a_majority_of_disks() {
+        let held = |nodes: &[u64]| {
+            let holders: BTreeSet<NodeId> = nodes.iter().copied().map(NodeId).collect();
+            DurableFirst.see(&Ghost::default(), &Seen::Holders { group: GROUP, log_id: at(1, 7), holders, nodes: 3 })
+        };
+        assert_eq!(held(&[1, 3]), Ok(()));
+        assert!(held(&[1]).is_err());
+    }
 }

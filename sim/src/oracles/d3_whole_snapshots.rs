@@ -1,5 +1,6 @@
-//! D3, whole snapshots: what a snapshot holds, read back and loaded, is the state that it was made of.
 //! Source: Raft, section 7 (a snapshot replaces the log before it); Seata issue 6932 (locks lost on the way).
+//!
+//! D3, whole snapshots: what a snapshot holds, read back and loaded, is the state that it was made of.
 //!
 //! Judged twice: the model's own state must survive being written down and loaded, and what lies on a node's disk must be
 //! the model's state after the same entry.
@@ -42,5 +43,27 @@ impl Oracle for WholeSnapshots {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::GROUP;
+    use super::*;
+    use crate::remains::{Modelled, Replica};
+    use quorate_core::model::{LogIndex, NodeId, Term};
+
+    #[test]
+    fn a_snapshot_is_the_state_that_it_is_of() {
+        let last = LogId { term: Term(1), index: LogIndex(7) };
+        let judged = |of: LogId, snapshot_hash: u64| {
+            let replica = Replica { snapshot: Some(of), snapshot_hash: Some(snapshot_hash), ..Replica::default() };
+            let model = Some(Modelled { group: GROUP, last, state_hash: 5 });
+            let (node, told, found) = (NodeId(1), BTreeMap::new(), Ok(BTreeMap::from([(GROUP, replica)])));
+            WholeSnapshots::default().see(&Ghost::default(), &Seen::Remains { node, told, model, found })
+        };
+        assert_eq!(judged(last, 5), Ok(()));
+        assert!(judged(last, 6).is_err());
+        assert_eq!(judged(LogId { index: LogIndex(6), ..last }, 6), Ok(()), "it is of another entry");
     }
 }

@@ -1,5 +1,6 @@
-//! D, raft: one vote and one leader per term, one entry per place, what was answered stays, equal entries make equal states.
 //! Source: Ongaro and Ousterhout, In Search of an Understandable Consensus Algorithm, figure 3; openraft's invariants.
+//!
+//! D, raft: one vote and one leader per term, one entry per place, what was answered stays, equal entries make equal states.
 //!
 //! Leader completeness shows as log matching: a leader without an answered entry writes another one in its place.
 
@@ -93,5 +94,55 @@ impl Oracle for Logs {
             _ => return Ok(()),
         };
         judgement.map_err(|found| found.in_group(*group).at_node(*node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::GROUP;
+    use super::*;
+
+    fn judged(seen: &[Seen]) -> Judgement {
+        let mut oracle = Logs::default();
+        seen.iter().try_for_each(|seen| oracle.see(&Ghost::default(), seen))
+    }
+
+    const fn entry(term: u64) -> LogId {
+        LogId { term: Term(term), index: LogIndex(7) }
+    }
+
+    fn applied(node: u64, term: u64, entry_hash: u64) -> Seen {
+        Seen::Applied { node: NodeId(node), group: GROUP, log_id: entry(term), entry_hash }
+    }
+
+    fn voted(term: u64, candidate: u64, leads: bool) -> Seen {
+        Seen::Voted { node: NodeId(1), group: GROUP, term: Term(term), candidate: NodeId(candidate), leads }
+    }
+
+    #[test]
+    fn a_place_has_one_entry_and_what_was_answered_stays() {
+        let answered = Seen::Answered { node: NodeId(1), group: GROUP, log_id: entry(1) };
+        assert_eq!(judged(&[applied(1, 1, 5), answered.clone(), applied(2, 1, 5)]), Ok(()));
+        assert!(judged(&[applied(1, 1, 5), applied(2, 2, 5)]).is_err(), "of another term");
+        assert!(judged(&[applied(1, 1, 5), applied(2, 1, 6)]).is_err(), "another one");
+        assert!(judged(&[answered, applied(1, 1, 5)]).is_err(), "answered before anybody applied it");
+    }
+
+    #[test]
+    fn a_term_has_one_leader_and_each_voter_one_vote() {
+        let leads = |node| Seen::Elected { node: NodeId(node), group: GROUP, term: Term(3) };
+        assert_eq!(judged(&[voted(3, 2, false), leads(2), voted(3, 2, true), voted(4, 1, false)]), Ok(()));
+        assert!(judged(&[leads(2), leads(3)]).is_err());
+        assert!(judged(&[voted(3, 2, false), voted(3, 1, false)]).is_err());
+        assert!(judged(&[leads(2), voted(3, 1, true)]).is_err());
+    }
+
+    #[test]
+    fn equal_entries_make_equal_outcomes_and_states() {
+        let outcomes = |node, hash| Seen::Outcomes { node: NodeId(node), group: GROUP, log_id: entry(1), hash };
+        let state = |node, hash| Seen::Snapshot { node: NodeId(node), group: GROUP, last: Some(entry(1)), hash };
+        assert_eq!(judged(&[outcomes(1, 5), outcomes(2, 5), state(1, 6), state(2, 6)]), Ok(()));
+        assert!(judged(&[outcomes(1, 5), outcomes(2, 6)]).is_err());
+        assert!(judged(&[state(1, 5), state(2, 6)]).is_err());
     }
 }

@@ -1,7 +1,8 @@
-//! E4, one quorum: whoever votes in a group, before a change or after it, two quorums have a member in common. Whoever was
-//! forgotten never leads again, and a number is never another node's.
 //! Source: simulation notes, E4; Ongaro, Consensus: Bridging Theory and Practice, section 4 (joint consensus); raft.github.io, the bug in
 //! single-server changes (2015).
+//!
+//! E4, one quorum: whoever votes in a group, before a change or after it, two quorums have a member in common. Whoever was
+//! forgotten never leads again, and a number is never another node's.
 
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;

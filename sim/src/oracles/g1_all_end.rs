@@ -1,5 +1,6 @@
-//! G1, all end: after the heal every transaction comes to its end, whatever became of its TM.
 //! Source: simulation notes, G1; Seata issue 6875 (transactions that stay TimeoutRollbacked for ever).
+//!
+//! G1, all end: after the heal every transaction comes to its end, whatever became of its TM.
 
 use super::{Finding, Oracle};
 use crate::bank::Bank;
@@ -36,5 +37,20 @@ impl Oracle for AllEnd {
             Finding::about(*transaction, text).in_group(found.group)
         });
         why.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{FIRST, ghost_with};
+    use super::*;
+    use quorate_core::model::BranchType;
+
+    #[test]
+    fn the_world_rests_when_all_have_ended() {
+        let mut ghost = ghost_with(BranchType::AT, "");
+        assert_eq!(AllEnd.pending(&ghost, &Bank::default()).len(), 1);
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").ended_clock_ms = Some(9);
+        assert_eq!(AllEnd.pending(&ghost, &Bank::default()), []);
     }
 }

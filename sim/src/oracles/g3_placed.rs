@@ -1,6 +1,7 @@
+//! Source: simulation notes, G3 (one leader, one configuration); design, section 6 (placement); openraft's converge-serve-reconverge.
+//!
 //! G3, placed: after the heal every node routes by the same picture, and the groups are where it says: as many voters as
 //! wanted, on nodes of their own that are to carry groups, none left over, evenly spread, and whoever was left has wiped what it had.
-//! Source: simulation notes, G3 (one leader, one configuration); design, section 6 (placement); openraft's converge-serve-reconverge.
 
 use super::{Finding, Oracle};
 use crate::bank::Bank;
@@ -91,4 +92,53 @@ fn has_room(routing: &Routing) -> bool {
 
 fn carrying(routing: &Routing) -> impl Iterator<Item = NodeId> {
     routing.nodes().filter(|node| node.standing == Standing::Serving).map(|node| node.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::GROUP;
+    use super::*;
+    use crate::ghost::Members;
+    use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1};
+    use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, StartEpoch, StartId};
+    use quorate_core::model::LogIndex;
+    use quorate_core::txn::Stamp;
+
+    /// Three nodes with one group, which all route by the same picture.
+    fn placed() -> Ghost {
+        let started = |node: u64| NodeStartedV1 {
+            node: NodeId(node),
+            disk: DiskId([node as u8; 16]),
+            epoch: StartEpoch(1),
+            start: StartId([1; 16]),
+            addresses: Addresses::default(),
+        };
+        let nodes = [1, 2, 3].map(NodeId);
+        let founding = FoundClusterV1 {
+            cluster: ClusterId([7; 16]),
+            birth_ms: 1_800_000_000_000,
+            nodes: vec![started(1), started(2), started(3)],
+            groups: vec![GroupV1 { group: GROUP, label: String::new(), replicas: nodes.to_vec() }],
+            slots: vec![GROUP; 4_096],
+        };
+        let mut meta = Meta::new();
+        meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![MetaCommand::FoundCluster(founding)] });
+        let mut ghost = Ghost::default();
+        ghost.pictures.extend(nodes.map(|node| (node, meta.routing().clone())));
+        ghost
+    }
+
+    #[test]
+    fn the_world_rests_when_groups_are_where_all_nodes_say() {
+        let mut ghost = placed();
+        assert_eq!(Placed.pending(&ghost, &Bank::default()), []);
+        ghost.pictures.insert(NodeId(2), Routing::empty());
+        assert_eq!(Placed.pending(&ghost, &Bank::default()).len(), 1, "one routes by an old picture");
+
+        let mut ghost = placed();
+        let (at, learners) = (LogIndex(9), BTreeSet::new());
+        let voters = vec![[1, 2].map(NodeId).into_iter().collect()];
+        ghost.members.insert(GROUP, Members { at, voters, learners });
+        assert_eq!(Placed.pending(&ghost, &Bank::default()).len(), 1, "one does not vote");
+    }
 }

@@ -79,6 +79,11 @@ impl Class {
         Class::SlowRm,
     ];
 
+    /// It strikes the business and its clients, and neither nodes nor what lies between.
+    pub fn is_of_clients(self) -> bool {
+        matches!(self, Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::SlowRm)
+    }
+
     /// As files and tables have it.
     pub fn name(self) -> &'static str {
         match self {

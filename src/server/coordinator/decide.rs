@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{ExceptionCode, GlobalStatus, TransactionId};
 use quorate_core::txn::command::{DecideV1, Decision, TransactionV1};
-use quorate_core::txn::{Command, Outcome, Refusal, answer};
+use quorate_core::txn::{Command, Outcome, Refusal, Session, answer};
 use quorate_world::sync::oneshot;
 use quorate_world::time::{Duration, Instant, timeout};
 
@@ -73,6 +73,10 @@ impl Coordinator {
             Decided::Standing(_) if quorate_world::bug!("rollback_told_as_commit") => {
                 Ok(Reply::Standing(GlobalStatus::Committed))
             }
+            Decided::Standing(status) if quorate_world::bug!("late_end_commits_the_next") => {
+                self.commit_the_next(tenure).await?;
+                Ok(Reply::Standing(commit_answer(status)))
+            }
             Decided::Ended(status) | Decided::Standing(status) => Ok(Reply::Standing(commit_answer(status))),
             Decided::Unknown => {
                 quorate_core::sometimes!("commit_of_nothing_known");
@@ -80,6 +84,17 @@ impl Coordinator {
             }
             Decided::Refused(refusal) => Ok(refused(&refusal)),
         }
+    }
+
+    /// Planted bug: an end that comes late is carried out on what has begun since.
+    async fn commit_the_next(&self, tenure: &Arc<Tenure>) -> Result<(), Lost> {
+        let is_open = |session: &&Session| session.status == GlobalStatus::Begin;
+        let next =
+            tenure.replica.read(|state| state.sessions().filter(is_open).last().map(|session| session.transaction));
+        if let Some(next) = next {
+            self.decide(tenure, next, Decision::Commit).await?;
+        }
+        Ok(())
     }
 
     /// Rolls back. As a commit it gives its room back.

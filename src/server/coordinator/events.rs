@@ -21,6 +21,17 @@ pub struct Answered {
     pub reply: Reply,
 }
 
+/// A leader has looked up how a transaction stands, for a client.
+#[derive(Debug)]
+pub struct Looked {
+    /// The leader.
+    pub node: NodeId,
+    /// Its group.
+    pub group: GroupId,
+    /// The transaction, known there or not.
+    pub transaction: TransactionId,
+}
+
 /// A leader has seen the outcome of a decision that it proposed.
 #[derive(Debug)]
 pub struct DecisionKnown {

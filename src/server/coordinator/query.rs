@@ -12,6 +12,7 @@ use quorate_core::txn::{Command, Outcome, Refusal, Session, Transactions, answer
 use super::ask::{Failure, LockQueryAsk, Reply, ReportBranchAsk};
 use super::begin::unreachable_outcome;
 use super::context::Coordinator;
+use super::events;
 use super::request::no_such_transaction;
 use super::tenure::{Lost, Tenure};
 
@@ -19,6 +20,7 @@ impl Coordinator {
     /// Where a transaction stands.
     pub(super) async fn status(&self, tenure: &Arc<Tenure>, transaction: TransactionId) -> Result<Reply, Lost> {
         let standing = standing(tenure, transaction).await?;
+        quorate_world::tap!(events::Looked { node: self.node, group: tenure.group, transaction });
         Ok(Reply::Standing(standing.map_or(answer::UNKNOWN, answer::status_answer)))
     }
 

@@ -15,7 +15,7 @@ use quorate_core::model::{BranchId, BranchType, ExceptionCode, Fence, GlobalStat
 use quorate_core::txn::command::{AcquireLocksV1, BranchV1, RegisterBranchV1, ReleaseLocksV1};
 use quorate_core::txn::{Command, Conflict, Outcome, Refusal, ReleaseScope, Session, Transactions, bounds};
 use quorate_world::select::{Either2, select2};
-use quorate_world::time::Instant;
+use quorate_world::time::{Instant, sleep_until};
 use std::pin::pin;
 
 use super::ask::{Failure, RegisterAsk, Reply};
@@ -81,9 +81,16 @@ impl Coordinator {
             quorate_core::sometimes!("register_refused_for_memory");
             return Ok(full.into());
         }
+        if let Some(branch) = same_resource(tenure, ask).filter(|_| quorate_world::bug!("resource_names_the_request")) {
+            return Ok(Reply::Registered(branch));
+        }
         loop {
             let (fence, home_here) = match self.look(tenure, ask)? {
                 Look::Go(fence, home_here) => (fence, home_here),
+                Look::Conflict(_) if quorate_world::bug!("conflict_is_waited_out") => {
+                    sleep_until(until).await;
+                    return Err(Lost);
+                }
                 Look::Conflict(conflict) => {
                     self.counters.lock_conflicts_early.one();
                     quorate_core::sometimes!("conflict_seen_before_the_log");
@@ -204,7 +211,10 @@ impl Coordinator {
             branch,
             fence,
             resource: ask.resource.clone(),
-            lock_keys: ask.lock_keys.clone(),
+            lock_keys: match quorate_world::bug!("only_the_first_row_is_locked") {
+                true => ask.lock_keys.split(',').next().unwrap_or_default().to_owned(),
+                false => ask.lock_keys.clone(),
+            },
         };
         let register = command(ask, branch, fence, false);
         if tenure.is_contended(ask.transaction) {
@@ -397,6 +407,14 @@ impl Coordinator {
         let (row, holder) = (&conflict.row, conflict.holder);
         Failure::new(code, format!("row {row} is locked by global transaction {holder}")).into()
     }
+}
+
+/// Planted bug: what was registered with the resource before is taken for the same request.
+fn same_resource(tenure: &Tenure, ask: &RegisterAsk) -> Option<BranchId> {
+    tenure.replica.read(|transactions| {
+        let branches = &transactions.session(ask.transaction)?.branches;
+        branches.values().find(|branch| *branch.resource == *ask.resource).map(|branch| branch.branch)
+    })
 }
 
 /// Puts the branch into the list. `Lost`: it will never get there.

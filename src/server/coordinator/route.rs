@@ -56,7 +56,12 @@ impl Coordinator {
                 _ if quorate_world::bug!("status_from_any_replica") && self.standing_here(ask).is_some() => {
                     self.standing_here(ask).map(Reply::Standing)
                 }
-                Leader::There(node, group) => self.forward(node, group, ask, until, held).await,
+                Leader::There(node, group) => match self.forward(node, group, ask, until, held).await {
+                    None if quorate_world::bug!("silent_leader_is_answered_for") => {
+                        self.standing_here(ask).map(Reply::Standing)
+                    }
+                    reply => reply,
+                },
                 Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => {
                     Some(Reply::Standing(answer::UNKNOWN))
                 }

@@ -300,10 +300,7 @@ impl Drive {
             Err(Untold::NoChannel) => LastAnswer::NoChannel,
             Ok(Reply::Nothing) | Err(Untold::Silent) => LastAnswer::Silent,
         };
-        let reply = match told {
-            Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => Reply::Status(asked::done(way)),
-            told => told.unwrap_or(Reply::Nothing),
-        };
+        let reply = told.unwrap_or(Reply::Nothing);
         if let Reply::Status(status) = reply {
             quorate_world::tap!(events::PhaseTwoAnswered {
                 node: self.coordinator.node,
@@ -312,6 +309,15 @@ impl Drive {
                 status,
             });
         }
+        let reply = match told {
+            Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => Reply::Status(asked::done(way)),
+            Ok(Reply::Status(BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable))
+                if quorate_world::bug!("unknown_branch_is_taken_for_undone") =>
+            {
+                Reply::Status(asked::done(way))
+            }
+            _ => reply,
+        };
         let clock_ms = self.tenure.clock_ms().unwrap_or(0);
         let mut way_of_all = None;
         let verdict = self.tenure.replica.read(|state| {
