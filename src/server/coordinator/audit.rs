@@ -16,7 +16,6 @@ use quorate_world::time::{Duration, Instant, sleep_until};
 use super::context::{Coordinator, Leader};
 use super::events;
 use super::message::{AuditV1, Query, Response};
-use super::nodes;
 use super::tenure::{Lost, Tenure};
 
 /// A lock in somebody's way is looked at from this age on,
@@ -97,15 +96,13 @@ impl Coordinator {
         let audit = AuditV1 { transaction, holds };
         match self.leader_of(transaction.slot()) {
             Leader::Here(asked) => Some(self.gone(&asked, &audit)),
-            Leader::There(node, group) => {
-                match nodes::ask(&*self.nodes, node, group, &Query::Audit(audit), PATIENCE).await {
-                    Ok(Response::Gone(gone)) => Some(gone),
-                    Ok(_) | Err(_) => {
-                        quorate_core::sometimes!("audit_got_no_answer");
-                        None
-                    }
+            Leader::There(node, group) => match self.ask_there(node, group, &Query::Audit(audit), PATIENCE).await {
+                Ok(Response::Gone(gone)) => Some(gone),
+                Ok(_) | Err(_) => {
+                    quorate_core::sometimes!("audit_got_no_answer");
+                    None
                 }
-            }
+            },
             Leader::Nobody => None,
         }
     }

@@ -155,11 +155,7 @@ impl Coordinator {
         if let Some(tenure) = self.led.tenure(group) {
             return Leader::Here(tenure);
         }
-        let known = self.led.leader(group).or_else(|| match self.led.replica(group) {
-            Some(_) => None,
-            None => self.routing.borrow().preferred_leader(group),
-        });
-        match known {
+        match self.led.leader(group, || self.routing.borrow().replicas(group)) {
             Some(node) if node != self.node => Leader::There(node, group),
             Some(_) | None => Leader::Nobody,
         }

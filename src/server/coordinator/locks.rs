@@ -39,13 +39,12 @@ impl Coordinator {
                 Leader::There(node, group) => {
                     let patience = until.saturating_duration_since(Instant::now());
                     let query = Query::Acquire(locks.clone());
-                    match nodes::ask(&*self.nodes, node, group, &query, patience).await {
+                    match self.ask_there(node, group, &query, patience).await {
                         Ok(Response::Acquired) => Some(Locks::Acquired),
                         Ok(Response::Refused(refused)) => Some(Locks::Refused(refused)),
                         Ok(Response::Unable(why)) => Some(Locks::Unable(why)),
-                        Ok(Response::Elsewhere(leader)) => {
+                        Ok(Response::Elsewhere(_)) => {
                             quorate_core::sometimes!("lock_home_is_led_elsewhere");
-                            self.led.hint(group, leader);
                             None
                         }
                         Ok(_) | Err(_) => {
