@@ -58,6 +58,7 @@ pub const KEYS: &[Key] = &[
     flag("data_dir", Is("./data"), "Folder for all that this node keeps"),
     flag("groups", Is("8"), "Data groups, 1 to 1024; read when the cluster is founded"),
     flag("replicas", Follows("3; 1 with fewer than three founders"), "Replicas of each group: 1, 3 or 5; read when the cluster is founded"),
+    flag("workers", Follows("one per core"), "Threads that serve, 1 to 1024; several nodes on one machine are cheaper with fewer each"),
     flag("log", Is("info"), "What is logged to stderr: error, warn, info, debug, trace, or TARGET=LEVEL,..; of openraft errors only, unless it is named"),
     flag("log_format", Is("text"), "text or json"),
     key("cluster.name", Is("default"), "Name of the one group that discovery shows to Seata clients"),

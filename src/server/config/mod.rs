@@ -81,6 +81,8 @@ pub struct Config {
     pub undo_logs: UndoLogDeletion,
     /// So long after the last connection of a TM's process its open transactions are rolled back, ms; nothing: never.
     pub lost_tm_rollback_ms: Option<u64>,
+    /// Threads that serve; nothing: one per core.
+    pub workers: Option<usize>,
     /// The log on disk.
     pub storage: StorageConfig,
 }
@@ -209,6 +211,7 @@ impl Config {
             undo_logs: read_undo_logs(settings)?,
             lost_tm_rollback_ms: settings
                 .read("tm.lost_rollback_ms", |text| values::number(text, LOST_ROLLBACK_MS_MIN..=31_536_000_000))?,
+            workers: settings.read("workers", |text| values::number(text, 1..=1_024))?.map(|workers| workers as usize),
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings

@@ -52,6 +52,9 @@ impl Config {
         put("phase_two.rollback_unlock", text(self.patience.unlocks));
         put("undo_log.delete_period_ms", Shown::Number(self.undo_logs.period_ms));
         put("undo_log.save_days", Shown::Number(self.undo_logs.save_days as u64));
+        if let Some(workers) = self.workers {
+            put("workers", Shown::Number(workers as u64));
+        }
         let retry_ms = [
             ("tm.lost_rollback_ms", self.lost_tm_rollback_ms),
             ("phase_two.commit_retry_ms", self.patience.commit_retry_ms),
