@@ -152,6 +152,7 @@ pub struct Given {
     pub memory_budget_bytes: u64,
     pub access: Access,
     pub heartbeat_ms: u64,
+    pub batch_results: bool,
     pub lost_tm_after: Option<Duration>,
     /// Nodes that carry groups, the first ones; the others only serve clients.
     pub carriers: usize,
@@ -164,6 +165,7 @@ impl Default for Given {
             memory_budget_bytes: 1 << 30,
             access: Access::default(),
             heartbeat_ms: 40,
+            batch_results: false,
             lost_tm_after: None,
             carriers: usize::MAX,
         }
@@ -227,6 +229,7 @@ impl Cluster {
             access: self.given.access.clone(),
             patience: self.given.patience,
             undo_logs: UndoLogDeletion::DEFAULT,
+            batch_results: self.given.batch_results,
             lost_tm_after: self.given.lost_tm_after,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));

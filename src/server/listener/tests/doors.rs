@@ -98,6 +98,7 @@ async fn doors_beside(other: Arc<Other>, routing: Routing) -> Open {
         access: Default::default(),
         patience: Default::default(),
         undo_logs: quorate_core::phase_two::UndoLogDeletion::DEFAULT,
+        batch_results: false,
         lost_tm_after: None,
     });
     let traffic = Arc::new(Traffic::default());
