@@ -153,6 +153,7 @@ fn a_batch_result_waits_for_nobody() {
         let status = Message::GlobalStatus { xid: y.to_string(), extra_data: String::new() };
         let merged = Message::Merged { messages: vec![status], ids: None };
         assert!(matches!(old.ask(merged).await, Some(Message::MergeResult { .. })));
+        rm.await_told(1).await;
         rm.reply(BranchStatus::PhaseTwo_Committed);
         tm.await_status(&x, GlobalStatus::Committed).await;
         cluster.end().await;
