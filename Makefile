@@ -8,12 +8,16 @@ SIM := RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR=target/sim $(CARGO)
 SIM_TEST := $(SIM) test --locked --profile sim -p quorate-sim --features quorate-sim/planted_bugs
 SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
 QUORATE := target/release/quorate
+# Given on the command line, it is there already.
+BUILT := $(if $(filter command,$(origin QUORATE)),,build)
+# Threads of each of three nodes on this machine.
+WORKERS := $(shell cores=$$(nproc); echo $$((cores > 5 ? cores / 3 : 1)))
 DENY_VERSION := 0.20.2
 DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages demo-elastic sim replay shrink story view hunt gate night determinism bugs fuzz doc bench
+.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages demo-elastic sim replay shrink story view hunt gate night determinism bugs fuzz doc bench pgo
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -22,13 +26,13 @@ run: build
 	$(QUORATE) server
 
 ## make cluster        three nodes on 8091.., 7091.., 9091.., ./data-cluster/n1..n3; Ctrl-C stops them
-cluster: build
+cluster: $(BUILT)
 	@peers=1=127.0.0.1:9091,2=127.0.0.1:9092,3=127.0.0.1:9093; nodes=; \
 	trap 'trap - INT TERM; kill $$nodes 2>/dev/null; wait; exit 0' INT TERM; \
 	for n in 1 2 3; do \
 	  mkdir -p data-cluster/n$$n; \
 	  $(QUORATE) server --node-id $$n --peers $$peers --data-dir data-cluster/n$$n --listen 127.0.0.1:809$$n \
-	    --admin-listen 127.0.0.1:709$$n --peer-listen 127.0.0.1:909$$n 2>data-cluster/n$$n/log & \
+	    --admin-listen 127.0.0.1:709$$n --peer-listen 127.0.0.1:909$$n --workers $(WORKERS) 2>data-cluster/n$$n/log & \
 	  nodes="$$nodes $$!"; \
 	done; \
 	echo "three nodes; logs in data-cluster/n1..n3/log; Ctrl-C stops them"; wait
@@ -133,19 +137,30 @@ fuzz: $(FUZZ)
 	  $(CURDIR)/fuzz/corpus/$(or $(TARGET),frames) -- -max_total_time=$(or $(SECONDS),60)
 
 ## make bench BENCH="--shape at"   load on three fresh nodes on ports 1809x
-bench: build
+bench: $(BUILT)
 	@rm -rf target/bench; peers=1=127.0.0.1:19091,2=127.0.0.1:19092,3=127.0.0.1:19093; pids=; \
 	trap 'kill $$pids 2>/dev/null; wait' EXIT; trap 'exit 130' INT TERM; \
 	for n in 1 2 3; do \
 	  mkdir -p target/bench/n$$n; \
 	  $(QUORATE) server --node-id $$n --peers $$peers --data-dir target/bench/n$$n --listen 127.0.0.1:1809$$n \
-	    --admin-listen 127.0.0.1:1709$$n --peer-listen 127.0.0.1:1909$$n >target/bench/n$$n/ready 2>target/bench/n$$n/log & \
+	    --admin-listen 127.0.0.1:1709$$n --peer-listen 127.0.0.1:1909$$n --workers $(WORKERS) >target/bench/n$$n/ready 2>target/bench/n$$n/log & \
 	  pids="$$pids $$!"; \
 	done; \
 	for n in 1 2 3; do tries=0; until grep -q '^ready ' target/bench/n$$n/ready; do \
 	  tries=$$((tries + 1)); [ $$tries -lt 200 ] || { echo "node $$n is not ready, see target/bench/n$$n/log"; exit 1; }; sleep 0.1; \
 	done; done; \
 	$(QUORATE) bench --servers 127.0.0.1:18091,127.0.0.1:18092,127.0.0.1:18093 --pids $$(echo $$pids | tr ' ' ,) $(BENCH)
+
+## make pgo            target/pgo/release/quorate: built, trained by `make bench`, built anew as the training showed; 10 minutes
+PGO := $(CURDIR)/target/pgo
+pgo:
+	rustup component add llvm-tools
+	@rm -rf $(PGO)/raw
+	RUSTFLAGS="-Cprofile-generate=$(PGO)/raw" CARGO_TARGET_DIR=$(PGO) $(CARGO) build --locked --release --features jemalloc
+	for shape in "empty" "at --branches 1" "at --branches 3" "tcc --branches 2"; do LLVM_PROFILE_FILE=$(PGO)/raw/%p-%m.profraw \
+	  $(MAKE) bench QUORATE=$(PGO)/release/quorate BENCH="--shape $$shape --warm-up-s 2 --measured-s 10" || exit 1; done
+	"$$(rustc --print sysroot)"/lib/rustlib/*/bin/llvm-profdata merge -o $(PGO)/trained.profdata $(PGO)/raw
+	RUSTFLAGS="-Cprofile-use=$(PGO)/trained.profdata" CARGO_TARGET_DIR=$(PGO) $(CARGO) build --locked --release --features jemalloc
 
 ## make doc            the documentation of the code
 doc:

@@ -11,7 +11,7 @@ use cli::{Asked, Given};
 use quorate_server::config::Config;
 use quorate_server::exit::{ExitCode, Failure};
 use quorate_world::process;
-use quorate_world::runtime::block_on_main;
+use quorate_world::runtime::{RuntimeOptions, block_on_main, block_on_main_with};
 use std::collections::BTreeMap;
 
 #[cfg(feature = "jemalloc")]
@@ -55,7 +55,7 @@ fn act(asked: Asked) -> Result<(), Failure> {
 fn serve(config: Config) -> Result<(), Failure> {
     process::install_panic_hook();
     logging::start(&config).map_err(|reason| Failure::new(ExitCode::Usage, reason))?;
-    block_on_main(quorate_server::run(config))
+    block_on_main_with(RuntimeOptions { workers: config.workers }, quorate_server::run(config))
 }
 
 fn configured(given: Given) -> Result<Config, Failure> {

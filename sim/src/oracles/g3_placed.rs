@@ -39,6 +39,10 @@ fn behind(ghost: &Ghost, routing: &Routing, node: NodeId) -> Option<String> {
     if known.standing.goes() && has_room(routing) {
         return Some(format!("it is {} and not forgotten yet", known.standing));
     }
+    if known.standing == Standing::Lost {
+        // It stays in its groups as long as there is nobody for its place, and runs no more.
+        return None;
+    }
     let carried = |group: &GroupId| routing.group(*group).is_some_and(|route| route.carriers().any(|at| at == node));
     let left = ghost.told_to(node).into_iter().find(|(group, told)| {
         *group != GroupId::META && !carried(group) && (told.last.is_some() || told.snapshot.is_some())
@@ -54,7 +58,9 @@ fn behind(ghost: &Ghost, routing: &Routing, node: NodeId) -> Option<String> {
 /// What is wrong with where a group is to be.
 fn unplaced(routing: &Routing, route: &GroupRoute) -> Option<String> {
     let GroupRoute { replicas, target, former, .. } = route;
-    if target.is_some() || !former.is_empty() {
+    // What a lost one has left behind nobody wipes: it is to be forgotten, if that is possible.
+    let is_lost = |node: &NodeId| routing.node(*node).is_some_and(|node| node.standing == Standing::Lost);
+    if target.is_some() || !former.iter().all(is_lost) {
         return Some(format!("it is on its way from {replicas:?} to {target:?}, {former:?} have something left"));
     }
     let distinct: BTreeSet<NodeId> = replicas.iter().copied().collect();
@@ -96,49 +102,89 @@ fn carrying(routing: &Routing) -> impl Iterator<Item = NodeId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::GROUP;
     use super::*;
-    use crate::ghost::Members;
-    use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1};
-    use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, StartEpoch, StartId};
-    use quorate_core::model::LogIndex;
+    use quorate_core::cluster::command::{
+        AdmitNodeV1, FoundClusterV1, GroupV1, MetaOutcome, NodeStartedV1, PlaceGroupV1, SetStandingV1, WishV1,
+    };
+    use quorate_core::cluster::member::{Addresses, ClusterId, DiskId, StartEpoch, StartId};
+    use quorate_core::cluster::{Meta, MetaBatch, MetaCommand};
+    use quorate_core::model::SLOTS;
     use quorate_core::txn::Stamp;
 
-    /// Three nodes with one group, which all route by the same picture.
-    fn placed() -> Ghost {
-        let started = |node: u64| NodeStartedV1 {
+    fn say(meta: &mut Meta, command: MetaCommand) {
+        let outcome = meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0);
+        assert!(!matches!(outcome, MetaOutcome::Refused(_)), "{outcome:?}");
+    }
+
+    fn started(node: u64) -> NodeStartedV1 {
+        let at = |port: u64| format!("n{node}:{port}");
+        NodeStartedV1 {
             node: NodeId(node),
             disk: DiskId([node as u8; 16]),
             epoch: StartEpoch(1),
-            start: StartId([1; 16]),
-            addresses: Addresses::default(),
-        };
-        let nodes = [1, 2, 3].map(NodeId);
+            start: StartId([node as u8; 16]),
+            addresses: Addresses { advertised: at(1), peer: at(2), admin: at(3) },
+        }
+    }
+
+    /// Founded by nodes 1 to `nodes`, with two groups on these three.
+    fn founded(nodes: u64, replicas: [u64; 3]) -> Meta {
+        let group =
+            |group| GroupV1 { group: GroupId(group), label: String::new(), replicas: replicas.map(NodeId).to_vec() };
         let founding = FoundClusterV1 {
-            cluster: ClusterId([7; 16]),
-            birth_ms: 1_800_000_000_000,
-            nodes: vec![started(1), started(2), started(3)],
-            groups: vec![GroupV1 { group: GROUP, label: String::new(), replicas: nodes.to_vec() }],
-            slots: vec![GROUP; 4_096],
+            cluster: ClusterId([1; 16]),
+            birth_ms: 0,
+            nodes: (1..=nodes).map(started).collect(),
+            groups: vec![group(1), group(2)],
+            slots: vec![GroupId(1); usize::from(SLOTS)],
         };
         let mut meta = Meta::new();
-        meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![MetaCommand::FoundCluster(founding)] });
+        say(&mut meta, MetaCommand::FoundCluster(founding));
+        meta
+    }
+
+    fn stands(meta: &mut Meta, node: u64, standing: Standing) {
+        say(meta, MetaCommand::SetStanding(SetStandingV1 { node: NodeId(node), standing }));
+    }
+
+    /// What is found when these nodes route by the newest picture and all others by that before it.
+    fn pending(before: &Meta, now: &Meta, up_to_date: &[u64]) -> Vec<String> {
         let mut ghost = Ghost::default();
-        ghost.pictures.extend(nodes.map(|node| (node, meta.routing().clone())));
-        ghost
+        for node in now.routing().nodes() {
+            let meta = if up_to_date.contains(&node.id.0) { now } else { before };
+            ghost.pictures.insert(node.id, meta.routing().clone());
+        }
+        Placed.pending(&ghost, &Bank::default()).into_iter().map(|finding| finding.text).collect()
+    }
+
+    /// R2, seed 526: the fourth node died for good when another one was drained, so that nobody could take its place.
+    #[test]
+    fn a_lost_node_that_nobody_can_replace_need_not_know() {
+        let before = founded(3, [1, 2, 3]);
+        let mut now = before.clone();
+        stands(&mut now, 3, Standing::Lost);
+        assert_eq!(pending(&before, &now, &[1, 2]), Vec::<String>::new());
+        assert_eq!(pending(&before, &now, &[1]), ["it routes by picture Some(1) and not by 2"]);
+        // Somebody can: then it is to be forgotten.
+        let NodeStartedV1 { disk, addresses, .. } = started(4);
+        say(&mut now, MetaCommand::AdmitNode(AdmitNodeV1 { disk, addresses }));
+        say(&mut now, MetaCommand::NodeStarted(started(4)));
+        let found = pending(&before, &now, &[1, 2, 4]);
+        assert!(found.contains(&"it is lost and not forgotten yet".to_owned()), "{found:?}");
     }
 
     #[test]
-    fn the_world_rests_when_groups_are_where_all_nodes_say() {
-        let mut ghost = placed();
-        assert_eq!(Placed.pending(&ghost, &Bank::default()), []);
-        ghost.pictures.insert(NodeId(2), Routing::empty());
-        assert_eq!(Placed.pending(&ghost, &Bank::default()).len(), 1, "one routes by an old picture");
-
-        let mut ghost = placed();
-        let (at, learners) = (LogIndex(9), BTreeSet::new());
-        let voters = vec![[1, 2].map(NodeId).into_iter().collect()];
-        ghost.members.insert(GROUP, Members { at, voters, learners });
-        assert_eq!(Placed.pending(&ghost, &Bank::default()).len(), 1, "one does not vote");
+    fn what_a_lost_node_has_left_is_not_waited_for() {
+        let mut meta = founded(4, [2, 3, 4]);
+        let group = GroupId(2);
+        say(&mut meta, MetaCommand::PlaceGroup(PlaceGroupV1 { group, replicas: [1, 2, 3].map(NodeId).to_vec() }));
+        let since = meta.routing().picture();
+        say(&mut meta, MetaCommand::GroupPlaced(WishV1 { group, since }));
+        let found = pending(&meta, &meta, &[]);
+        assert!(found.iter().any(|text| text.contains("have something left")), "{found:?}");
+        stands(&mut meta, 1, Standing::Draining);
+        let before = meta.clone();
+        stands(&mut meta, 4, Standing::Lost);
+        assert_eq!(pending(&before, &meta, &[1, 2, 3]), Vec::<String>::new());
     }
 }

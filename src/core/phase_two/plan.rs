@@ -1,7 +1,8 @@
 //! The order of phase two.
 //!
 //! *Rollback*: strictly in reverse order of registration, one at a time; a branch that fails holds up those before it,
-//! for it may have read what they wrote. *Commit*: first the branches that a TM waits for (all but AT), in order of
+//! for it may have read what they wrote. Not one that its database does not know: after a change of leaders that is how one
+//! answers that is undone. *Commit*: first the branches that a TM waits for (all but AT), in order of
 //! registration, one at a time; then the AT ones, of each resource one at a time, resources beside each other. A branch
 //! whose phase one failed is told nothing.
 //!
@@ -12,7 +13,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::clean_up::{self, Next};
-use super::run::{At, Run};
+use super::run::{At, Run, Why};
 use crate::model::{BranchId, BranchStatus, BranchType, GlobalStatus};
 use crate::txn::command::{BranchV1, FailV1, GiveUpV1, ReportV1, TransactionV1};
 use crate::txn::{Branch, Command, Direction, Fate, Session, status};
@@ -189,16 +190,21 @@ fn whole<'a>() -> Part<'a> {
 }
 
 fn rollback(session: &Session, run: &Run) -> Step {
+    let mut is_complete = true;
     for part in parts(session, Direction::Rollback).rev() {
         match run.at(part.id, Direction::Rollback) {
             At::Done(_) => {}
             At::Asked => return Step::Wait,
-            At::Idle | At::Later { .. } if part.is_stopped => return Step::Stopped,
+            At::Idle | At::Later(_) if part.is_stopped => return Step::Stopped,
             At::Idle => return Step::Ask(vec![part.id]),
-            At::Later { .. } => return Step::Wait,
+            At::Later(Why::Unknown) => {
+                sometimes!("unknown_branch_let_the_one_before_it_be_undone");
+                is_complete = false;
+            }
+            At::Later(_) => return Step::Wait,
         }
     }
-    Step::Done
+    if is_complete { Step::Done } else { Step::Wait }
 }
 
 fn commit(session: &Session, run: &Run) -> Step {
@@ -218,23 +224,24 @@ fn commit(session: &Session, run: &Run) -> Step {
     side_by_side(rest, run)
 }
 
-/// One at a time. While retrying, a branch that nobody answers for does not hold up those after it.
+/// One at a time. While retrying, a branch that nobody answers for, or that its database does not know, does not hold up those
+/// after it.
 fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: bool) -> Step {
     let (mut is_complete, mut is_resting) = (true, false);
     for part in parts {
         match run.at(part.id, Direction::Commit) {
             At::Done(_) => {}
             At::Asked => return Step::Wait,
-            At::Idle | At::Later { .. } if part.is_stopped => {
+            At::Idle | At::Later(_) if part.is_stopped => {
                 sometimes!("stopped_branch_let_the_next_go_ahead");
                 is_complete = false;
             }
             At::Idle => return Step::Ask(vec![part.id]),
-            At::Later { heard: false } if is_retrying => {
+            At::Later(Why::Silent | Why::Unknown) if is_retrying => {
                 sometimes!("silent_branch_let_the_next_go_ahead");
                 (is_complete, is_resting) = (false, true);
             }
-            At::Later { .. } => return Step::Wait,
+            At::Later(_) => return Step::Wait,
         }
     }
     match (is_complete, is_resting) {
@@ -255,8 +262,8 @@ fn side_by_side<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
                 busy.insert(part.resource);
             }
             At::Idle if !part.is_stopped => idle.push(part),
-            At::Later { .. } if !part.is_stopped => is_resting = true,
-            At::Done(_) | At::Idle | At::Later { .. } => {}
+            At::Later(_) if !part.is_stopped => is_resting = true,
+            At::Done(_) | At::Idle | At::Later(_) => {}
         }
     }
     is_resting |= !busy.is_empty();

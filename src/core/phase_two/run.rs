@@ -4,7 +4,7 @@
 use alloc::collections::BTreeMap;
 
 use super::patience::Patience;
-use super::verdict::{Reply, Verdict, judge, judge_engine};
+use super::verdict::{Reply, Verdict, is_unknown, judge, judge_engine};
 use crate::model::{BranchId, BranchStatus, GlobalStatus};
 use crate::txn::{Branch, Direction, Fate, Session};
 
@@ -34,10 +34,22 @@ pub(super) enum At {
     Idle,
     /// Asked, not answered.
     Asked,
-    /// Has failed, its back-off runs. `heard`: an RM answered.
-    Later { heard: bool },
+    /// Has failed, its back-off runs.
+    Later(Why),
     /// Done, in this direction: a Saga that has turned since is not.
     Done(Direction),
+}
+
+/// Why a branch is asked again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Why {
+    /// No RM answered.
+    Silent,
+    /// Its database does not know it: it is done, by an answer that a leader before has heard, or its phase one goes on. Either
+    /// way nothing of it is seen by others, or never will be undone: it holds up nobody.
+    Unknown,
+    /// An RM said so.
+    Failed,
 }
 
 impl Run {
@@ -76,11 +88,15 @@ impl Run {
             Verdict::FailForGood(status) if progress.at != At::Done(direction) => {
                 self.failed = Some((branch, status));
                 // If an operator has it deleted before that is in the log, it is asked again.
-                progress.at = At::Later { heard: true };
+                progress.at = At::Later(Why::Failed);
             }
             // A late answer to a question that was given up is no news.
             Verdict::RetryLater | Verdict::Reported(_) if progress.at == At::Asked => {
-                progress.at = At::Later { heard: matches!(reply, Reply::Status(_)) };
+                progress.at = At::Later(match reply {
+                    Reply::Nothing => Why::Silent,
+                    Reply::Status(status) if is_unknown(status, direction) => Why::Unknown,
+                    Reply::Status(_) => Why::Failed,
+                });
                 progress.attempts = progress.attempts.saturating_add(1);
                 if let Verdict::Reported(word) = verdict {
                     self.reported = Some((word, session.status));
@@ -131,7 +147,7 @@ impl Run {
     /// The back-off of a branch is over, or a channel for its resource has appeared: it may be asked again.
     pub fn wake(&mut self, branch: BranchId) {
         if let Some(progress) = self.branches.get_mut(&branch)
-            && matches!(progress.at, At::Later { .. })
+            && matches!(progress.at, At::Later(_))
         {
             progress.at = At::Idle;
         }
@@ -139,7 +155,7 @@ impl Run {
 
     /// Branches whose back-off runs.
     pub fn waiting(&self) -> impl Iterator<Item = BranchId> {
-        let waiting = self.branches.iter().filter(|(_, progress)| matches!(progress.at, At::Later { .. }));
+        let waiting = self.branches.iter().filter(|(_, progress)| matches!(progress.at, At::Later(_)));
         waiting.map(|(branch, _)| *branch)
     }
 

@@ -12,7 +12,7 @@ use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatu
 use crate::txn::command::{BeginV1, DecideV1, FoundV1, LeadV1, OperateV1, Operation, RegisterBranchV1};
 use crate::txn::{Batch, Branch, Command, Decision, Direction, Outcome, Session, Stamp, Transactions};
 use BranchStatus::*;
-use BranchType::{AT, TCC};
+use BranchType::{AT, TCC, XA};
 use GlobalStatus::*;
 
 fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> Session {
@@ -250,6 +250,39 @@ fn back_off_grows_to_its_bound_and_never_vanishes() {
         assert!(back_off_ms(attempts + 1, 0) >= longest);
     }
     assert_eq!((back_off_ms(1, 0), back_off_ms(2, 0), back_off_ms(u32::MAX, 0)), (500, 1_000, 30_000));
+}
+
+/// A leader before has done the last branch (or the first one, of a commit), and its database knows it no more.
+#[test]
+fn what_its_database_does_not_know_holds_up_nobody() {
+    for (status, kinds) in [(Committing, [(XA, "a"), (XA, "b")]), (Rollbacking, [(AT, "a"), (XA, "b")])] {
+        let mut session = session(status, &kinds);
+        let direction = session.direction().expect("decided");
+        let (gone, other) = match direction {
+            Direction::Commit => (BranchId(1), BranchId(2)),
+            Direction::Rollback => (BranchId(2), BranchId(1)),
+        };
+        let (unknown, done) = match direction {
+            Direction::Commit => (PhaseTwo_CommitFailed_XAER_NOTA_Retryable, PhaseTwo_Committed),
+            Direction::Rollback => (PhaseTwo_RollbackFailed_XAER_NOTA_Retryable, PhaseTwo_Rollbacked),
+        };
+        let mut run = Run::new(Patience::DEFAULT);
+        assert_eq!(plan(&session, &run, 0), Step::Ask(alloc::vec![gone]));
+        run.asked(gone);
+        assert_eq!(run.answered(&session, gone, Reply::Status(unknown), 0), Verdict::RetryLater);
+        assert_eq!(plan(&session, &run, 0), Step::RetryLater);
+        session.status = crate::txn::status::retrying(status).expect("running");
+        assert_eq!(plan(&session, &run, 0), Step::Ask(alloc::vec![other]));
+        run.asked(other);
+        run.answered(&session, other, Reply::Status(done), 0);
+        // It may still be in its phase one: until the window is over it is asked again.
+        assert_eq!(plan(&session, &run, 0), Step::Wait);
+        run.wake(gone);
+        assert_eq!(plan(&session, &run, 0), Step::Ask(alloc::vec![gone]));
+        run.asked(gone);
+        assert_eq!(run.answered(&session, gone, Reply::Status(unknown), 120_001), Verdict::Done);
+        assert_eq!(plan(&session, &run, 0), Step::Done);
+    }
 }
 
 /// One branch and what it answers in turn; after that what was decided.

@@ -29,15 +29,16 @@ pub enum Verdict {
 /// Judges a branch's reply at `clock_ms` of the group clock.
 pub fn judge(session: &Session, direction: Direction, reply: Reply, clock_ms: u64, xaer_nota_ms: u64) -> Verdict {
     let Reply::Status(status) = reply else { return Verdict::RetryLater };
-    let (done, unknown) = match direction {
-        Direction::Commit => (PhaseTwo_Committed, PhaseTwo_CommitFailed_XAER_NOTA_Retryable),
-        Direction::Rollback => (PhaseTwo_Rollbacked, PhaseTwo_RollbackFailed_XAER_NOTA_Retryable),
+    let done = match direction {
+        Direction::Commit => PhaseTwo_Committed,
+        Direction::Rollback => PhaseTwo_Rollbacked,
     };
-    if status == unknown && clock_ms > nota_deadline_ms(session, xaer_nota_ms) {
+    let is_unknown = is_unknown(status, direction);
+    if is_unknown && clock_ms > nota_deadline_ms(session, xaer_nota_ms) {
         sometimes!("branch_that_its_database_does_not_know_is_taken_for_done");
         return Verdict::Done;
     }
-    if status == unknown {
+    if is_unknown {
         sometimes!("branch_that_its_database_does_not_know_is_asked_again");
     }
     if status == done {
@@ -79,6 +80,15 @@ pub fn judge_engine(session: &Session, direction: Direction, reply: Reply) -> Ve
         }
         verdict => verdict,
     }
+}
+
+/// Whether an XA branch's database says that it does not know it.
+pub(super) fn is_unknown(status: BranchStatus, direction: Direction) -> bool {
+    status
+        == match direction {
+            Direction::Commit => PhaseTwo_CommitFailed_XAER_NOTA_Retryable,
+            Direction::Rollback => PhaseTwo_RollbackFailed_XAER_NOTA_Retryable,
+        }
 }
 
 /// With which a branch says that it never will.

@@ -79,8 +79,12 @@ pub struct Config {
     pub patience: Patience,
     /// When RMs are asked to delete old undo logs.
     pub undo_logs: UndoLogDeletion,
+    /// Whether merged requests may be answered with batch results.
+    pub batch_results: bool,
     /// So long after the last connection of a TM's process its open transactions are rolled back, ms; nothing: never.
     pub lost_tm_rollback_ms: Option<u64>,
+    /// Threads that serve; nothing: one per core.
+    pub workers: Option<usize>,
     /// The log on disk.
     pub storage: StorageConfig,
 }
@@ -207,8 +211,10 @@ impl Config {
                 .require("memory.requests_bytes", |text| values::size(text, 64 * MIB..=1024 * GIB))?,
             patience: read_patience(settings)?,
             undo_logs: read_undo_logs(settings)?,
+            batch_results: settings.require("clients.batch_results", |text| values::choice(text, &YES_NO))?,
             lost_tm_rollback_ms: settings
                 .read("tm.lost_rollback_ms", |text| values::number(text, LOST_ROLLBACK_MS_MIN..=31_536_000_000))?,
+            workers: settings.read("workers", |text| values::number(text, 1..=1_024))?.map(|workers| workers as usize),
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings

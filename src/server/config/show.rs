@@ -50,8 +50,12 @@ impl Config {
         put("storage.wal_bytes_target", text(show_size(self.storage.wal_bytes_target)));
         put("phase_two.xaer_nota_ms", Shown::Number(self.patience.xaer_nota_ms));
         put("phase_two.rollback_unlock", text(self.patience.unlocks));
+        put("clients.batch_results", text(self.batch_results));
         put("undo_log.delete_period_ms", Shown::Number(self.undo_logs.period_ms));
         put("undo_log.save_days", Shown::Number(self.undo_logs.save_days as u64));
+        if let Some(workers) = self.workers {
+            put("workers", Shown::Number(workers as u64));
+        }
         let retry_ms = [
             ("tm.lost_rollback_ms", self.lost_tm_rollback_ms),
             ("phase_two.commit_retry_ms", self.patience.commit_retry_ms),

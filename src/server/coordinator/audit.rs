@@ -16,7 +16,6 @@ use quorate_world::time::{Duration, Instant, sleep_until};
 use super::context::{Coordinator, Leader};
 use super::events;
 use super::message::{AuditV1, Query, Response};
-use super::nodes;
 use super::tenure::{Lost, Tenure};
 
 /// A lock in somebody's way is looked at from this age on,
@@ -39,25 +38,29 @@ impl Coordinator {
         if quorate_world::bug!("orphan_locks_never_audited") {
             return;
         }
-        let mut next_round = Instant::now() + ROUND;
+        let (mut next_round, mut rounds, mut old) = (Instant::now() + ROUND, Rounds::default(), Holds::new());
         loop {
-            _ = select2(tenure.suspected(), sleep_until(next_round)).await;
+            if old.is_empty() {
+                _ = select2(tenure.suspected(), sleep_until(next_round)).await;
+            }
+            // First those that somebody waits for; an answer may take its time.
+            let mut now = holds_of(&tenure, &tenure.take_suspects());
+            now.extend(old.pop_first());
+            for ((transaction, slot), holds) in now {
+                if tenure.is_over() {
+                    return;
+                }
+                self.audit_transaction(&tenure, transaction, slot, holds).await;
+            }
             if tenure.is_over() {
                 return;
             }
-            let holds = match Instant::now() >= next_round {
-                true => {
-                    next_round = Instant::now() + ROUND;
-                    let old = old_holds(&tenure);
-                    if !old.is_empty() {
-                        quorate_core::sometimes!("old_lock_is_audited");
-                    }
-                    old
+            if old.is_empty() && Instant::now() >= next_round {
+                next_round = Instant::now() + ROUND;
+                old = old_holds(&tenure, &mut rounds);
+                if !old.is_empty() {
+                    quorate_core::sometimes!("old_lock_is_audited");
                 }
-                false => holds_of(&tenure, &tenure.take_suspects()),
-            };
-            for ((transaction, slot), holds) in holds {
-                self.audit_transaction(&tenure, transaction, slot, holds).await;
             }
         }
     }
@@ -97,15 +100,13 @@ impl Coordinator {
         let audit = AuditV1 { transaction, holds };
         match self.leader_of(transaction.slot()) {
             Leader::Here(asked) => Some(self.gone(&asked, &audit)),
-            Leader::There(node, group) => {
-                match nodes::ask(&*self.nodes, node, group, &Query::Audit(audit), PATIENCE).await {
-                    Ok(Response::Gone(gone)) => Some(gone),
-                    Ok(_) | Err(_) => {
-                        quorate_core::sometimes!("audit_got_no_answer");
-                        None
-                    }
+            Leader::There(node, group) => match self.ask_there(node, group, &Query::Audit(audit), PATIENCE).await {
+                Ok(Response::Gone(gone)) => Some(gone),
+                Ok(_) | Err(_) => {
+                    quorate_core::sometimes!("audit_got_no_answer");
+                    None
                 }
-            }
+            },
             Leader::Nobody => None,
         }
     }
@@ -149,10 +150,26 @@ impl Coordinator {
     }
 }
 
-fn old_holds(tenure: &Tenure) -> Holds {
+/// Goes through all old holds, so many in a round, also where most of them are rightful and stay.
+#[derive(Default)]
+struct Rounds {
+    /// Looked at in the rounds before.
+    passed: usize,
+}
+
+impl Rounds {
+    /// What the next round looks at. Holds that went since the last one let it miss as many, until it comes by again.
+    fn next<T>(&mut self, holds: impl Iterator<Item = T>) -> Vec<T> {
+        let next: Vec<T> = holds.skip(self.passed).take(HOLDS_PER_ROUND_MAX).collect();
+        self.passed = if next.len() < HOLDS_PER_ROUND_MAX { 0 } else { self.passed + next.len() };
+        next
+    }
+}
+
+fn old_holds(tenure: &Tenure, rounds: &mut Rounds) -> Holds {
     let mut holds = Holds::new();
     tenure.replica.read(|state| {
-        for hold in state.holds_older_than(OLD_AFTER_MS).take(HOLDS_PER_ROUND_MAX) {
+        for hold in rounds.next(state.holds_older_than(OLD_AFTER_MS)) {
             holds.entry((hold.transaction, hold.slot)).or_default().push((hold.branch, hold.fence));
         }
     });
@@ -169,4 +186,19 @@ fn holds_of(tenure: &Tenure, suspects: &[(TransactionId, Slot)]) -> Holds {
         }
     });
     holds
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rightful_holds_hide_no_orphan() {
+        let mut rounds = Rounds::default();
+        let mut seen: Vec<usize> = (0..3).flat_map(|_| rounds.next(0..25_000)).collect();
+        assert_eq!(seen.len(), 25_000);
+        seen.dedup();
+        assert_eq!(seen, (0..25_000).collect::<Vec<_>>());
+        assert_eq!(rounds.next(0..25_000).first(), Some(&0), "from the beginning");
+    }
 }

@@ -43,6 +43,8 @@ pub struct CoordinatorContext {
     pub patience: Patience,
     /// When RMs are asked to delete old undo logs.
     pub undo_logs: UndoLogDeletion,
+    /// Whether the requests of a merged frame may be answered as they are done, in batch results.
+    pub batch_results: bool,
     /// So long after the last connection of a TM's process its open transactions are rolled back; nothing: never.
     pub lost_tm_after: Option<Duration>,
 }
@@ -60,6 +62,7 @@ pub struct Coordinator {
     pub(super) access: Access,
     pub(super) patience: Patience,
     pub(super) undo_logs: UndoLogDeletion,
+    pub(super) batch_results: bool,
     pub(super) lost_tm_after: Option<Duration>,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
@@ -87,6 +90,7 @@ impl Coordinator {
             access,
             patience,
             undo_logs,
+            batch_results,
             lost_tm_after,
         } = context;
         let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX);
@@ -101,6 +105,7 @@ impl Coordinator {
             access,
             patience,
             undo_logs,
+            batch_results,
             lost_tm_after,
             channels: Channels::new(),
             counters: Counters::default(),
@@ -155,11 +160,7 @@ impl Coordinator {
         if let Some(tenure) = self.led.tenure(group) {
             return Leader::Here(tenure);
         }
-        let known = self.led.leader(group).or_else(|| match self.led.replica(group) {
-            Some(_) => None,
-            None => self.routing.borrow().preferred_leader(group),
-        });
-        match known {
+        match self.led.leader(group, || self.routing.borrow().replicas(group)) {
             Some(node) if node != self.node => Leader::There(node, group),
             Some(_) | None => Leader::Nobody,
         }

@@ -69,6 +69,14 @@ impl Room {
         units.saturating_sub(self.free.available_permits()) * UNIT_BYTES
     }
 
+    /// Waits until all of it is given back. From the first wait on nothing more is taken.
+    pub async fn empty(&self) {
+        let units = self.units_max.load(Ordering::Acquire);
+        if let Ok(all) = self.free.acquire_many(units as u32).await {
+            all.forget();
+        }
+    }
+
     /// Waits for so much. Nothing: there never is.
     async fn take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         if units as usize > self.units_max.load(Ordering::Acquire) {

@@ -21,8 +21,17 @@ struct Groups {
     /// The tenures again, to take turns.
     ring: Vec<Arc<Tenure>>,
     turn: usize,
-    /// Leaders of groups without a replica here, as answers told.
-    hints: BTreeMap<GroupId, NodeId>,
+    /// Of groups without a replica here.
+    hints: BTreeMap<GroupId, Hint>,
+}
+
+/// Where a group without a replica here may be led.
+#[derive(Default, Clone, Copy)]
+struct Hint {
+    /// As an answer told last.
+    leader: Option<NodeId>,
+    /// Which of the group's nodes is asked while nobody has told; goes round as they fail.
+    turn: usize,
 }
 
 impl Led {
@@ -79,21 +88,40 @@ impl Led {
         groups.ring.get(turn).cloned()
     }
 
-    /// The node that leads a group, as far as this node knows: by its own replica, else by what it was told last.
-    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+    /// The node that leads a group, as far as this node knows: by its own replica, else by what it was told last, else one
+    /// of the nodes that `carry` it, which will know.
+    pub fn leader(&self, group: GroupId, carry: impl FnOnce() -> Vec<NodeId>) -> Option<NodeId> {
         let groups = locked(&self.0);
-        match groups.replicas.get(&group) {
-            Some(replica) => replica.leadership().borrow().leader,
-            None => groups.hints.get(&group).copied(),
+        if let Some(replica) = groups.replicas.get(&group) {
+            return replica.leadership().borrow().leader;
         }
+        let Hint { leader, turn } = groups.hints.get(&group).copied().unwrap_or_default();
+        leader.or_else(|| {
+            let carry = carry();
+            carry.get(turn.checked_rem(carry.len())?).copied()
+        })
+    }
+
+    /// The leader of a group by this node's own replica.
+    pub fn leader_here(&self, group: GroupId) -> Option<NodeId> {
+        self.leader(group, Vec::new)
     }
 
     /// A node answered that it doesn't lead a group, and perhaps who does.
-    pub fn hint(&self, group: GroupId, leader: Option<NodeId>) {
+    pub fn told(&self, group: GroupId, leader: Option<NodeId>) {
         let mut groups = locked(&self.0);
-        match leader {
-            Some(leader) => groups.hints.insert(group, leader),
-            None => groups.hints.remove(&group),
-        };
+        let hint = groups.hints.entry(group).or_default();
+        hint.turn = hint.turn.wrapping_add(usize::from(leader.is_none()));
+        hint.leader = leader;
+    }
+
+    /// A node that was taken for a group's leader could not be asked, or did not answer: the next one is asked, unless
+    /// another has been told since.
+    pub fn missed(&self, group: GroupId, node: NodeId) {
+        let mut groups = locked(&self.0);
+        let hint = groups.hints.entry(group).or_default();
+        if hint.leader.is_none_or(|leader| leader == node) {
+            *hint = Hint { leader: None, turn: hint.turn.wrapping_add(1) };
+        }
     }
 }

@@ -39,13 +39,12 @@ impl Coordinator {
                 Leader::There(node, group) => {
                     let patience = until.saturating_duration_since(Instant::now());
                     let query = Query::Acquire(locks.clone());
-                    match nodes::ask(&*self.nodes, node, group, &query, patience).await {
+                    match self.ask_there(node, group, &query, patience).await {
                         Ok(Response::Acquired) => Some(Locks::Acquired),
                         Ok(Response::Refused(refused)) => Some(Locks::Refused(refused)),
                         Ok(Response::Unable(why)) => Some(Locks::Unable(why)),
-                        Ok(Response::Elsewhere(leader)) => {
+                        Ok(Response::Elsewhere(_)) => {
                             quorate_core::sometimes!("lock_home_is_led_elsewhere");
-                            self.led.hint(group, leader);
                             None
                         }
                         Ok(_) | Err(_) => {
@@ -117,6 +116,18 @@ impl Coordinator {
         replica.is_some_and(|replica| {
             replica.read(|transactions| transactions.standing(holder).is_some_and(is_rolling_back))
         })
+    }
+
+    /// The XID of a transaction, or its number where no replica here can tell which node's address its XID has.
+    pub(super) fn xid_of(&self, transaction: TransactionId) -> String {
+        let replica = self.group_of(transaction.slot()).and_then(|group| self.led.replica(group));
+        let address = replica.and_then(|replica| {
+            replica.read(|transactions| transactions.session(transaction).map(|session| session.address.clone()))
+        });
+        match address {
+            Some(address) => format!("{address}:{transaction}"),
+            None => transaction.to_string(),
+        }
     }
 
     /// Tells the lock homes of a transaction that it rolls back: a hint, neither logged nor waited for.

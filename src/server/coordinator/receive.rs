@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{TransactionId, limits};
 use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResult, Version};
+use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, Instant, wall_ms};
 
@@ -260,7 +261,8 @@ impl Coordinator {
     }
 
     /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
-    /// status (Java's RM cannot read a single status result), get one answer with all of them, in order.
+    /// status (Java's RM cannot read a single status result), get one answer with all of them, in order: one that is late
+    /// holds up the others. Where an operator wants it, clients from 1.5 on get them in batches, as they are ready.
     fn merged(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
@@ -272,8 +274,11 @@ impl Coordinator {
         if messages.is_empty() || messages.len() > limits::MERGED_REQUESTS_MAX {
             return self.counters.rejected.one();
         }
-        let singly = channel.identity().is_some_and(|identity| takes_singly(&identity, &messages));
-        match ids.filter(|_| singly) {
+        let identity = channel.identity();
+        let singly = identity.as_ref().is_some_and(|identity| takes_singly(identity, &messages));
+        let in_batches = self.batch_results && identity.is_some_and(|identity| identity.version.takes_batch_results());
+        match ids.filter(|_| singly || in_batches) {
+            Some(ids) if !singly => self.merged_in_batches(channel, head, messages.into_iter().zip(ids), in_hand),
             Some(ids) => {
                 for (message, id) in messages.into_iter().zip(ids) {
                     let Some(question) = request::question(&message) else { continue };
@@ -283,6 +288,41 @@ impl Coordinator {
             }
             None => self.merged_together(channel, head, messages, in_hand),
         }
+    }
+
+    fn merged_in_batches(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        head: Head,
+        messages: impl Iterator<Item = (Message, i32)>,
+        mut in_hand: InHand,
+    ) {
+        let (done, mut answers) = mpsc::unbounded_channel();
+        for (message, id) in messages {
+            let (coordinator, channel, done) = (self.clone(), channel.clone(), done.clone());
+            let held = in_hand.split(in_hand::weight_bytes(&message)).map(Held::new).unwrap_or_default();
+            task::spawn(async move {
+                let Some(question) = request::question(&message) else { return };
+                if let Some(answer) = coordinator.serve_request(&channel, question, message, &held).await {
+                    // The frame is answered until the last of its requests is gone.
+                    _ = done.send((answer, id, held));
+                }
+            });
+        }
+        drop(done);
+        let channel = channel.clone();
+        task::spawn(async move {
+            while let Some(first) = answers.recv().await {
+                let (mut messages, mut ids) = (Vec::new(), Vec::new());
+                let mut next = Some(first);
+                while let Some((message, id, _held)) = next {
+                    messages.push(message);
+                    ids.push(id);
+                    next = answers.try_recv().ok();
+                }
+                channel.answer(&head, &Message::BatchResult { messages, ids });
+            }
+        });
     }
 
     fn merged_together(

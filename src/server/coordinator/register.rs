@@ -404,8 +404,9 @@ impl Coordinator {
             }
             false => ExceptionCode::LockKeyConflict,
         };
-        let (row, holder) = (&conflict.row, conflict.holder);
-        Failure::new(code, format!("row {row} is locked by global transaction {holder}")).into()
+        let (row, held_ms, holder) = (&conflict.row, conflict.held_ms, self.xid_of(conflict.holder));
+        tracing::debug!(transaction = ask.transaction.0, %row, holder, held_ms, "a row is locked by another transaction");
+        Failure::new(code, format!("row {row} is locked by global transaction {holder} for {held_ms} ms")).into()
     }
 }
 

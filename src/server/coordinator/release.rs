@@ -11,7 +11,6 @@ use quorate_world::time::{Duration, timeout};
 use super::begin::unreachable_outcome;
 use super::context::{Coordinator, Leader};
 use super::message::{Query, Response};
-use super::nodes;
 use super::tenure::{Lost, Tenure};
 
 /// An answer is waited for this long before the release is sent again.
@@ -54,12 +53,8 @@ impl Coordinator {
             Leader::Here(tenure) => self.release_at(&tenure, release.clone()).await,
             Leader::There(node, group) => {
                 let query = Query::Release(release.clone());
-                match nodes::ask(&*self.nodes, node, group, &query, ANSWER_PATIENCE).await {
+                match self.ask_there(node, group, &query, ANSWER_PATIENCE).await {
                     Ok(Response::Released) => Ok(()),
-                    Ok(Response::Elsewhere(leader)) => {
-                        self.led.hint(group, leader);
-                        Err(Lost)
-                    }
                     Ok(_) | Err(_) => Err(Lost),
                 }
             }

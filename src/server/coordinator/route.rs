@@ -125,7 +125,7 @@ impl Coordinator {
         let patience = until.saturating_duration_since(Instant::now());
         let query = Query::Forward(ForwardV1 { ask: ask.clone(), patience_ms: patience.as_millis() as u32 });
         self.counters.forwarded.one();
-        let mut asked = pin!(nodes::ask(&*self.nodes, node, group, &query, patience));
+        let mut asked = pin!(self.ask_there(node, group, &query, patience));
         let answer = match select2(asked.as_mut(), self.seen_decided(group, ask)).await {
             Either2::First(answer) => answer,
             Either2::Second(()) => {
@@ -136,19 +136,16 @@ impl Coordinator {
         };
         match answer {
             Ok(Response::Reply(reply)) => Some(reply),
-            Ok(Response::Elsewhere(leader)) => {
+            Ok(Response::Elsewhere(_)) => {
                 quorate_core::sometimes!("forwarded_request_was_sent_back");
-                self.led.hint(group, leader);
                 None
             }
             Err(CallError::Unreachable | CallError::Full) => {
                 quorate_core::sometimes!("leader_could_not_be_reached");
-                self.led.hint(group, None);
                 None
             }
             // Asked, and not heard: it may have been done.
             Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
-                self.led.hint(group, None);
                 quorate_core::sometimes!("forwarded_request_was_not_answered");
                 match ask {
                     Ask::Register(register) if !register.may_be_repeated() => {
@@ -166,6 +163,23 @@ impl Coordinator {
                 }
             }
         }
+    }
+
+    /// Asks the node that is taken for a group's leader, and learns from its answer, or from none, where to ask next.
+    pub(super) async fn ask_there(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        query: &Query,
+        patience: Duration,
+    ) -> Result<Response, CallError> {
+        let answer = nodes::ask(&*self.nodes, node, group, query, patience).await;
+        match &answer {
+            Ok(Response::Elsewhere(leader)) => self.led.told(group, *leader),
+            Ok(_) => {}
+            Err(_) => self.led.missed(group, node),
+        }
+        answer
     }
 
     /// Waits until a decision that a leader elsewhere was asked for stands in this node's copy of the group, if it has one, and
@@ -190,14 +204,14 @@ impl Coordinator {
         let until = Instant::now() + Duration::from_millis(u64::from(forward.patience_ms));
         let Some(tenure) = self.led.tenure(group) else {
             quorate_core::sometimes!("request_forwarded_to_one_that_does_not_lead");
-            return Response::Elsewhere(self.led.leader(group));
+            return self.elsewhere(group);
         };
         self.counters.served_for_others.one();
         match self.serve_ask(&tenure, &forward.ask, until, &Held::default()).await {
             Ok(reply) => Response::Reply(reply),
             Err(Lost) => {
                 quorate_core::sometimes!("leader_lost_under_a_forwarded_request");
-                Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
+                Response::Elsewhere(self.led.leader_here(group).filter(|leader| *leader != self.node))
             }
         }
     }

@@ -16,7 +16,7 @@ mod traffic;
 pub use traffic::Traffic;
 
 use crate::admin::{Admin, NoSuchPage};
-use crate::coordinator::channel::Roles;
+use crate::coordinator::channel::{Channel, ChannelId, Roles};
 use crate::coordinator::{Coordinator, Outbox};
 use bytes::{Bytes, BytesMut};
 use connection::{Connection, Ended, READ_IDLE, Unfinished, WRITE_PATIENCE};
@@ -25,8 +25,8 @@ use detect::{Protocol, detect};
 use quorate_world::io::AsyncReadExt;
 use quorate_world::net::{self, Stream};
 use quorate_world::select::{Either2, select2};
-use quorate_world::task::spawn;
-use quorate_world::time::{Duration, sleep, timeout};
+use quorate_world::task::{JoinHandle, spawn};
+use quorate_world::time::{Duration, Instant, sleep, timeout, timeout_at};
 use quorate_world::watch;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +36,9 @@ const CONNECTIONS_MAX: u64 = 16_384;
 /// After a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What was asked before a stop may take so long to be answered.
+const ANSWERS_MAX: Duration = Duration::from_secs(3);
+
 /// Who serves the connections of both ports.
 pub struct Listener {
     coordinator: Arc<Coordinator>,
@@ -43,14 +46,8 @@ pub struct Listener {
     traffic: Arc<Traffic>,
     stop: watch::Receiver<bool>,
     unfinished: Unfinished,
-    /// The ways out of all Seata connections, so that a stop reaches them without being asked for at every frame.
-    open: Mutex<Open>,
-}
-
-#[derive(Default)]
-struct Open {
-    next: u64,
-    outboxes: BTreeMap<u64, Arc<Outbox>>,
+    /// All Seata connections, so that a stop reaches them without being asked for at every frame.
+    open: Mutex<BTreeMap<ChannelId, Arc<Channel>>>,
 }
 
 impl Listener {
@@ -65,11 +62,18 @@ impl Listener {
         Arc::new(Listener { coordinator, admin, traffic, stop, unfinished, open })
     }
 
-    /// The Seata port. Returns when the node stops; then every connection ends once its queue is written.
+    /// The Seata port, until the node stops. Then no connection is read any further, and each ends when what was asked over
+    /// it is answered and written, or takes too long. Returns when none is waited for any more.
     pub async fn serve_seata(self: Arc<Self>, door: net::Listener) {
         let greet = |listener: Arc<Listener>, stream, peer| async move { listener.greet(stream, peer).await };
         self.clone().accept(door, greet).await;
-        self.open().outboxes.values().for_each(|out| out.close());
+        let until = Instant::now() + ANSWERS_MAX;
+        let open: Vec<Arc<Channel>> = self.open().values().cloned().collect();
+        let ending: Vec<JoinHandle<()>> = open.into_iter().map(|channel| spawn(answered(channel, until))).collect();
+        for ended in ending {
+            // It panics for nobody.
+            let _ = ended.await;
+        }
     }
 
     /// The admin port. Returns when the node stops.
@@ -119,8 +123,8 @@ impl Listener {
     async fn seata(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
         let _open = self.traffic.seata();
         let out = Arc::new(Outbox::new());
-        let number = self.remember(&out);
         let channel = self.coordinator.connect(peer, out.clone());
+        self.remember(&channel);
         let connection = Connection {
             peer,
             before,
@@ -133,7 +137,7 @@ impl Listener {
         };
         let (coordinator, to) = (&self.coordinator, &channel);
         let ended = connection.run(stream, |decoded| coordinator.receive(to, decoded)).await;
-        self.open().outboxes.remove(&number);
+        self.open().remove(&channel.id);
         self.coordinator.disconnect(&channel);
         self.traffic.ended(&ended);
         match &ended {
@@ -146,20 +150,17 @@ impl Listener {
         tell(peer, &ended);
     }
 
-    fn open(&self) -> MutexGuard<'_, Open> {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<ChannelId, Arc<Channel>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remember(&self, out: &Arc<Outbox>) -> u64 {
+    fn remember(&self, channel: &Arc<Channel>) {
         let mut open = self.open();
-        open.next += 1;
-        let number = open.next;
-        open.outboxes.insert(number, out.clone());
+        open.insert(channel.id, channel.clone());
         // Who comes in while the doors are being closed finds no one to close it later.
         if *self.stop.borrow() {
-            out.close();
+            channel.out.close();
         }
-        number
     }
 
     async fn http(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes, no_such_page: NoSuchPage) {
@@ -167,6 +168,14 @@ impl Listener {
         let mut stop = self.stop.clone();
         select2(self.admin.serve(stream, peer, before, no_such_page), stop.wait_until(|stop| *stop)).await;
     }
+}
+
+/// Closes a connection when nothing is owed to it, or there is no more time.
+async fn answered(channel: Arc<Channel>, until: Instant) {
+    if timeout_at(until, channel.room.empty()).await.is_err() {
+        quorate_core::sometimes!("a_stop_leaves_requests_unanswered");
+    }
+    channel.out.close();
 }
 
 /// Reads until it is clear who speaks.

@@ -26,6 +26,7 @@ const META_PATIENCE: Duration = Duration::from_secs(8);
 /// The open doors.
 pub struct Doors {
     stop: watch::Sender<bool>,
+    closed: watch::Receiver<bool>,
 }
 
 /// What the pages show.
@@ -55,14 +56,22 @@ impl Doors {
         let traffic = Arc::new(Traffic::default());
         let pages = Admin::new(context(shows, coordinator.clone(), storage, traffic.clone()));
         let listener = Listener::new(coordinator, pages, traffic, stopped);
-        task::spawn(listener.clone().serve_seata(seata));
+        let (ended, closed) = watch::channel(false);
+        let to_seata = listener.clone().serve_seata(seata);
+        task::spawn(async move {
+            to_seata.await;
+            ended.send(true);
+        });
         task::spawn(listener.serve_http(admin));
-        Doors { stop }
+        Doors { stop, closed }
     }
 
-    /// Takes no more connections and closes those that are open, once what they wait for has left.
-    pub fn close(&self) {
+    /// Takes no more connections and closes those that are open, once what they wait for has left. Returns when it has, or
+    /// after a few seconds.
+    pub async fn close(&self) {
         self.stop.send(true);
+        // An error: it ended without a word.
+        let _ = self.closed.clone().wait_until(|closed| *closed).await;
     }
 }
 

@@ -138,6 +138,7 @@ impl Node {
             access: Access { secrets: config.access_keys.clone(), window_ms: config.access_window_s * 1_000 },
             patience: config.patience,
             undo_logs: config.undo_logs,
+            batch_results: config.batch_results,
             lost_tm_after: config.lost_tm_rollback_ms.map(Duration::from_millis),
         });
         let (joining, wishes) = joining(own_seen);

@@ -24,6 +24,7 @@ pub mod transport;
 
 mod clock;
 mod keeper;
+mod life;
 mod log_store;
 mod message;
 mod network;

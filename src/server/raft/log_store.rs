@@ -20,6 +20,7 @@ use quorate_world::select::select2;
 use quorate_world::{bug, tap};
 
 use crate::events;
+use crate::life::Hold;
 use crate::message;
 use crate::types::{self, Consensus, Entry, LogId, Vote};
 
@@ -31,11 +32,12 @@ const READ_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct LogStore {
     node: NodeId,
     log: GroupLog,
+    _hold: Hold,
 }
 
 impl LogStore {
-    pub fn new(node: NodeId, log: GroupLog) -> LogStore {
-        LogStore { node, log }
+    pub fn new(node: NodeId, log: GroupLog, hold: Hold) -> LogStore {
+        LogStore { node, log, _hold: hold }
     }
 
     async fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<Entry>, io::Error> {

@@ -1,7 +1,8 @@
 //! From commands to log entries: one proposer per group takes everything that waits and makes one entry of it.
 //!
 //! There is no timer and no artificial delay: a batch is what arrived while the last ones were on their way. At most a
-//! few entries are in flight, so that the queue, not raft, is where commands meet. Nothing is spawned per command or per
+//! few entries are in flight, so that the queue, not raft, is where commands meet; and a large one travels alone, for what
+//! an entry costs hardly depends on what is in it, and behind a large one the next large one gathers. Nothing is spawned per command or per
 //! batch: the outcomes go from where the entry is applied straight to those who wait.
 //!
 //! The order of the queue is the order of the log: whoever puts a command behind another may rely on it (lock protocol,
@@ -20,7 +21,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use openraft::RaftState;
-use openraft::errors::{ClientWriteError, ForwardReason, ForwardToLeader};
+use openraft::errors::{ClientWriteError, Fatal, ForwardReason, ForwardToLeader};
 use openraft::raft::ClientWriteResult;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_core::txn::Stamp;
@@ -37,6 +38,9 @@ use crate::options::RaftOptions;
 use crate::replica::{Leadership, ProposeError};
 use crate::types::{self, Answer, Consensus, Payload, Raft};
 
+/// An entry takes a place in flight for so many of its commands.
+const COMMANDS_PER_PLACE: usize = 2;
+
 /// A command in the queue and whom to tell.
 struct Waiting<M: Machine> {
     command: M::Command,
@@ -46,11 +50,11 @@ struct Waiting<M: Machine> {
 
 type Caller<M> = oneshot::Sender<Result<<M as Machine>::Outcome, ProposeError>>;
 
-/// An entry ready to be proposed. Its place among those in flight is free again when it is gone.
+/// An entry ready to be proposed. Its places among those in flight are free again when it is gone.
 struct Batch<M: Machine> {
     entry: Bytes,
     callers: Vec<Caller<M>>,
-    _place: OwnedSemaphorePermit,
+    places: OwnedSemaphorePermit,
 }
 
 /// The outcome of a command that waits for its turn or is on its way.
@@ -190,6 +194,7 @@ impl<M: Machine> Proposer<M> {
         }
         let Some(first) = self.left_over.take() else { return };
         let (commands, callers) = self.gather(first);
+        let places = self.widen(place, commands.len());
         let Some(stamp) = self.clock.stamp() else {
             quorate_core::sometimes!("leadership_lost_before_the_stamp");
             let leader = self.leadership.borrow().leader;
@@ -199,7 +204,7 @@ impl<M: Machine> Proposer<M> {
         let bad_clock = bug!("group_clock_is_the_wall_clock");
         let stamp = if bad_clock { Stamp { clock_ms: stamp.wall_ms, ..stamp } } else { stamp };
         match entry::commands(&M::batch(stamp, commands)) {
-            Ok(entry) => self.propose(Batch { entry, callers, _place: place }).await,
+            Ok(entry) => self.propose(Batch { entry, callers, places }).await,
             // Several commands fit by their estimate, so this is one that nobody should have let in.
             Err(error) => {
                 tracing::error!(group = %self.group, %error, "a command does not fit into an entry");
@@ -234,22 +239,38 @@ impl<M: Machine> Proposer<M> {
         (commands, callers)
     }
 
+    /// More places for an entry of so many commands, as far as they are free.
+    fn widen(&self, mut place: OwnedSemaphorePermit, commands: usize) -> OwnedSemaphorePermit {
+        let more = (commands.div_ceil(COMMANDS_PER_PLACE) - 1).min(self.places.available_permits());
+        // Nobody else takes any.
+        if let Ok(places) = self.places.clone().try_acquire_many_owned(more as u32) {
+            place.merge(places);
+        }
+        place
+    }
+
     async fn propose(&mut self, batch: Batch<M>) {
         let (node, group, again) = (self.node, self.group, self.again.0.clone());
+        let alone = batch.places.num_permits() == self.options.batches_in_flight_max;
         let payload = Payload(batch.entry.clone());
         let answer = Answer(Box::new(move |result| finish(node, group, batch, result, &again)));
         let (fell, fence) = oneshot::channel();
         let asked = async {
             self.raft.client_write_ff(payload, Some(answer)).await?;
+            if alone {
+                // The next one waits for a place, and so until this one is applied or refused.
+                return Ok(None);
+            }
             // Raft takes one thing after the other: this one runs when it has looked at the entry.
             let fall = move |_: &RaftState<Consensus>| {
                 let _ = fell.send(());
             };
-            self.raft.external_request(fall).await
+            self.raft.external_request(fall).await?;
+            Ok::<_, Fatal<Consensus>>(Some(fence))
         };
         // On an error the answer was dropped, and with it the callers' channels: they read `Unknown`.
         match asked.await {
-            Ok(()) => self.fence = Some(fence),
+            Ok(fence) => self.fence = fence,
             Err(fatal) => tracing::warn!(group = %self.group, %fatal, "raft has stopped"),
         }
     }

@@ -16,6 +16,7 @@ use quorate_world::{tap, watch};
 
 use crate::clock::GroupClock;
 use crate::events;
+use crate::life::Life;
 use crate::machine::Machine;
 use crate::past::Past;
 use crate::proposer::{Pending, Proposals};
@@ -183,6 +184,7 @@ pub struct Replica<M: Machine> {
     pub(crate) confirmations: Confirmations,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) life: Life,
     pub(crate) tasks: Vec<JoinHandle<()>>,
 }
 
@@ -342,6 +344,7 @@ impl<M: Machine> Replica<M> {
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(group = %self.group, %error, "raft did not stop cleanly");
         }
+        self.life.end();
         tap!(events::Stopped { node: self.node, group: self.group, state_hash: self.held.read(events::state_hash) });
         for task in &self.tasks {
             task.abort();

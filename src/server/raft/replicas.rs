@@ -15,6 +15,7 @@ use quorate_world::{tap, task, watch};
 use crate::clock::GroupClock;
 use crate::events;
 use crate::keeper::{self, LeadershipKeeper, SnapshotKeeper};
+use crate::life::{self, Hold, Life};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::message::{
@@ -130,25 +131,26 @@ impl Replicas {
         let clock = Arc::new(GroupClock::default());
         let growth = Arc::new(Growth::new(&self.options));
         let past = Past::of(&self.storage.group(group).state());
-        let raft = self.raft((group, past), held.clone(), &clock, &growth).await.map_err(broken)?;
+        let (life, hold) = life::begin();
+        let raft = self.raft((group, past), held.clone(), (&clock, &growth), hold).await.map_err(broken)?;
         let receiving = Arc::new(Receiving::new(raft.clone(), self.storage.snapshots(group)));
         let serving = Arc::new(Serving { raft: raft.clone(), past, receiving: receiving.clone() });
         self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, serving);
-        Ok(Arc::new(self.replica((group, past), raft, held, clock, (growth, receiving))))
+        Ok(Arc::new(self.replica((group, past), raft, held, clock, (growth, receiving, life))))
     }
 
     async fn raft(
         &self,
         (group, past): (GroupId, Past),
         machine: Arc<dyn AnyMachine>,
-        clock: &Arc<GroupClock>,
-        growth: &Arc<Growth>,
+        (clock, growth): (&Arc<GroupClock>, &Arc<Growth>),
+        hold: Hold,
     ) -> Result<Raft, String> {
         let network =
             Network { node: self.node, group, transport: self.transport.clone(), options: self.options.clone() };
-        let log = LogStore::new(self.node, self.storage.group(group));
+        let log = LogStore::new(self.node, self.storage.group(group), hold.clone());
         let snapshots = self.storage.snapshots(group);
-        let state = StateMachine::new((self.node, group), machine, clock.clone(), growth.clone(), snapshots);
+        let state = StateMachine::new((self.node, group), machine, clock.clone(), growth.clone(), (snapshots, hold));
         let config = openraft::Config { enable_elect: past.is_over(), ..(*self.options.openraft(group)).clone() };
         let config = config.validate().map_err(|error| error.to_string())?;
         Raft::new(self.node.0, Arc::new(config), network, log, state).await.map_err(|fatal| fatal.to_string())
@@ -160,7 +162,7 @@ impl Replicas {
         raft: Raft,
         held: Arc<Held<M>>,
         clock: Arc<GroupClock>,
-        (growth, receiving): (Arc<Growth>, Arc<Receiving>),
+        (growth, receiving, life): (Arc<Growth>, Arc<Receiving>, Life),
     ) -> Replica<M> {
         let node = self.node;
         let stopping = Arc::new(AtomicBool::new(false));
@@ -200,7 +202,7 @@ impl Replicas {
             task::spawn(proposer.run()),
             task::spawn(confirmer.run()),
         ];
-        Replica { node, group, raft, past, held, clock, proposals, confirmations, leadership, stopping, tasks }
+        Replica { node, group, raft, past, held, clock, proposals, confirmations, leadership, stopping, life, tasks }
     }
 
     /// Stops serving a group and stops its replica.
@@ -211,13 +213,15 @@ impl Replicas {
 
     /// Takes a group off this node: stops its replica and forgets its log and snapshot, but not its vote, nor where its log
     /// ended, so that a replica of the group that is made here again cannot vote twice in a term, or for one that lacks what
-    /// was acknowledged here (`past`). The group must do without this node already.
+    /// was acknowledged here (`past`). The group must do without this node already. Waits for what the replica has in hand, a
+    /// snapshot that it installs for instance (`life`).
     pub async fn remove<M: Machine>(&self, replica: &Replica<M>) {
         self.close(replica).await;
+        replica.life.let_go().await;
         self.wipe(replica.group()).await;
     }
 
-    /// Forgets log and snapshot of a group that is not open here, if there are any.
+    /// Forgets log and snapshot of a group that is not open here, if there are any. Nobody has them in hand any more.
     pub async fn wipe(&self, group: GroupId) {
         tap!(events::Wiping { node: self.node, group });
         self.storage.group(group).remove().await;

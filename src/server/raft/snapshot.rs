@@ -13,12 +13,14 @@ use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use quorate_core::codec;
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
+use quorate_world::select::{Either2, select2};
 use quorate_world::sync::Mutex;
 use quorate_world::time::sleep;
 use quorate_world::{bug, tap};
 
 use crate::entry::StoredMembersV1;
 use crate::events;
+use crate::life::Hold;
 use crate::message::{SnapshotAnswerV1, SnapshotChunkV1, VoteV1};
 use crate::state_machine::{Frozen, Growth};
 use crate::types::{self, Consensus, Raft, SnapshotMeta};
@@ -56,19 +58,43 @@ pub(crate) struct SnapshotBuilder {
     pub state: Box<dyn Frozen>,
     pub snapshots: SnapshotStore,
     pub growth: Arc<Growth>,
+    pub hold: Hold,
 }
 
 impl SnapshotBuilder {
-    async fn write(&self) -> Result<SnapshotFile, SnapshotError> {
-        let mut writer = self.snapshots.writer(storage_meta(&self.meta)).await?;
+    /// Writes the file and gives it its place; none if the replica stops before.
+    async fn write(&self) -> Result<Option<SnapshotFile>, SnapshotError> {
+        // Only the wait is cut short: what is begun on the disk is brought to an end, so that its name is known.
+        let Either2::Second(turn) = select2(self.hold.over(), self.snapshots.turn()).await else { return Ok(None) };
+        let mut writer = self.snapshots.writer(turn, storage_meta(&self.meta)).await?;
         let mut records = self.state.tables().peekable();
         while let Some((table, record)) = records.next() {
+            if self.hold.is_over() {
+                return Ok(None);
+            }
             if records.peek().is_none() && bug!("snapshot_cut_short") {
                 break;
             }
             writer.record(table, &record).await?;
         }
-        writer.finish().await
+        writer.finish().await.map(Some)
+    }
+
+    /// Tries until there is a file; none if the replica stops before.
+    async fn build(&self) -> Option<SnapshotFile> {
+        while !self.hold.is_over() {
+            match self.write().await {
+                Ok(Some(file)) => return Some(file),
+                Ok(None) | Err(SnapshotError::Removed) => break,
+                // A full disk, or a state that is too large: the log stays longer. All else has stopped the process.
+                Err(error) => {
+                    tracing::warn!(group = %self.group, %error, "a snapshot could not be written, trying again");
+                    select2(self.hold.over(), sleep(RETRY_AFTER)).await;
+                }
+            }
+        }
+        quorate_core::sometimes!("snapshot_of_a_replica_that_stops_is_given_up");
+        None
     }
 }
 
@@ -76,16 +102,8 @@ impl RaftSnapshotBuilder<Consensus> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
-        let file = loop {
-            match self.write().await {
-                Ok(file) => break file,
-                // A full disk, or a state that is too large: the log stays longer. All else has stopped the process.
-                Err(error) => {
-                    tracing::warn!(group = %self.group, %error, "a snapshot could not be written, trying again");
-                    sleep(RETRY_AFTER).await;
-                }
-            }
-        };
+        // openraft's core has ended by then, and hears no error.
+        let file = self.build().await.ok_or_else(|| io::Error::other("the replica has stopped"))?;
         self.growth.note_snapshot(file.bytes());
         let last = file.meta().last;
         tap!(events::SnapshotBuilt { node: self.node, group: self.group, last, state_hash: file.name() });

@@ -21,6 +21,7 @@ use quorate_world::{bug, process, tap};
 use crate::clock::GroupClock;
 use crate::entry::{self, EntryBody};
 use crate::events;
+use crate::life::Hold;
 use crate::machine::Machine;
 use crate::options::RaftOptions;
 use crate::snapshot::{self, Snapshot, SnapshotBuilder};
@@ -179,6 +180,7 @@ pub(crate) struct StateMachine {
     clock: Arc<GroupClock>,
     growth: Arc<Growth>,
     snapshots: SnapshotStore,
+    hold: Hold,
     position: Arc<Mutex<Position>>,
 }
 
@@ -188,9 +190,9 @@ impl StateMachine {
         machine: Arc<dyn AnyMachine>,
         clock: Arc<GroupClock>,
         growth: Arc<Growth>,
-        snapshots: SnapshotStore,
+        (snapshots, hold): (SnapshotStore, Hold),
     ) -> StateMachine {
-        StateMachine { node, group, machine, clock, growth, snapshots, position: Arc::default() }
+        StateMachine { node, group, machine, clock, growth, snapshots, hold, position: Arc::default() }
     }
 
     fn position(&self) -> MutexGuard<'_, Position> {
@@ -281,6 +283,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
             state: self.machine.frozen(),
             snapshots: self.snapshots.clone(),
             growth: self.growth.clone(),
+            hold: self.hold.clone(),
         }
     }
 
@@ -290,7 +293,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
             None => quorate_core::sometimes!("snapshot_loaded_at_a_start"),
             Some(_) => quorate_core::sometimes!("snapshot_of_a_leader_replaces_the_state"),
         }
-        let file = self.snapshots.install(&file).await;
+        let file = self.snapshots.install(&file).await.map_err(io::Error::other)?;
         let records = file.load().await.map_err(io::Error::other)?;
         if let Err(reason) = self.machine.load(records) {
             self.cannot_go_on("a snapshot", &reason);

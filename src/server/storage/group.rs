@@ -14,7 +14,7 @@ use quorate_core::model::{GroupId, LogId, LogIndex};
 use quorate_world::sync::Semaphore;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// An entry of a group's log.
@@ -54,6 +54,8 @@ pub(crate) struct Group {
     pub id: GroupId,
     /// Bytes that may still be queued.
     pub room: Semaphore,
+    /// How often its snapshot was removed: one that was begun before belongs to nobody.
+    removals: AtomicU64,
     view: Mutex<View>,
 }
 
@@ -66,7 +68,18 @@ impl Group {
             committed: marks.committed,
             durable,
         };
-        Group { id, room: Semaphore::new(QUEUE_OF_GROUP_BYTES_MAX), view: Mutex::new(view) }
+        let room = Semaphore::new(QUEUE_OF_GROUP_BYTES_MAX);
+        Group { id, room, removals: AtomicU64::new(0), view: Mutex::new(view) }
+    }
+
+    /// How often its snapshot was removed since the start.
+    pub fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Relaxed)
+    }
+
+    /// Its snapshot is removed.
+    pub fn note_removal(&self) {
+        self.removals.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Never held across an await.

@@ -51,6 +51,8 @@ pub use identity::{FORMAT, Identity};
 pub use node::StorageOptions;
 pub use record::{Marks, Vote};
 pub use recovery::{Recovered, Tail};
-pub use snapshot::{SnapshotError, SnapshotFile, SnapshotMeta, SnapshotReceiver, SnapshotStore, SnapshotWriter};
+pub use snapshot::{
+    BuildTurn, SnapshotError, SnapshotFile, SnapshotMeta, SnapshotReceiver, SnapshotStore, SnapshotWriter,
+};
 pub use stats::{Figures, SYNC_BUCKETS};
 pub use storage::{Space, Storage};

@@ -23,7 +23,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::{Coordinator, Leader};
 use super::message::{Query, Response};
-use super::nodes;
 use super::route::Pause;
 
 /// A group has so long to answer.
@@ -213,13 +212,12 @@ impl Coordinator {
                 Leader::Here(_) => {
                     timeout(left, Box::pin(self.serve_query(self.node, group, query.clone()))).await.ok()
                 }
-                Leader::There(node, _) => nodes::ask(&*self.nodes, node, group, query, left).await.ok(),
+                Leader::There(node, _) => self.ask_there(node, group, query, left).await.ok(),
                 Leader::Nobody => None,
             };
             match answer {
-                Some(Response::Elsewhere(leader)) => self.led.hint(group, leader),
+                Some(Response::Elsewhere(_)) | None => {}
                 Some(answer) => return Some(answer),
-                None => self.led.hint(group, None),
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {

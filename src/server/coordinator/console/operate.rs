@@ -16,7 +16,6 @@ use quorate_world::time::{Duration, Instant, timeout};
 
 use super::super::context::{Coordinator, Leader};
 use super::super::message::{Query, Response};
-use super::super::nodes;
 use super::super::query::confirmed;
 use super::super::route::Pause;
 use super::super::tenure::{Lost, Tenure};
@@ -59,15 +58,14 @@ impl Coordinator {
             let left = until.saturating_duration_since(Instant::now());
             let answer = match self.leader_of_group(group) {
                 Leader::Here(_) => self.operate_here(group, query.clone(), left).await,
-                Leader::There(node, _) => nodes::ask(&*self.nodes, node, group, &query, left).await,
+                Leader::There(node, _) => self.ask_there(node, group, &query, left).await,
                 Leader::Nobody => Err(CallError::Unreachable),
             };
             match answer {
                 Ok(done @ (Response::Operated(_) | Response::Released)) => return Ok(done),
                 Ok(Response::Objected(reason)) => return Err(Unfulfilled::Refused(reason)),
                 Ok(Response::Underway(how)) => return Err(Unfulfilled::Underway(how)),
-                Ok(Response::Elsewhere(leader)) => self.led.hint(group, leader),
-                Err(CallError::Unreachable | CallError::Full) => self.led.hint(group, None),
+                Ok(Response::Elsewhere(_)) | Err(CallError::Unreachable | CallError::Full) => {}
                 Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
                     quorate_core::sometimes!("wish_of_an_operator_got_no_answer");
                     return Err(Unfulfilled::Unknown(group));

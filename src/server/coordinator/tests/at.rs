@@ -1,6 +1,7 @@
 //! AT: row locks, asynchronous commit, rollback in reverse, on one node and over three.
 
-use quorate_core::model::{BranchStatus, ExceptionCode, GlobalStatus, NodeId, hash};
+use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId, hash};
+use quorate_core::wire::Message;
 use quorate_world::runtime::run_test;
 use quorate_world::time::{Duration, sleep, timeout};
 
@@ -29,6 +30,29 @@ fn an_empty_transaction_ends_with_its_decision() {
         let nobody = quorate_core::model::Xid { address: "h:1".into(), transaction: x.transaction };
         assert_eq!(tm.status(&nobody).await, GlobalStatus::Committed, "only the number routes");
         cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// Whoever is refused is told by whom, by the name that everybody knows it by, and since when.
+#[test]
+fn a_conflict_names_its_holder() {
+    run_test(async {
+        let mut cluster = Cluster::founded("conflict_names", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "db-a").await);
+        let (x, y) = (tm.begin(60_000).await, tm.begin(60_000).await);
+        rm.at(&x, "db-a", "t:1").await.expect("free");
+        let register = Message::BranchRegister {
+            xid: y.to_string(),
+            branch_type: BranchType::AT,
+            resource_id: "db-a".to_owned(),
+            lock_keys: "t:1".to_owned(),
+            application_data: String::new(),
+        };
+        let Some(Message::BranchRegisterResult { result, .. }) = rm.ask(register).await else { panic!("no answer") };
+        assert_eq!(result.exception, ExceptionCode::LockKeyConflict);
+        let told = format!("row t:1 is locked by global transaction {x} for ");
+        assert!(result.message.contains(&told) && result.message.ends_with(" ms]"), "{}", result.message);
         cluster.end().await;
     });
 }
@@ -93,7 +117,7 @@ fn a_rollback_goes_backwards_and_frees_row_by_row() {
         assert_eq!(told, [to(b3), to(b1), to(b1)]);
         // Whoever meets a row of a transaction that rolls back, with a local transaction open, must not wait.
         let y = tm.begin(60_000).await;
-        let refused = rm.branch(&y, quorate_core::model::BranchType::AT, "db-a", "t:1", DATA_NO_AUTO_COMMIT).await;
+        let refused = rm.branch(&y, BranchType::AT, "db-a", "t:1", DATA_NO_AUTO_COMMIT).await;
         assert_eq!(refused, Err(ExceptionCode::LockKeyConflictFailFast));
         assert_eq!(rm.at(&y, "db-a", "t:1").await, Err(ExceptionCode::LockKeyConflict));
         assert_eq!(rm.at(&x, "db-a", "t:9").await, Err(ExceptionCode::GlobalTransactionNotActive));

@@ -152,7 +152,10 @@ pub struct Given {
     pub memory_budget_bytes: u64,
     pub access: Access,
     pub heartbeat_ms: u64,
+    pub batch_results: bool,
     pub lost_tm_after: Option<Duration>,
+    /// Nodes that carry groups, the first ones; the others only serve clients.
+    pub carriers: usize,
 }
 
 impl Default for Given {
@@ -162,7 +165,9 @@ impl Default for Given {
             memory_budget_bytes: 1 << 30,
             access: Access::default(),
             heartbeat_ms: 40,
+            batch_results: false,
             lost_tm_after: None,
+            carriers: usize::MAX,
         }
     }
 }
@@ -179,15 +184,16 @@ impl Cluster {
     pub async fn given(name: &str, nodes: &[NodeId], groups: u32, given: Given) -> Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
-        let routing = watch::channel(routing(nodes, groups)).0;
+        let carriers = &nodes[..given.carriers.min(nodes.len())];
+        let routing = watch::channel(routing(nodes, carriers, groups)).0;
         let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, given, next_port: 1 };
         for node in nodes {
-            let running = cluster.run(name, *node, groups).await;
+            let running = cluster.run(name, *node, if carriers.contains(node) { groups } else { 0 }).await;
             cluster.running.insert(*node, running);
         }
         for group in (1..=groups).map(GroupId) {
-            let founder = nodes[group.0 as usize % nodes.len()];
-            cluster.running[&founder].groups[&group].initialize(nodes).await.expect("a fresh group");
+            let founder = carriers[group.0 as usize % carriers.len()];
+            cluster.running[&founder].groups[&group].initialize(carriers).await.expect("a fresh group");
             cluster.found(group, groups).await;
         }
         for running in cluster.running.values() {
@@ -223,6 +229,7 @@ impl Cluster {
             access: self.given.access.clone(),
             patience: self.given.patience,
             undo_logs: UndoLogDeletion::DEFAULT,
+            batch_results: self.given.batch_results,
             lost_tm_after: self.given.lost_tm_after,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
@@ -237,8 +244,8 @@ impl Cluster {
         let slots = (0..SLOTS).filter(|slot| owner(*slot, groups) == group).map(Slot).collect();
         let found = Command::Found(FoundV1 { slots, epoch: Epoch(1), sequence: 1 << 20 });
         loop {
-            for running in self.running.values() {
-                if running.groups[&group].propose(found.clone()).await.is_ok() {
+            for replica in self.running.values().filter_map(|running| running.groups.get(&group)) {
+                if replica.propose(found.clone()).await.is_ok() {
                     return;
                 }
             }
@@ -351,7 +358,7 @@ pub fn owner(slot: u16, groups: u32) -> GroupId {
     GroupId(1 + u32::from(slot) % groups)
 }
 
-fn routing(nodes: &[NodeId], groups: u32) -> Routing {
+fn routing(nodes: &[NodeId], carriers: &[NodeId], groups: u32) -> Routing {
     let started = |node: &NodeId| NodeStartedV1 {
         node: *node,
         disk: DiskId([node.0 as u8; 16]),
@@ -368,7 +375,7 @@ fn routing(nodes: &[NodeId], groups: u32) -> Routing {
         birth_ms: 1_800_000_000_000,
         nodes: nodes.iter().map(started).collect(),
         groups: (1..=groups)
-            .map(|group| GroupV1 { group: GroupId(group), label: String::new(), replicas: nodes.to_vec() })
+            .map(|group| GroupV1 { group: GroupId(group), label: String::new(), replicas: carriers.to_vec() })
             .collect(),
         slots: (0..SLOTS).map(|slot| owner(slot, groups)).collect(),
     });

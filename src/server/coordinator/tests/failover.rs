@@ -6,7 +6,7 @@ use quorate_world::task;
 
 use super::THREE;
 use super::client::Answer;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Given};
 
 /// What the leader before has asked for counts for the next one: an RM that is slow is not asked in vain, nor twice.
 #[test]
@@ -68,6 +68,33 @@ fn the_next_leader_goes_on() {
         tm.await_status(&committed, GlobalStatus::Committed).await;
         tm.await_status(&rolling, GlobalStatus::Rollbacked).await;
         assert_eq!(tm.commit(&open).await, GlobalStatus::Committed);
+        cluster.net.heal();
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// A node that carries none of the groups knows their leaders from others: when the one that should lead is gone, it asks
+/// those that will know, for requests of clients and for what groups ask one another.
+#[test]
+fn a_node_without_a_replica_finds_the_next_leader() {
+    run_test(async {
+        let four = [NodeId(1), NodeId(2), NodeId(3), NodeId(4)];
+        let given = Given { carriers: 3, ..Given::default() };
+        let mut cluster = Cluster::given("without_a_replica", &four, 2, given).await;
+        let (there, tm) = (cluster.tm(NodeId(2)).await, cluster.tm(NodeId(4)).await);
+        let rm = cluster.rm(NodeId(4), "db-a").await;
+        cluster.announced("db-a").await;
+        let begun = [there.begin(60_000).await, there.begin(60_000).await];
+        // The first carrier is where a node without a replica looks first.
+        cluster.net.isolate(NodeId(1));
+        for group in [GroupId(1), GroupId(2)] {
+            assert_ne!(cluster.serving(group).await, NodeId(1));
+        }
+        for (x, row) in begun.iter().zip(["t:1", "t:2"]) {
+            rm.at(x, "db-a", row).await.expect("free");
+            assert_eq!(tm.commit(x).await, GlobalStatus::Committed);
+        }
         cluster.net.heal();
         cluster.at_rest().await;
         cluster.end().await;

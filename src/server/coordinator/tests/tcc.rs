@@ -1,7 +1,7 @@
 //! TCC: commit inside the request, in order; retries; refusals for good; AT beside TCC.
 
 use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId};
-use quorate_core::wire::Message;
+use quorate_core::wire::{Message, Registration};
 use quorate_world::runtime::run_test;
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
@@ -9,7 +9,7 @@ use quorate_world::time::{Duration, sleep};
 use super::super::message::Way;
 use super::ONE;
 use super::client::{Answer, Client};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Given};
 
 async fn tcc(rm: &Client, xid: &quorate_core::model::Xid) -> quorate_core::model::BranchId {
     rm.branch(xid, BranchType::TCC, "pay", "t:1", "{\"n\":1}").await.expect("TCC locks nothing")
@@ -118,6 +118,44 @@ fn at_branches_follow_the_answer() {
         assert_eq!(rm.await_told(3).await[2].branch, b3);
         tm.await_status(&x, GlobalStatus::Committed).await;
         cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// Where an operator wants it, a request that waits for its RM holds up none of those that came in the same frame.
+#[test]
+fn a_batch_result_waits_for_nobody() {
+    run_test(async {
+        let given = Given { batch_results: true, ..Given::default() };
+        let mut cluster = Cluster::given("batch_results", &ONE, 1, given).await;
+        let version = |version: &str| Registration {
+            version: version.into(),
+            application_id: "shop".into(),
+            service_group: "g".into(),
+            extra_data: String::new(),
+        };
+        let tm = cluster.tm_with(NodeId(1), version("1.8.0")).await;
+        let rm = cluster.rm(NodeId(1), "pay").await;
+        let (x, y) = (tm.begin(60_000).await, tm.begin(60_000).await);
+        rm.branch(&x, BranchType::TCC, "pay", "", "").await.expect("a branch");
+        rm.will_answer(&[Answer::Hold]);
+        let commit = Message::GlobalCommit { xid: x.to_string(), extra_data: String::new() };
+        let status = Message::GlobalStatus { xid: y.to_string(), extra_data: String::new() };
+        let merged = Message::Merged { messages: vec![commit, status], ids: Some(vec![501, 502]) };
+        let Some(Message::BatchResult { messages, ids }) = tm.ask(merged).await else { panic!("no batch") };
+        assert!(
+            matches!(messages[..], [Message::GlobalStatusResult { status: GlobalStatus::Begin, .. }]),
+            "{messages:?}"
+        );
+        assert_eq!(ids, [502]);
+        // The old ones do not know it.
+        let old = cluster.tm_with(NodeId(1), version("1.4.2")).await;
+        let status = Message::GlobalStatus { xid: y.to_string(), extra_data: String::new() };
+        let merged = Message::Merged { messages: vec![status], ids: None };
+        assert!(matches!(old.ask(merged).await, Some(Message::MergeResult { .. })));
+        rm.await_told(1).await;
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        tm.await_status(&x, GlobalStatus::Committed).await;
         cluster.end().await;
     });
 }

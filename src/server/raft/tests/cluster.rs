@@ -248,6 +248,10 @@ impl Cluster {
         self.running[&node].replica.clone()
     }
 
+    pub fn storage(&self, node: NodeId) -> Storage {
+        self.running[&node].storage.clone()
+    }
+
     pub fn nodes(&self) -> Vec<NodeId> {
         self.running.keys().copied().collect()
     }

@@ -10,6 +10,7 @@ mod proposing;
 mod recovering;
 mod roughly;
 mod suite;
+mod wiping;
 
 use quorate_core::model::NodeId;
 

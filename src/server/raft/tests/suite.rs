@@ -15,6 +15,7 @@ use quorate_world::runtime::run_test;
 use super::disk;
 use super::ledger::Ledger;
 use crate::clock::GroupClock;
+use crate::life;
 use crate::log_store::LogStore;
 use crate::options::RaftOptions;
 use crate::snapshot::{Snapshot, SnapshotBuilder};
@@ -46,8 +47,9 @@ impl StoreBuilder<Consensus, LogStore, Carrying, Storage> for Disks {
         let growth = Arc::new(Growth::new(&RaftOptions::default()));
         let (held, clock) = (Arc::new(Held::<Ledger>::new(NODE, GROUP)), Arc::new(GroupClock::default()));
         let snapshots = storage.snapshots(GROUP);
-        let machine = StateMachine::new((NODE, GROUP), held, clock, growth, snapshots.clone());
-        Ok((storage.clone(), LogStore::new(NODE, storage.group(GROUP)), Carrying { machine, snapshots }))
+        let (_, hold) = life::begin();
+        let machine = StateMachine::new((NODE, GROUP), held, clock, growth, (snapshots.clone(), hold.clone()));
+        Ok((storage.clone(), LogStore::new(NODE, storage.group(GROUP), hold), Carrying { machine, snapshots }))
     }
 }
 

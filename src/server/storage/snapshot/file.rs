@@ -64,6 +64,11 @@ impl SnapshotFile {
         &self.0.path
     }
 
+    /// How often the group had been removed when it was begun; none once it has its place.
+    pub(crate) fn removals(&self) -> Option<u64> {
+        self.0.leftover.as_ref().map(Leftover::removals)
+    }
+
     /// It has got its name, or it is gone.
     pub(crate) fn settle(&self) {
         if let Some(leftover) = &self.0.leftover {

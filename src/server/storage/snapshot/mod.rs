@@ -2,7 +2,8 @@
 //!
 //! A file is written under another name, paced and synced as it grows, then renamed, and only then does anybody hear of
 //! it; the older one goes afterwards. One per group is kept: two would help only with twice the log, and the other
-//! replicas are the second copy.
+//! replicas are the second copy. What takes its place, and the removal of a group, come one after the other; what was begun
+//! before a removal takes its place no more.
 //!
 //! `format` has the bytes, `file` a finished one, `writer` the building, `receiver` what comes from a peer.
 
@@ -16,7 +17,7 @@ pub use file::{SnapshotFile, SnapshotRecords};
 pub use format::{ChunkError, SnapshotMeta, Table};
 pub use receiver::SnapshotReceiver;
 pub use store::SnapshotStore;
-pub use writer::SnapshotWriter;
+pub use writer::{BuildTurn, SnapshotWriter};
 
 pub(crate) use format::parse_file_name;
 pub(crate) use store::{Known, tidy};
@@ -39,4 +40,7 @@ pub enum SnapshotError {
     /// The foot has not come.
     #[error("the snapshot is not finished")]
     Unfinished,
+    /// The group was removed from this node since the snapshot was begun; what was written is gone.
+    #[error("the group was removed meanwhile")]
+    Removed,
 }

@@ -3,7 +3,7 @@
 use super::file::SnapshotFile;
 use super::format::{self, SnapshotMeta};
 use super::receiver::SnapshotReceiver;
-use super::writer::SnapshotWriter;
+use super::writer::{self, BuildTurn, SnapshotWriter};
 use super::{FOLDER, SnapshotError};
 use crate::error::{StorageError, Tried, or_stop};
 use crate::node::Node;
@@ -94,9 +94,13 @@ impl SnapshotStore {
         Ok(Some(file))
     }
 
-    /// Begins a snapshot of the state machine. One is built at a time on a node: this waits for its turn.
-    pub async fn writer(&self, meta: SnapshotMeta) -> Result<SnapshotWriter, SnapshotError> {
-        let turn = self.node.building.clone().acquire_owned().await.expect("never closed");
+    /// Waits for the turn to build a snapshot: one is built at a time on a node.
+    pub async fn turn(&self) -> BuildTurn {
+        BuildTurn { _permit: self.node.building.clone().acquire_owned().await.expect("never closed") }
+    }
+
+    /// Begins a snapshot of the state machine.
+    pub async fn writer(&self, turn: BuildTurn, meta: SnapshotMeta) -> Result<SnapshotWriter, SnapshotError> {
         SnapshotWriter::begin(self.node.clone(), self.group, meta, turn).await
     }
 
@@ -106,7 +110,7 @@ impl SnapshotStore {
         meta: SnapshotMeta,
         records: impl IntoIterator<Item = (u16, Vec<u8>)>,
     ) -> Result<SnapshotFile, SnapshotError> {
-        let mut writer = self.writer(meta).await?;
+        let mut writer = self.writer(self.turn().await, meta).await?;
         for (table, record) in records {
             writer.record(table, &record).await?;
         }
@@ -120,18 +124,22 @@ impl SnapshotStore {
     }
 
     /// Makes a received snapshot the current one; durable on return. What was queued before for the log is durable
-    /// then, too. The current one itself is left as it is.
-    pub async fn install(&self, file: &SnapshotFile) -> SnapshotFile {
+    /// then, too. The current one itself is left as it is. Refused if the group was removed since its first chunk came.
+    pub async fn install(&self, file: &SnapshotFile) -> Result<SnapshotFile, SnapshotError> {
         let current = self.node.snapshots().get(&self.group).and_then(|known| known.file.clone());
         if let Some(current) = current.filter(|current| current.is_same(file)) {
-            return current;
+            return Ok(current);
         }
         self.node.flush(&self.node.group(self.group)).await;
-        or_stop(settle(&self.node, self.group, file).await)
+        or_stop(settle(&self.node, self.group, file).await).ok_or(SnapshotError::Removed)
     }
 
-    /// Removes the group's snapshot, when the group goes; durable on return. Remove the log first.
+    /// Removes the group's snapshot, when the group goes; durable on return. Remove the log first. One that is taking its
+    /// place right now does so before, and goes with it; one that was begun before takes its place no more.
     pub async fn remove(&self) {
+        let _turn = self.node.settling.lock().await;
+        self.node.group(self.group).note_removal();
+        writer::remove_abandoned(&self.node).await;
         let known = self.node.snapshots().remove(&self.group);
         if let Some(known) = known {
             let disk = &self.node.pooled;
@@ -141,9 +149,20 @@ impl SnapshotStore {
     }
 }
 
-/// Gives a synced file its name; the older one goes afterwards. If a newer one has come meanwhile, that one stays.
-pub(crate) async fn settle(node: &Node, group: GroupId, file: &SnapshotFile) -> Result<SnapshotFile, StorageError> {
+/// Gives a synced file its name; the older one goes afterwards. If a newer one has come meanwhile, that one stays; none if
+/// the group was removed meanwhile.
+pub(crate) async fn settle(
+    node: &Node,
+    group: GroupId,
+    file: &SnapshotFile,
+) -> Result<Option<SnapshotFile>, StorageError> {
     let _turn = node.settling.lock().await;
+    let removals = node.group(group).removals();
+    if file.removals().is_some_and(|before| before != removals) {
+        file.settle();
+        node.pooled.remove(file.path()).await.tried("remove a snapshot of a removed group")?;
+        return Ok(None);
+    }
     let last = file.meta().last.unwrap_or_default();
     let older = node.snapshots().get(&group).cloned();
     if let Some(Known { last: there, file: Some(newer) }) = &older
@@ -152,7 +171,7 @@ pub(crate) async fn settle(node: &Node, group: GroupId, file: &SnapshotFile) -> 
         quorate_core::sometimes!("newer_snapshot_came_meanwhile");
         file.settle();
         node.pooled.remove(file.path()).await.tried("remove an outdated snapshot")?;
-        return Ok(newer.clone());
+        return Ok(Some(newer.clone()));
     }
     let path = path_of(group, last);
     file.settle();
@@ -165,5 +184,5 @@ pub(crate) async fn settle(node: &Node, group: GroupId, file: &SnapshotFile) -> 
     if let Some(older) = older.map(|known| path_of(group, known.last)).filter(|older| *older != path) {
         node.pooled.remove(&older).await.tried("remove an older snapshot")?;
     }
-    Ok(settled)
+    Ok(Some(settled))
 }

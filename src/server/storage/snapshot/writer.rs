@@ -20,10 +20,17 @@ pub(crate) struct Leftover {
     /// Weak: a file that somebody still reads does not keep the folder locked.
     node: Weak<Node>,
     path: String,
+    /// How often the group had been removed when it was begun.
+    removals: u64,
     settled: AtomicBool,
 }
 
 impl Leftover {
+    /// How often the group had been removed when the file was begun.
+    pub fn removals(&self) -> u64 {
+        self.removals
+    }
+
     /// The file has got its name, or it is gone: nothing is left to clean up.
     pub fn settle(&self) {
         self.settled.store(true, Ordering::Relaxed);
@@ -52,13 +59,12 @@ pub(crate) struct Unfinished {
 
 impl Unfinished {
     pub async fn create(node: Arc<Node>, group: GroupId) -> Result<Unfinished, SnapshotError> {
-        for abandoned in node.take_abandoned() {
-            or_stop(node.pooled.remove(&abandoned).await.tried("remove an abandoned snapshot"));
-        }
+        remove_abandoned(&node).await;
         let path = format!("{FOLDER}/g{:010}-{}.tmp", group.0, node.fresh_file_number());
         let created = node.pooled.open(&path, OpenHow::CreateNew).await;
         let file = survive_full(created.tried("create a snapshot"))?;
-        let leftover = Leftover { node: Arc::downgrade(&node), path, settled: AtomicBool::new(false) };
+        let removals = node.group(group).removals();
+        let leftover = Leftover { node: Arc::downgrade(&node), path, removals, settled: AtomicBool::new(false) };
         let began = Instant::now();
         Ok(Unfinished { node, leftover, file, written_bytes: 0, synced_bytes: 0, began })
     }
@@ -95,6 +101,13 @@ impl Unfinished {
     }
 }
 
+/// Removes what was given up.
+pub(crate) async fn remove_abandoned(node: &Node) {
+    for abandoned in node.take_abandoned() {
+        or_stop(node.pooled.remove(&abandoned).await.tried("remove an abandoned snapshot"));
+    }
+}
+
 /// A full device is the one error that a snapshot survives.
 fn survive_full<T>(result: Result<T, StorageError>) -> Result<T, SnapshotError> {
     match result {
@@ -104,6 +117,11 @@ fn survive_full<T>(result: Result<T, StorageError>) -> Result<T, SnapshotError> 
     }
 }
 
+/// The turn to build a snapshot. Dropped, it is the next one's.
+pub struct BuildTurn {
+    pub(crate) _permit: OwnedSemaphorePermit,
+}
+
 /// Builds a snapshot from records. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
 pub struct SnapshotWriter {
     node: Arc<Node>,
@@ -111,7 +129,7 @@ pub struct SnapshotWriter {
     file: Unfinished,
     checker: Checker,
     table: TableBuilder,
-    _turn: OwnedSemaphorePermit,
+    _turn: BuildTurn,
 }
 
 impl SnapshotWriter {
@@ -119,7 +137,7 @@ impl SnapshotWriter {
         node: Arc<Node>,
         group: GroupId,
         meta: SnapshotMeta,
-        turn: OwnedSemaphorePermit,
+        turn: BuildTurn,
     ) -> Result<SnapshotWriter, SnapshotError> {
         let cluster = node.identity().cluster;
         let file = Unfinished::create(node.clone(), group).await?;
@@ -153,7 +171,7 @@ impl SnapshotWriter {
     }
 
     /// Ends with the foot and makes it the group's snapshot; durable on return. If a newer one was installed meanwhile,
-    /// that one is returned.
+    /// that one is returned; if the group was removed meanwhile, there is none.
     pub async fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
         if self.table.table().is_some() {
             self.flush().await?;
@@ -161,6 +179,6 @@ impl SnapshotWriter {
         let foot = format::frame(self.checker.next, ChunkKind::Foot, &self.checker.foot());
         self.chunk(foot).await?;
         let file = self.file.finish(self.group).await?;
-        Ok(or_stop(store::settle(&self.node, self.group, &file).await))
+        or_stop(store::settle(&self.node, self.group, &file).await).ok_or(SnapshotError::Removed)
     }
 }

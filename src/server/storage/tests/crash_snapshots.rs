@@ -137,7 +137,7 @@ async fn install(log: &GroupLog, snapshots: &SnapshotStore, prepared: &Prepared,
         receiving.push(chunk.clone()).await.expect("the next one");
     }
     let received = receiving.finish().await.expect("complete");
-    snapshots.install(&received).await;
+    snapshots.install(&received).await.expect("installed");
     let mut told = told.lock().expect("no panic");
     (told.snapshot, told.last, told.installed) = (*index, *index, told.installed + 1);
     log.purge(id(TERM, *index));

@@ -8,6 +8,8 @@ use quorate_core::model::{GroupId, LogId};
 use quorate_storage::{SnapshotError, SnapshotFile, SnapshotMeta, Storage, StorageError, StorageOptions};
 use quorate_world::disk::{Disk, DiskFile, NodeDisk, OpenHow};
 use quorate_world::runtime::run_test;
+use quorate_world::task;
+use quorate_world::time::{Duration, sleep};
 
 const ONE: GroupId = GroupId(1);
 
@@ -104,12 +106,12 @@ fn a_peer_receives_chunk_by_chunk_and_installs() {
         let received = receiving.finish().await.expect("complete");
         assert_eq!(received.load().await.expect("whole"), state(9));
         assert!(store.current().await.expect("none").is_none(), "not before it is installed");
-        let installed = store.install(&received).await;
+        let installed = store.install(&received).await.expect("installed");
         assert_eq!(installed.name(), sent.name());
         log.purge(id(3, 50));
         append(&log, entries(ONE, 3, 51..53)).await;
         // Installing what is current changes nothing.
-        store.install(&installed).await;
+        store.install(&installed).await.expect("it is there");
         receiver.close().await;
         drop((receiver, store, log));
 
@@ -128,7 +130,7 @@ fn what_is_given_up_leaves_nothing_behind() {
         let disk = scratch("snap-abandoned").await;
         let storage = found(&disk, fast()).await;
         let store = storage.snapshots(ONE);
-        let mut writer = store.writer(meta(Some(id(1, 1)))).await.expect("begun");
+        let mut writer = store.writer(store.turn().await, meta(Some(id(1, 1)))).await.expect("begun");
         writer.record(1, b"one").await.expect("written");
         drop(writer);
         let receiving = store.receive().await.expect("begun");
@@ -151,7 +153,7 @@ fn a_late_build_does_not_replace_a_newer_snapshot() {
         let disk = scratch("snap-late").await;
         let storage = found(&disk, fast()).await;
         let store = storage.snapshots(ONE);
-        let late = store.writer(meta(Some(id(1, 10)))).await.expect("begun");
+        let late = store.writer(store.turn().await, meta(Some(id(1, 10)))).await.expect("begun");
         let mut receiving = store.receive().await.expect("begun");
         let newer = {
             let other = scratch("snap-late-peer").await;
@@ -165,10 +167,63 @@ fn a_late_build_does_not_replace_a_newer_snapshot() {
             receiving.push(chunk).await.expect("the next one");
         }
         let received = receiving.finish().await.expect("complete");
-        store.install(&received).await;
+        store.install(&received).await.expect("installed");
         let finished = late.finish().await.expect("written");
         assert_eq!(finished.meta().last, Some(id(2, 20)));
         assert_eq!(names(&disk).await, ["g0000000001-t000000000002-i000000000020.qsn"]);
+        storage.close().await;
+    });
+}
+
+/// Found by the simulation (R2, seed 542): both removed the same older one.
+#[test]
+fn a_removal_and_what_takes_its_place_meanwhile_leave_nothing() {
+    run_test(async {
+        let disk = scratch("snap-removal").await;
+        let storage = found(&disk, fast()).await;
+        let store = storage.snapshots(ONE);
+        for index in 0..20 {
+            store.write(meta(Some(id(1, 10))), state(1)).await.expect("written");
+            let mut writer = store.writer(store.turn().await, meta(Some(id(1, 20 + index)))).await.expect("begun");
+            for (table, record) in state(2).into_iter().take(index as usize * 50) {
+                writer.record(table, &record).await.expect("written");
+            }
+            let removed = store.clone();
+            let removing = task::spawn(async move {
+                sleep(Duration::from_micros(100 * index)).await;
+                removed.remove().await;
+            });
+            let finished = writer.finish().await;
+            removing.await.expect("removed");
+            assert!(matches!(&finished, Ok(_) | Err(SnapshotError::Removed)), "{finished:?}");
+            assert!(store.current().await.expect("none").is_none());
+            assert_eq!(names(&disk).await, Vec::<String>::new(), "{finished:?}");
+        }
+        storage.close().await;
+    });
+}
+
+#[test]
+fn what_was_begun_before_a_removal_takes_its_place_no_more() {
+    run_test(async {
+        let disk = scratch("snap-removed").await;
+        let storage = found(&disk, fast()).await;
+        let store = storage.snapshots(ONE);
+        let writer = store.writer(store.turn().await, meta(Some(id(1, 1)))).await.expect("begun");
+        store.remove().await;
+        assert_eq!(writer.finish().await.err(), Some(SnapshotError::Removed));
+        let all = chunks(&store.write(meta(Some(id(1, 2))), state(1)).await.expect("a later one")).await;
+        let mut receiving = store.receive().await.expect("begun");
+        for chunk in all {
+            receiving.push(chunk).await.expect("the next one");
+        }
+        let received = receiving.finish().await.expect("complete");
+        let given_up = store.writer(store.turn().await, meta(Some(id(1, 3)))).await.expect("begun");
+        drop(given_up);
+        store.remove().await;
+        assert_eq!(store.install(&received).await.err(), Some(SnapshotError::Removed));
+        assert!(store.current().await.expect("none").is_none());
+        assert_eq!(names(&disk).await, Vec::<String>::new());
         storage.close().await;
     });
 }

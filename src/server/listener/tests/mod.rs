@@ -1,18 +1,16 @@
 //! Connections over a socket of the world, with a stand-in for the coordinator: a closure that takes the frames.
 
+mod doors;
+
 use super::connection::{
     Connection, Ended, STRANGER_FRAME_BYTES_MAX, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, Unfinished,
 };
 use super::detect::Protocol;
 use super::*;
-use crate::admin::{AdminContext, Console, Presenter, Untaken};
-use crate::coordinator::{CoordinatorContext, Nodes};
-use crate::peer::{BoxFuture, CallError};
 use bytes::BytesMut;
 use quorate_compressor::{Compressor, pack};
-use quorate_core::cluster::Routing;
+use quorate_core::model::BranchType;
 use quorate_core::model::limits::{FRAME_BYTES_MAX, UNPACKED_BODY_BYTES_MAX};
-use quorate_core::model::{BranchType, GroupId, NodeId};
 use quorate_core::wire::{Decoded, Decoder, FrameError, Head, Message, MessageKind, Registration, Version};
 use quorate_core::wire::{encode_frame, encode_heartbeat, encode_opaque};
 use quorate_world::io::AsyncWriteExt;
@@ -335,74 +333,6 @@ fn who_has_not_registered_may_announce_little() {
 
 /// Through the door, where a registration makes the difference.
 #[test]
-fn a_registration_makes_a_client() {
-    run_test(async {
-        let ([seata, _], traffic, _stop) = doors().await;
-        let mut stranger = net::connect(seata).await.expect("it listens");
-        stranger.write_all(&announced(FRAME_BYTES_MAX)).await.expect("it reads");
-        let mut rest = Vec::new();
-        // Closed at once, with a reset where it had more to say.
-        _ = timeout(LONG, stranger.read_to_end(&mut rest)).await.expect("it is hung up on");
-        let registration = Registration {
-            version: "2.3.0".into(),
-            application_id: "shop".into(),
-            service_group: "default_tx_group".into(),
-            extra_data: String::new(),
-        };
-        let mut bytes = BytesMut::new();
-        let head = Head::new(Version::V1, MessageKind::Request, 1);
-        encode_frame(&head, &Message::RegisterTm(registration), &mut bytes).expect("a frame");
-        let mut body = vec![0; FRAME_BYTES_MAX - 16];
-        body[1] = 99;
-        encode_opaque(&Head::new(Version::V1, MessageKind::Request, 2), &body, &mut bytes).expect("a frame");
-        bytes.extend_from_slice(&ping(3));
-        let mut client = net::connect(seata).await.expect("it listens");
-        client.write_all(&bytes).await.expect("it reads");
-        let mut answers = Decoder::new();
-        let mut kinds = Vec::new();
-        while kinds.len() < 2 {
-            match answers.next_frame().expect("frames") {
-                Some(answer) => kinds.push(answer.head().request_id),
-                None => assert!(client.read_buf(answers.buffer_mut()).await.expect("an answer") > 0),
-            }
-        }
-        assert_eq!(kinds, [1, 3]);
-        assert!(metrics(&traffic).contains("quorate_connections_ended_total{kind=\"unregistered\"} 1\n"));
-    });
-}
-
-/// An RM registers all its resources at once, and before that it is a stranger.
-#[test]
-fn the_longest_registration_is_served() {
-    run_test(async {
-        let ([seata, _], _, _stop) = doors().await;
-        let names: Vec<String> = (0..4_096).map(|number| format!("{number:0>1020}")).collect();
-        let registration = Registration {
-            version: "2.3.0".into(),
-            application_id: "shop".into(),
-            service_group: "default_tx_group".into(),
-            extra_data: String::new(),
-        };
-        let mut bytes = BytesMut::new();
-        let register = Message::RegisterRm { registration, resource_ids: names.join(",") };
-        encode_frame(&Head::new(Version::V1, MessageKind::Request, 1), &register, &mut bytes).expect("a frame");
-        assert!(bytes.len() > 4_000_000);
-        let mut rm = net::connect(seata).await.expect("it listens");
-        rm.write_all(&bytes).await.expect("it reads");
-        let mut answers = Decoder::new();
-        let answer = loop {
-            match answers.next_frame().expect("frames") {
-                Some(Decoded::Message(_, answer)) => break answer,
-                Some(other) => panic!("{other:?}"),
-                None => assert!(rm.read_buf(answers.buffer_mut()).await.expect("an answer") > 0),
-            }
-        };
-        assert!(matches!(&answer, Message::RegisterRmResult(result) if result.identified), "{answer:?}");
-    });
-}
-
-/// Strangers fill their own room only, and a client that finds none in its own is let go in the end.
-#[test]
 fn nobody_waits_for_room_for_ever() {
     run_test(async {
         let unfinished = Arc::new(Unfinished::new(Duration::from_millis(300)));
@@ -466,120 +396,6 @@ fn greetings() {
             let (protocol, read) = judged.await.expect("not aborted");
             assert_eq!(protocol, expected, "{first:?}");
             assert!(read.starts_with(first), "what was read must not be lost");
-        }
-    });
-}
-
-/// There are no other nodes.
-struct Alone;
-
-impl Nodes for Alone {
-    fn call(
-        &self,
-        _to: NodeId,
-        _group: GroupId,
-        _body: Bytes,
-        _timeout: Duration,
-    ) -> BoxFuture<'_, Result<Bytes, CallError>> {
-        Box::pin(async { Err(CallError::Unreachable) })
-    }
-
-    fn cast(&self, _to: NodeId, _group: GroupId, _body: Bytes) {}
-}
-
-/// Both ports of a node without groups: where they are, what they count, and the hand on the switch.
-async fn doors() -> ([SocketAddr; 2], Arc<Traffic>, watch::Sender<bool>) {
-    let (_, routing) = watch::channel(Routing::empty());
-    let coordinator = Coordinator::new(CoordinatorContext {
-        node: NodeId(1),
-        advertise: "127.0.0.1:8091".to_owned(),
-        version: "2.5.0".to_owned(),
-        routing: routing.clone(),
-        nodes: Arc::new(Alone),
-        memory_budget_bytes: 1 << 30,
-        requests_bytes_max: 256 << 20,
-        access: Default::default(),
-        patience: Default::default(),
-        undo_logs: quorate_core::phase_two::UndoLogDeletion::DEFAULT,
-        lost_tm_after: None,
-    });
-    let traffic = Arc::new(Traffic::default());
-    let counted = traffic.clone();
-    let admin = Admin::new(AdminContext {
-        presenter: Presenter {
-            node: NodeId(1),
-            seata: "a:1".to_owned(),
-            admin: "a:2".to_owned(),
-            group: "default".to_owned(),
-        },
-        token: None,
-        login: None,
-        routing,
-        ready: watch::channel(true).1,
-        groups: Box::new(Vec::new),
-        metrics: vec![Box::new(move |page| counted.write(page))],
-        move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
-        console: Console::of_nothing(),
-        tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
-    });
-    let (stop, stopped) = watch::channel(false);
-    let listener = Listener::new(coordinator, admin, traffic.clone(), stopped);
-    let mut bound = Vec::new();
-    for _ in 0..2 {
-        bound.push(net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port"));
-    }
-    let addresses = [&bound[0], &bound[1]].map(|door| door.local_addr().expect("bound"));
-    let (http, seata) = (bound.pop().expect("two"), bound.pop().expect("two"));
-    spawn(listener.clone().serve_seata(seata));
-    spawn(listener.serve_http(http));
-    (addresses, traffic, stop)
-}
-
-async fn ask(address: SocketAddr, request: &[u8]) -> String {
-    let mut client = net::connect(address).await.expect("it listens");
-    client.write_all(request).await.expect("it reads");
-    let mut answer = Vec::new();
-    // A refused connection may end with a reset.
-    let _ = timeout(LONG, client.read_to_end(&mut answer)).await.expect("it ends");
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
-#[test]
-fn both_ports_answer_http_and_one_answers_seata() {
-    run_test(async {
-        let ([seata, http], traffic, _stop) = doors().await;
-        let health = b"GET /health HTTP/1.1\r\nhost: q\r\nconnection: close\r\n\r\n";
-        for address in [seata, http] {
-            let answer = ask(address, health).await;
-            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
-        }
-        assert_eq!(ask(seata, b"SSH-2.0-OpenSSH_9.2\r\n").await, "");
-        let mut client = net::connect(seata).await.expect("it listens");
-        client.write_all(&ping(11)).await.expect("it reads");
-        assert_eq!(pong_id(&mut client).await, 11);
-        let page = metrics(&traffic);
-        assert!(page.contains("quorate_connections_open{kind=\"seata\"} 1\n"), "{page}");
-        assert!(page.contains("quorate_connections_accepted_total{kind=\"http\"} 2\n"), "{page}");
-        assert!(page.contains("quorate_connections_refused_total{kind=\"stranger\"} 1\n"), "{page}");
-    });
-}
-
-#[test]
-fn a_stop_closes_doors_and_connections() {
-    run_test(async {
-        let ([seata, http], _, stop) = doors().await;
-        let mut clients = Vec::new();
-        for (address, greeting) in [(seata, ping(1)), (http, BytesMut::from(&b"GET"[..]))] {
-            let mut client = net::connect(address).await.expect("it listens");
-            client.write_all(&greeting).await.expect("it reads");
-            clients.push(client);
-        }
-        assert_eq!(pong_id(&mut clients[0]).await, 1);
-        stop.send(true);
-        for mut client in clients {
-            let mut rest = Vec::new();
-            let ended = timeout(LONG, client.read_to_end(&mut rest)).await.expect("it ends");
-            assert!(ended.is_err() || rest.is_empty(), "{rest:?}");
         }
     });
 }
