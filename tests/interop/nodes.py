@@ -114,10 +114,11 @@ class Cluster:
 
 class Storm:
     """Takes nodes of a cluster away, one at a time, and brings them back: SIGKILL, SIGSTOP for up to 9 s, SIGTERM. The
-    order is drawn from `seed`. A `with` block around what must stand it; its end waits until all nodes are there."""
+    order is drawn from `seed`; between two strikes all are there, for up to `calm_s`. A `with` block around what must
+    stand it; its end waits until all nodes are there."""
 
-    def __init__(self, cluster, seed):
-        self.cluster, self.dice, self.struck = cluster, random.Random(seed), []
+    def __init__(self, cluster, calm_s, seed):
+        self.cluster, self.calm_s, self.dice, self.struck = cluster, calm_s, random.Random(seed), []
         self.failure, self.over = None, threading.Event()
         self.thread = threading.Thread(target=self.blow)
 
@@ -133,7 +134,7 @@ class Storm:
 
     def blow(self):
         try:
-            while not self.over.wait(self.dice.uniform(2, 8)):
+            while not self.over.wait(self.dice.uniform(self.calm_s / 4, self.calm_s)):
                 self.strike(self.dice.choice(self.cluster.nodes), self.dice.choice(("kill", "stop", "restart")))
         except (Exception, SystemExit) as failure:
             self.failure = failure

@@ -49,8 +49,9 @@ def suite(name, is_long=False):
 class Stage:
     """What the suites play on: the binary, the databases, a folder for logs."""
 
-    def __init__(self, binary, folder, db, storm_s=300, seed=1):
-        self.binary, self.folder, self.db, self.storm_s, self.seed = binary, folder, db, storm_s, seed
+    def __init__(self, binary, folder, db, storm_s=300, calm_s=8, seed=1):
+        self.binary, self.folder, self.db, self.seed = binary, folder, db, seed
+        self.storm_s, self.calm_s = storm_s, calm_s
 
     def cluster(self, name, count):
         return nodes.Cluster(self.binary, self.folder / name, count)
@@ -212,7 +213,7 @@ def storm(stage):
     nothing may be left on the server."""
     seconds, seed = stage.storm_s, stage.seed
     with stage.cluster("storm", 3) as cluster:
-        with nodes.Storm(cluster, seed) as blowing, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with nodes.Storm(cluster, stage.calm_s, seed) as blowing, concurrent.futures.ThreadPoolExecutor(2) as pool:
             lanes = [pool.submit(soaked, stage, cluster, seconds), pool.submit(held, stage, cluster, seconds)]
             outcomes = [outcome for lane in lanes for outcome in lane.result()]
         yield from outcomes
@@ -300,6 +301,8 @@ def main():
                         f"{', '.join(sorted(LONG))}")
     parser.add_argument("--binary", default="target/release/quorate", help="the server (default: %(default)s)")
     parser.add_argument("--storm-s", type=int, default=300, help="seconds of storm (default: %(default)s)")
+    parser.add_argument("--calm-s", type=float, default=8,
+                        help="seconds between two strikes of it at most; a quarter of that at least (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the storm (default: drawn)")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and data")
     arguments = parser.parse_args()
@@ -315,7 +318,7 @@ def main():
     wanted = arguments.suites or [name for name in SUITES if name not in LONG]
     results = {name: None for name in wanted}
     with database.Database(folder / "mariadb") as db, concurrent.futures.ThreadPoolExecutor(2) as pool:
-        stage = Stage(binary, folder, db, arguments.storm_s, arguments.seed)
+        stage = Stage(binary, folder, db, arguments.storm_s, arguments.calm_s, arguments.seed)
         # The suites mostly wait, so two lanes side by side; those of the Java kit share databases and stay in one.
         lanes = [[name for name in wanted if is_java(name)], [name for name in wanted if not is_java(name)]]
         for lane in list(pool.map(lambda names: play(names, stage), lanes)):
