@@ -1,6 +1,6 @@
 //! A leader goes away: parked requests are served by the next one, and what was decided goes on.
 
-use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, GroupId, NodeId};
+use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, GroupId, NodeId};
 use quorate_world::runtime::run_test;
 use quorate_world::task;
 
@@ -127,6 +127,103 @@ fn a_deposed_leader_answers_nothing_of_its_own() {
         // The first question was asked before the commit: both answers are true.
         let first_answer = asking.await.expect("answered");
         assert!([GlobalStatus::Begin, GlobalStatus::Committed].contains(&first_answer));
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// Whatever was decided is answered alike by every node, however often leaders have changed since.
+#[test]
+fn answers_outlive_leaders() {
+    run_test(async {
+        let mut cluster = Cluster::founded("answers_outlive", &THREE, 1).await;
+        let mut tms = Vec::new();
+        for node in THREE {
+            tms.push(cluster.tm(node).await);
+        }
+        let rm = cluster.rm(NodeId(1), "db-a").await;
+        cluster.announced("db-a").await;
+        let (committed, rolled_back) = (tms[0].begin(60_000).await, tms[0].begin(60_000).await);
+        let branch = rm.at(&committed, "db-a", "t:1").await.expect("free");
+        rm.at(&rolled_back, "db-a", "t:2").await.expect("free");
+        assert_eq!(tms[1].commit(&committed).await, GlobalStatus::Committed);
+        assert_eq!(tms[2].rollback(&rolled_back).await, GlobalStatus::Rollbacked);
+        cluster.at_rest().await;
+        for _ in 0..2 {
+            let leader = cluster.serving(GroupId(1)).await;
+            cluster.net.isolate(leader);
+            assert_ne!(cluster.serving(GroupId(1)).await, leader);
+            cluster.net.heal();
+            for tm in &tms {
+                assert_eq!(tm.commit(&committed).await, GlobalStatus::Committed);
+                assert_eq!(tm.rollback(&committed).await, GlobalStatus::Committed);
+                assert_eq!(tm.status(&committed).await, GlobalStatus::Committed);
+                // A Java TM fails on this one alone, and it must fail.
+                assert_eq!(tm.commit(&rolled_back).await, GlobalStatus::TimeoutRollbacked);
+                assert_eq!(tm.rollback(&rolled_back).await, GlobalStatus::Rollbacked);
+                assert_eq!(tm.status(&rolled_back).await, GlobalStatus::Rollbacked);
+            }
+            let gone = ExceptionCode::GlobalTransactionNotExist;
+            assert_eq!(rm.at(&committed, "db-a", "t:3").await, Err(gone));
+            assert_eq!(rm.report(&committed, branch, BranchStatus::PhaseOne_Done).await, Err(gone));
+            assert!(rm.lockable(None, "db-a", "t:1,2,3").await);
+        }
+        cluster.end().await;
+    });
+}
+
+/// A rollback that failed for good waits for an operator, with its row, under every leader.
+#[test]
+fn what_failed_for_good_outlives_its_leader() {
+    run_test(async {
+        let mut cluster = Cluster::founded("failed_outlives", &THREE, 1).await;
+        let leader = cluster.serving(GroupId(1)).await;
+        let other = THREE.into_iter().find(|node| *node != leader).expect("three nodes");
+        let (tm, rm) = (cluster.tm(other).await, cluster.rm(other, "db-a").await);
+        cluster.announced("db-a").await;
+        let x = tm.begin(60_000).await;
+        rm.at(&x, "db-a", "t:1").await.expect("free");
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_RollbackFailed_Unretryable)]);
+        assert_eq!(tm.rollback(&x).await, GlobalStatus::RollbackFailed);
+        cluster.net.isolate(leader);
+        assert_ne!(cluster.serving(GroupId(1)).await, leader);
+        assert_eq!(tm.status(&x).await, GlobalStatus::RollbackFailed);
+        assert!(!rm.lockable(None, "db-a", "t:1").await, "somebody may have to look at that row first");
+        assert_eq!(rm.told().len(), 1, "nobody asks again");
+        cluster.net.heal();
+        cluster.end().await;
+    });
+}
+
+/// An RM whose connection broke in phase one reports over the next one, at another node, and phase two goes to whichever process
+/// of the resource is there.
+#[test]
+fn a_branch_outlives_the_connection_that_registered_it() {
+    run_test(async {
+        let mut cluster = Cluster::founded("branch_outlives", &THREE, 1).await;
+        let (tm, first) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay").await);
+        cluster.announced("pay").await;
+        let x = tm.begin(60_000).await;
+        let branch = first.branch(&x, BranchType::TCC, "pay", "", "").await.expect("a branch");
+        first.hang_up();
+        let committing = task::spawn({
+            let (tm, x) = (tm.clone(), x.clone());
+            async move { tm.commit(&x).await }
+        });
+        // Nobody is there; the transaction waits for somebody.
+        assert_eq!(committing.await, Ok(GlobalStatus::CommitRetrying));
+        let second = cluster.connect_from(NodeId(3), "10.2.0.9");
+        second.register_rm("shop", "pay").await;
+        let told = second.await_told(1).await;
+        assert_eq!(told[0].branch, branch);
+        tm.await_status(&x, GlobalStatus::Committed).await;
+        let y = tm.begin(60_000).await;
+        let open = second.branch(&y, BranchType::TCC, "pay", "", "").await.expect("a branch");
+        second.hang_up();
+        let third = cluster.rm(NodeId(2), "pay").await;
+        assert_eq!(third.report(&y, open, BranchStatus::PhaseOne_Done).await, Ok(()));
+        cluster.announced("pay").await;
+        assert_eq!(tm.commit(&y).await, GlobalStatus::Committed);
         cluster.at_rest().await;
         cluster.end().await;
     });
