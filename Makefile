@@ -51,7 +51,7 @@ clippy:
 	$(SIM) clippy --locked --workspace --all-targets -- -D warnings
 
 $(DENY):
-	$(CARGO) install --locked --root target/tools --version $(DENY_VERSION) cargo-deny
+	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --debug --locked --root target/tools --version $(DENY_VERSION) cargo-deny
 
 deny: $(DENY)
 	$(CARGO) fetch --locked --quiet
@@ -68,9 +68,10 @@ test:
 	$(MAKE) determinism bugs
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
 
-## make interop        stock Java, Go and Python clients against real nodes and MariaDB
-interop: build interop-packages
-	python3 tests/interop/run.py $(SUITES)
+## make interop        stock Java, Go and Python clients against real nodes and MariaDB [BINARY=target/release/quorate]
+interop: interop-packages
+	@[ -n "$(BINARY)" ] || $(CARGO) build --locked --profile quick
+	python3 tests/interop/run.py --binary $(or $(BINARY),target/quick/quorate) $(SUITES)
 
 interop-packages:
 	@missing=; for tool in mariadbd:mariadb-server javac:default-jdk-headless mvn:maven go:golang-go; do \

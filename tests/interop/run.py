@@ -299,7 +299,7 @@ def main():
     parser = argparse.ArgumentParser(description="Runs real clients against real nodes.")
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; when none is named all but "
                         f"{', '.join(sorted(LONG))}")
-    parser.add_argument("--binary", default="target/release/quorate", help="the server (default: %(default)s)")
+    parser.add_argument("--binary", default="target/quick/quorate", help="the server (default: %(default)s)")
     parser.add_argument("--storm-s", type=int, default=300, help="seconds of storm (default: %(default)s)")
     parser.add_argument("--calm-s", type=float, default=8,
                         help="seconds between two strikes of it at most; a quarter of that at least (default: %(default)s)")
@@ -311,7 +311,7 @@ def main():
         parser.error(f"no suite {unknown[0]}; there are {', '.join(SUITES)}")
     binary = pathlib.Path(arguments.binary).resolve()
     if not binary.exists():
-        print(f"interop: {binary} is missing: run `make build` first", file=sys.stderr)
+        print(f"interop: {binary} is missing: run `cargo build --profile quick` first", file=sys.stderr)
         return 2
     folder = pathlib.Path(tempfile.mkdtemp(prefix="quorate-interop-"))
     print(f"logs in {folder}")
