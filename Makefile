@@ -152,7 +152,7 @@ bench: $(BUILT)
 	done; done; \
 	$(QUORATE) bench --servers 127.0.0.1:18091,127.0.0.1:18092,127.0.0.1:18093 --pids $$(echo $$pids | tr ' ' ,) $(BENCH)
 
-## make pgo            target/pgo/release/quorate: built, trained by `make bench`, built anew as the training showed; 10 minutes
+## make pgo            target/pgo/release/quorate: built, trained by `make bench`, built anew as the training showed: two release builds
 PGO := $(CURDIR)/target/pgo
 pgo:
 	rustup component add llvm-tools

@@ -1,8 +1,8 @@
 //! The order of phase two.
 //!
 //! *Rollback*: strictly in reverse order of registration, one at a time; a branch that fails holds up those before it,
-//! for it may have read what they wrote. Not one that its database does not know: after a change of leaders that is how one
-//! answers that is undone. *Commit*: first the branches that a TM waits for (all but AT), in order of
+//! for it may have read what they wrote. Not one that its database does not know: after a change of leaders that is how
+//! one answers that is undone. *Commit*: first the branches that a TM waits for (all but AT), in order of
 //! registration, one at a time; then the AT ones, of each resource one at a time, resources beside each other. A branch
 //! whose phase one failed is told nothing.
 //!
@@ -195,7 +195,9 @@ fn rollback(session: &Session, run: &Run) -> Step {
         match run.at(part.id, Direction::Rollback) {
             At::Done(_) => {}
             At::Asked => return Step::Wait,
-            At::Idle | At::Later(_) if part.is_stopped => return Step::Stopped,
+            // One that its database does not know is asked again all the same.
+            At::Idle | At::Later(_) if part.is_stopped && is_complete => return Step::Stopped,
+            At::Idle | At::Later(_) if part.is_stopped => return Step::Wait,
             At::Idle => return Step::Ask(vec![part.id]),
             At::Later(Why::Unknown) => {
                 sometimes!("unknown_branch_let_the_one_before_it_be_undone");

@@ -45,8 +45,8 @@ pub(super) enum At {
 pub(super) enum Why {
     /// No RM answered.
     Silent,
-    /// Its database does not know it: it is done, by an answer that a leader before has heard, or its phase one goes on. Either
-    /// way nothing of it is seen by others, or never will be undone: it holds up nobody.
+    /// Its database does not know it: it is done, and a leader before this one has heard so, or its phase one still goes on,
+    /// and nobody sees anything of it before it commits. Either way it holds up nobody.
     Unknown,
     /// An RM said so.
     Failed,

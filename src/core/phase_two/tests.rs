@@ -285,6 +285,27 @@ fn what_its_database_does_not_know_holds_up_nobody() {
     }
 }
 
+/// One that an operator has stopped must not keep the driver from asking again.
+#[test]
+fn beside_a_stopped_branch_the_unknown_one_is_asked_again() {
+    let session = session(RollbackRetrying, &[(AT, "a"), (XA, "b")]);
+    let with_status = |branch: &Branch| match branch.kind {
+        AT => Branch { status: STOP_RETRY, ..branch.clone() },
+        _ => branch.clone(),
+    };
+    let branches: Vec<Branch> = session.branches.values().map(with_status).collect();
+    let session = Session::for_tests(session.transaction, session.status, branches.into_iter());
+    let mut run = Run::new(Patience::DEFAULT);
+    run.asked(BranchId(2));
+    run.answered(&session, BranchId(2), Reply::Status(PhaseTwo_RollbackFailed_XAER_NOTA_Retryable), 0);
+    assert_eq!(plan(&session, &run, 0), Step::Wait);
+    run.wake(BranchId(2));
+    assert_eq!(plan(&session, &run, 0), Step::Ask(alloc::vec![BranchId(2)]));
+    run.asked(BranchId(2));
+    run.answered(&session, BranchId(2), Reply::Status(PhaseTwo_Rollbacked), 0);
+    assert_eq!(plan(&session, &run, 0), Step::Stopped);
+}
+
 /// One branch and what it answers in turn; after that what was decided.
 fn scripts() -> impl Strategy<Value = Vec<(bool, u8, Vec<u8>)>> {
     proptest::collection::vec((any::<bool>(), 0u8..3, proptest::collection::vec(0u8..4, 0..4)), 0..7)

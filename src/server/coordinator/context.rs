@@ -160,7 +160,7 @@ impl Coordinator {
         if let Some(tenure) = self.led.tenure(group) {
             return Leader::Here(tenure);
         }
-        match self.led.leader(group, || self.routing.borrow().replicas(group)) {
+        match self.led.whom_to_ask(group, || self.routing.borrow().replicas(group)) {
             Some(node) if node != self.node => Leader::There(node, group),
             Some(_) | None => Leader::Nobody,
         }

@@ -88,23 +88,28 @@ impl Led {
         groups.ring.get(turn).cloned()
     }
 
-    /// The node that leads a group, as far as this node knows: by its own replica, else by what it was told last, else one
-    /// of the nodes that `carry` it, which will know.
-    pub fn leader(&self, group: GroupId, carry: impl FnOnce() -> Vec<NodeId>) -> Option<NodeId> {
-        let groups = locked(&self.0);
-        if let Some(replica) = groups.replicas.get(&group) {
-            return replica.leadership().borrow().leader;
-        }
-        let Hint { leader, turn } = groups.hints.get(&group).copied().unwrap_or_default();
-        leader.or_else(|| {
-            let carry = carry();
-            carry.get(turn.checked_rem(carry.len())?).copied()
+    /// The node that leads a group, as far as this node knows: by its own replica, else by what it was told last.
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.known(group).unwrap_or_else(|hint| hint.leader)
+    }
+
+    /// As [`Led::leader`]; where nobody has told, one of the nodes that `carry` the group, which will know.
+    pub fn whom_to_ask(&self, group: GroupId, carry: impl FnOnce() -> Vec<NodeId>) -> Option<NodeId> {
+        self.known(group).unwrap_or_else(|Hint { leader, turn }| {
+            leader.or_else(|| {
+                let carry = carry();
+                carry.get(turn.checked_rem(carry.len())?).copied()
+            })
         })
     }
 
-    /// The leader of a group by this node's own replica.
-    pub fn leader_here(&self, group: GroupId) -> Option<NodeId> {
-        self.leader(group, Vec::new)
+    /// What this node's replica says, or what others have told.
+    fn known(&self, group: GroupId) -> Result<Option<NodeId>, Hint> {
+        let groups = locked(&self.0);
+        match groups.replicas.get(&group) {
+            Some(replica) => Ok(replica.leadership().borrow().leader),
+            None => Err(groups.hints.get(&group).copied().unwrap_or_default()),
+        }
     }
 
     /// A node answered that it doesn't lead a group, and perhaps who does.

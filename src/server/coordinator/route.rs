@@ -211,7 +211,7 @@ impl Coordinator {
             Ok(reply) => Response::Reply(reply),
             Err(Lost) => {
                 quorate_core::sometimes!("leader_lost_under_a_forwarded_request");
-                Response::Elsewhere(self.led.leader_here(group).filter(|leader| *leader != self.node))
+                Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
             }
         }
     }

@@ -90,6 +90,6 @@ impl Coordinator {
 
     pub(super) fn elsewhere(&self, group: GroupId) -> Response {
         quorate_core::sometimes!("node_was_asked_about_a_group_that_it_does_not_lead");
-        Response::Elsewhere(self.led.leader_here(group).filter(|leader| *leader != self.node))
+        Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! There is no timer and no artificial delay: a batch is what arrived while the last ones were on their way. At most a
 //! few entries are in flight, so that the queue, not raft, is where commands meet; and a large one travels alone, for what
-//! an entry costs hardly depends on what is in it, and behind a large one the next large one gathers. Nothing is spawned per command or per
-//! batch: the outcomes go from where the entry is applied straight to those who wait.
+//! an entry costs hardly depends on what is in it, and behind a large one the next large one gathers. Nothing is spawned
+//! per command or per batch: the outcomes go from where the entry is applied straight to those who wait.
 //!
 //! The order of the queue is the order of the log: whoever puts a command behind another may rely on it (lock protocol,
 //! rule 9). So an entry that raft refused although nobody else leads yet (its lease had run out, or it was handing over)
