@@ -212,6 +212,7 @@ impl Story {
             Outcome::Now(status) => format!("now {status}"),
             Outcome::Acquired => "acquired".into(),
             Outcome::Released => "released".into(),
+            Outcome::RegisteredBefore(_) => "branch of before".into(),
             Outcome::Refused(refusal) => format!("refused {}", self.told_refusal(refusal)),
         }
     }

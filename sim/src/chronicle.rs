@@ -6,6 +6,7 @@
 
 use crate::seen::{Seen, Step};
 use quorate_core::model::{BranchId, GroupId, NodeId, TransactionId};
+use quorate_core::txn::command::RegisterBranchOnceV1;
 use quorate_core::txn::{Command, Outcome};
 use quorate_world::sim;
 use quorate_world::time::Duration;
@@ -137,7 +138,10 @@ impl Chronicle {
                 let name = begin.name.trim_start_matches("$Saga_").to_owned();
                 self.transactions.insert(*transaction, name);
             }
-            (Command::RegisterBranch(register), Outcome::Registered) => {
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered,
+            ) => {
                 let number = self.branches.values().filter(|(whose, _)| *whose == register.transaction).count();
                 let name = match register.application_data.split_once('/') {
                     Some((_, branch)) => format!("branch {branch}"),
@@ -237,7 +241,7 @@ fn told(command: &Command, outcome: &Outcome) -> Option<String> {
             Outcome::Begun(transaction) => format!("begins {transaction}, with {} ms", begin.timeout_ms),
             _ => format!("begins nothing: {}", came("")),
         },
-        Command::RegisterBranch(at) => {
+        Command::RegisterBranch(at) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register: at, .. }) => {
             let locks = match (at.lock_keys.as_str(), at.with_locks) {
                 ("", _) => String::new(),
                 (rows, true) => format!(", rows {rows} with it"),

@@ -6,6 +6,7 @@
 use crate::plan::swarm::Class;
 use quorate_core::model::{GroupId, TransactionId};
 use quorate_core::probe;
+use quorate_core::txn::command::RegisterBranchOnceV1;
 use quorate_core::txn::{Command, Outcome, Transactions};
 use quorate_world::sim;
 use quorate_world::time::Duration;
@@ -106,7 +107,9 @@ fn about(command: &Command, outcome: &Outcome) -> Option<TransactionId> {
             Outcome::Begun(transaction) => *transaction,
             _ => return None,
         },
-        Command::RegisterBranch(register) => register.transaction,
+        Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }) => {
+            register.transaction
+        }
         Command::RemoveBranch(which) | Command::CleanedUp(which) => which.transaction,
         Command::ReportBranch(report) => report.transaction,
         Command::Decide(decide) => decide.transaction,

@@ -12,7 +12,7 @@ use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
-use quorate_core::txn::command::{OperateV1, Operation};
+use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
 use quorate_world::time::Duration;
@@ -159,7 +159,10 @@ impl Ghost {
                 let begun = Transaction::begun(group, clock_ms, begin);
                 self.transactions.insert(*transaction, begun);
             }
-            (Command::RegisterBranch(register), Outcome::Registered) => {
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered,
+            ) => {
                 if register.with_locks {
                     self.locks.take(
                         group,

@@ -7,6 +7,7 @@ use crate::bank::{Damage, Effect};
 use crate::ghost::Ghost;
 use crate::seen::{Seen, Step};
 use quorate_core::model::{BranchId, BranchType, TransactionId};
+use quorate_core::txn::command::RegisterBranchOnceV1;
 use quorate_core::txn::status::Direction;
 use quorate_core::txn::{Command, Outcome};
 
@@ -26,7 +27,10 @@ impl Oracle for FixedList {
                 missing.map_or(Ok(()), |branch| Err(unlisted(decide.transaction, *branch).in_group(step.group)))
             }
             // The steps of a Saga are no list: its engine is asked, once for all.
-            (Command::RegisterBranch(register), Outcome::Registered) if register.kind != BranchType::SAGA => {
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered,
+            ) if register.kind != BranchType::SAGA => {
                 let transaction = register.transaction;
                 fixed(ghost, transaction, register.branch, "joins").map_err(|found| found.in_group(step.group))
             }

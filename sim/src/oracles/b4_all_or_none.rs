@@ -9,6 +9,7 @@ use crate::ghost::Ghost;
 use crate::ghost::locks::Row;
 use crate::seen::{Seen, Step};
 use quorate_core::model::{BranchId, GroupId, TransactionId, lock_key};
+use quorate_core::txn::command::RegisterBranchOnceV1;
 use quorate_core::txn::{Command, Outcome, Refusal, Transactions};
 
 /// See the page.
@@ -24,7 +25,9 @@ impl Oracle for AllOrNone {
             Command::AcquireLocks(acquire) => {
                 ((acquire.transaction, acquire.branch), &acquire.resource, &acquire.lock_keys)
             }
-            Command::RegisterBranch(register) if register.with_locks => {
+            Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. })
+                if register.with_locks =>
+            {
                 ((register.transaction, register.branch), &register.resource, &register.lock_keys)
             }
             _ => return Ok(()),

@@ -6,6 +6,7 @@ use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;
 use crate::seen::{Seen, Step};
 use quorate_core::model::{BranchId, TransactionId};
+use quorate_core::txn::command::RegisterBranchOnceV1;
 use quorate_core::txn::{Command, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,9 +41,10 @@ impl Oracle for NoPhantom {
             (_, Outcome::Begun(transaction)) if !self.begun.insert(*transaction) => {
                 Err(Finding::about(*transaction, "it has begun twice"))
             }
-            (Command::RegisterBranch(register), Outcome::Registered) => {
-                self.branch(register.transaction, register.branch, "joins")
-            }
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered,
+            ) => self.branch(register.transaction, register.branch, "joins"),
             (Command::AcquireLocks(acquire), Outcome::Acquired) => {
                 self.branch(acquire.transaction, acquire.branch, "locks rows for")
             }

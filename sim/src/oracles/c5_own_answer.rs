@@ -10,7 +10,7 @@ use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;
 use crate::seen::{Seen, Step, Wanted};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, TransactionId};
-use quorate_core::txn::command::{Decision, RegisterBranchV1};
+use quorate_core::txn::command::{Decision, RegisterBranchOnceV1, RegisterBranchV1};
 use quorate_core::txn::{Command, Outcome};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -117,7 +117,10 @@ impl Oracle for OwnAnswer {
                 }
                 (decide.transaction, format!("{:?} is decided", decide.decision))
             }
-            (Command::RegisterBranch(register), Outcome::Registered) if !self.is_wanted(register) => {
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered,
+            ) if !self.is_wanted(register) => {
                 (register.transaction, format!("branch {} joins at {}", register.branch, register.resource))
             }
             (Command::ReportBranch(report), Outcome::Done)

@@ -9,7 +9,9 @@
 
 use super::Persisted;
 use crate::model::limits;
-use crate::txn::tables::{BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
+use crate::txn::tables::{
+    BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, RequestV1, SessionV1, SlotV1, TombstoneV1,
+};
 use crate::txn::{Batch, Command, Outcome};
 
 /// A single command is bounded by the limits of one request (`model::limits`) far below this.
@@ -45,6 +47,9 @@ impl Persisted for BranchRecordV2 {
     const BYTES_MAX: usize = RECORD_BYTES_MAX;
 }
 impl Persisted for FateV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for RequestV1 {
     const BYTES_MAX: usize = RECORD_BYTES_MAX;
 }
 impl Persisted for TombstoneV1 {

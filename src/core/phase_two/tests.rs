@@ -27,6 +27,7 @@ pub(super) fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> 
         fence: Fence::default(),
         status: Registered,
         registered_clock_ms: None,
+        request: None,
         fate: Default::default(),
     });
     Session::for_tests(TransactionId(4096), status, branches)

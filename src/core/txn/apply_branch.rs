@@ -17,9 +17,18 @@ use crate::model::hash::lock_slot;
 use crate::model::{BranchStatus, BranchType, GlobalStatus, LockKeys, Slot, TransactionId, lock_key};
 
 impl Transactions {
-    /// Rules 3 and 6: all guards, then both effects or none.
-    pub(super) fn register_branch(&mut self, register: &RegisterBranchV1) -> Result<Outcome, Refusal> {
+    /// Rules 3 and 6: all guards, then both effects or none. Of a request that is named the first branch joins.
+    pub(super) fn register_branch(
+        &mut self,
+        register: &RegisterBranchV1,
+        request: Option<u64>,
+    ) -> Result<Outcome, Refusal> {
         let session = self.registering(register)?;
+        if let Some(before) = request.and_then(|request| session.registered_by(request))
+            && before != register.branch
+        {
+            return Ok(Outcome::RegisteredBefore(before));
+        }
         let rows = match register.kind {
             BranchType::AT => rows_of(&register.lock_keys)?,
             // Only AT branches lock rows (semantics 3).
@@ -32,7 +41,7 @@ impl Transactions {
             None => bounds::has_room(session, rows.len())?,
         }
         let is_new = present.is_none();
-        let branch = branch_of(register, rows.len(), self.clock_ms);
+        let branch = Branch { request, ..branch_of(register, rows.len(), self.clock_ms) };
         if register.with_locks {
             self.take(Wanted {
                 transaction: register.transaction,
@@ -204,6 +213,7 @@ fn branch_of(register: &RegisterBranchV1, rows: usize, clock_ms: u64) -> Branch 
         fence: register.fence,
         status: BranchStatus::Registered,
         registered_clock_ms: Some(clock_ms),
+        request: None,
         fate: Fate::Kept,
     }
 }

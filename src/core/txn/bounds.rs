@@ -3,7 +3,7 @@
 
 use alloc::format;
 
-use super::command::Command;
+use super::command::{Command, RegisterBranchOnceV1};
 use super::outcome::Refusal;
 use super::session::Session;
 use crate::model::limits;
@@ -18,7 +18,7 @@ pub fn check(command: &Command) -> Result<(), Refusal> {
             name("a transaction service group", &begin.service_group)?;
             name("a transaction name", &begin.name)
         }
-        Command::RegisterBranch(register) => {
+        Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }) => {
             name("a resource id", &register.resource)?;
             // An application id, an address and a port.
             within("a client id", &register.client, limits::NAME_BYTES_MAX + limits::XID_ADDRESS_BYTES_MAX + 1)?;
@@ -87,6 +87,7 @@ mod tests {
             fence: Fence { epoch: Epoch(1), tenure: Term(1) },
             status: BranchStatus::Registered,
             registered_clock_ms: None,
+            request: None,
             fate: Default::default(),
         };
         Session::for_tests(TransactionId(4097), GlobalStatus::Begin, (1..=branches).map(branch))

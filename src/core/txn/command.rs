@@ -72,6 +72,8 @@ pub enum Command {
     BeginNear(BeginV1),
     /// An RM has cleaned up a branch that an operator had deleted ([`Operation::CleanUp`]).
     CleanedUp(BranchV1),
+    /// As `RegisterBranch`, for a branch that may not join twice: of one request the first one joins.
+    RegisterBranchOnce(RegisterBranchOnceV1),
 }
 
 /// See [`Command::BeginNear`].
@@ -133,6 +135,16 @@ pub struct RegisterBranchV1 {
     pub client: String,
     /// The lock home is this group: take the locks in the same apply (rule 6).
     pub with_locks: bool,
+}
+
+/// See [`Command::RegisterBranchOnce`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegisterBranchOnceV1 {
+    /// The branch.
+    pub register: RegisterBranchV1,
+    /// Names the client's request, in its transaction: drawn by the node that received it, and the same whichever leader it is
+    /// tried at.
+    pub request: u64,
 }
 
 /// Names a branch.

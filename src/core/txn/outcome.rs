@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{BranchStatus, BranchType, Epoch, GlobalStatus, RowKey, Term, TransactionId};
+use crate::model::{BranchId, BranchStatus, BranchType, Epoch, GlobalStatus, RowKey, Term, TransactionId};
 
 /// The outcome of one command.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -30,6 +30,8 @@ pub enum Outcome {
     Released,
     /// Nothing changed.
     Refused(Refusal),
+    /// The same request has registered this branch before: nothing changed (RegisterBranchOnce).
+    RegisteredBefore(BranchId),
 }
 
 /// Sequence numbers for branch ids: `first..first + count`.

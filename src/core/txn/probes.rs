@@ -19,6 +19,9 @@ pub(super) fn note(command: &Command, outcome: &Outcome) {
         (Command::RegisterBranch(register), Outcome::Registered) if register.with_locks => {
             sometimes!("branch_registered_with_its_locks_in_one_command");
         }
+        (Command::RegisterBranchOnce(_), Outcome::RegisteredBefore(_)) => {
+            sometimes!("request_met_the_branch_it_registered")
+        }
         (Command::AcquireLocks(_), Outcome::Acquired) => sometimes!("locks_taken_in_another_group"),
         (Command::ReleaseLocks(release), Outcome::Released) => match release.scope {
             ReleaseScope::All => sometimes!("locks_of_a_transaction_released_in_another_group"),
@@ -87,7 +90,7 @@ fn operated(operation: Operation) {
 
 fn refused(command: &Command, refusal: &Refusal) {
     match command {
-        Command::RegisterBranch(_) => register_refused(refusal),
+        Command::RegisterBranch(_) | Command::RegisterBranchOnce(_) => register_refused(refusal),
         Command::AcquireLocks(_) => acquire_refused(refusal),
         Command::Decide(_) => decide_refused(refusal),
         Command::ReportBranch(_) => report_refused(refusal),

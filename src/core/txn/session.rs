@@ -77,6 +77,8 @@ pub struct Branch {
     pub status: BranchStatus,
     /// Group clock at its registration, to be shown; nothing: a snapshot of an older version did not say.
     pub registered_clock_ms: Option<u64>,
+    /// The request that registered it, if that is to do so once.
+    pub request: Option<u64>,
     /// What an operator has ordered.
     pub fate: Fate,
 }
@@ -108,6 +110,12 @@ impl Session {
         };
         branches.for_each(|branch| session.add(branch));
         session
+    }
+
+    /// The branch that this request has registered.
+    pub fn registered_by(&self, request: u64) -> Option<BranchId> {
+        let named = self.branches.values().rev().find(|branch| branch.request == Some(request));
+        named.map(|branch| branch.branch)
     }
 
     /// When its time is up, by the group clock. A time-out of zero or less is due at once.

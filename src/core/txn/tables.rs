@@ -40,6 +40,8 @@ pub const HOLD: u16 = 6;
 pub const BRANCH: u16 = 7;
 /// Table of [`FateV1`].
 pub const FATE: u16 = 8;
+/// Table of [`RequestV1`].
+pub const REQUEST: u16 = 9;
 
 /// What the group has one of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -116,6 +118,17 @@ pub struct FateV1 {
     pub fate: Fate,
 }
 
+/// The request that registered a branch which may not join twice.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RequestV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// The branch.
+    pub branch: BranchId,
+    /// As in [`super::command::RegisterBranchOnceV1`].
+    pub request: u64,
+}
+
 /// An ended transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TombstoneV1 {
@@ -173,6 +186,7 @@ impl Transactions {
             session.branches.values().map(|branch| record(BRANCH, &branch_record(session.transaction, branch)))
         });
         let fates = sessions().flat_map(fates_of).map(|fate| record(FATE, &fate));
+        let requests = sessions().flat_map(requests_of).map(|request| record(REQUEST, &request));
         let tombstones = self.slots.values().flat_map(|state| state.tombstones());
         let holds = self.slots.values().flat_map(|state| state.locks.holds());
         core::iter::once(record(HEAD, &head))
@@ -182,6 +196,7 @@ impl Transactions {
             .chain(holds.map(|(transaction, branch, hold)| record(HOLD, &hold_record(transaction, branch, hold))))
             .chain(branches)
             .chain(fates)
+            .chain(requests)
     }
 
     /// The state of records that [`Transactions::tables`] gave.
@@ -218,6 +233,7 @@ impl Loader {
             TOMBSTONE => self.tombstone(read(table, bytes)?),
             HOLD => self.hold(read(table, bytes)?),
             FATE => self.fate(read(table, bytes)?),
+            REQUEST => self.request(read(table, bytes)?),
             unknown => Err(LoadError::UnknownTable(unknown)),
         }
     }
@@ -285,6 +301,7 @@ impl Loader {
             fence: record.fence,
             status: record.status,
             registered_clock_ms,
+            request: None,
             fate: Fate::Kept,
         });
         Ok(())
@@ -303,6 +320,18 @@ impl Loader {
             return Err(wrong);
         }
         session.change(branch, |branch| branch.fate = fate);
+        Ok(())
+    }
+
+    fn request(&mut self, record: RequestV1) -> Result<(), LoadError> {
+        let RequestV1 { transaction, branch, request } = record;
+        let wrong = LoadError::Inconsistent { table: REQUEST, what: "a request of nobody, or given twice" };
+        let session = self.sessions.get_mut(&transaction).ok_or(wrong.clone())?;
+        let found = session.branches.get(&branch).ok_or(wrong.clone())?;
+        if found.request.is_some() || session.registered_by(request).is_some() {
+            return Err(wrong);
+        }
+        session.change(branch, |branch| branch.request = Some(request));
         Ok(())
     }
 
@@ -411,6 +440,12 @@ fn fates_of(session: &Session) -> impl Iterator<Item = FateV1> {
     let branches = session.branches.values().map(|branch| (branch.branch, branch.fate));
     let fates = whole.into_iter().chain(branches).filter(|(_, fate)| *fate != Fate::Kept);
     fates.map(move |(branch, fate)| FateV1 { transaction, branch, fate })
+}
+
+fn requests_of(session: &Session) -> impl Iterator<Item = RequestV1> {
+    let transaction = session.transaction;
+    let named = session.branches.values().filter_map(|branch| Some((branch.branch, branch.request?)));
+    named.map(move |(branch, request)| RequestV1 { transaction, branch, request })
 }
 
 fn tomb_record(transaction: TransactionId, tombstone: Tombstone) -> TombstoneV1 {

@@ -23,6 +23,8 @@ pub enum Ask {
     ReportBranch(ReportBranchAsk),
     /// Are these rows free?
     LockQuery(LockQueryAsk),
+    /// A branch joins that may not join twice.
+    RegisterOnce(RegisterOnceAsk),
 }
 
 /// See [`Ask::Begin`].
@@ -57,6 +59,15 @@ pub struct RegisterAsk {
     pub client: String,
     /// An AT branch with at least one row.
     pub locks: bool,
+}
+
+/// See [`Ask::RegisterOnce`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RegisterOnceAsk {
+    /// The branch.
+    pub register: RegisterAsk,
+    /// Names the client's request, whichever leader it is tried at.
+    pub request: u64,
 }
 
 /// See [`Ask::ReportBranch`].
@@ -155,7 +166,7 @@ impl Ask {
             | Ask::Rollback(transaction)
             | Ask::Status(transaction)
             | Ask::Report(transaction, _) => Some(*transaction),
-            Ask::Register(register) => Some(register.transaction),
+            Ask::Register(register) | Ask::RegisterOnce(RegisterOnceAsk { register, .. }) => Some(register.transaction),
             Ask::ReportBranch(report) => Some(report.transaction),
             Ask::LockQuery(query) => query.transaction,
         }
@@ -169,7 +180,9 @@ impl Ask {
             | Ask::Rollback(transaction)
             | Ask::Status(transaction)
             | Ask::Report(transaction, _) => Some(transaction.slot()),
-            Ask::Register(register) => Some(register.transaction.slot()),
+            Ask::Register(register) | Ask::RegisterOnce(RegisterOnceAsk { register, .. }) => {
+                Some(register.transaction.slot())
+            }
             Ask::ReportBranch(report) => Some(report.transaction.slot()),
             Ask::LockQuery(query) => Some(hash::lock_slot(&query.resource)),
         }

@@ -4,51 +4,41 @@
 //! or locks first if the transaction was refused a moment ago. The RM is told "success" when both are applied and the
 //! transaction is still undecided, "no" when the branch is given up, and nothing while its fate is open.
 //!
-//! A register whose fate is open is registered anew under the next leader if that does no harm: an AT branch that nobody works
-//! on is committed and rolled back in vain, and the steps of a Saga are asked as one. Phase two of a TCC branch calls the
-//! business, so a second one of them would make it happen twice, and one of XA that its database has not heard of holds up a
-//! rollback: there the RM is told that it failed, and its transaction will be rolled back.
+//! A register whose fate is open is tried again under the next leader. An AT branch that nobody works on is committed and
+//! rolled back in vain, and the steps of a Saga are asked as one. But phase two of a TCC branch calls the business, so a second
+//! one of them would make it happen twice, and one of XA that its database has not heard of holds up a rollback: there the
+//! request has a name, which stands in the list with its branch, and the next leader that meets it answers with that one.
+
+mod half;
 
 use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchType, ExceptionCode, Fence, GlobalStatus, hash, lock_key};
-use quorate_core::txn::command::{AcquireLocksV1, BranchV1, RegisterBranchV1, ReleaseLocksV1};
-use quorate_core::txn::{Command, Conflict, Outcome, Refusal, ReleaseScope, Session, Transactions, bounds};
+use quorate_core::txn::command::{AcquireLocksV1, BranchV1, RegisterBranchOnceV1, ReleaseLocksV1};
+use quorate_core::txn::{Command, Conflict, ReleaseScope, Session, Transactions, bounds};
 use quorate_world::select::{Either2, select2};
 use quorate_world::time::{Instant, sleep_until};
 use std::pin::pin;
 
 use super::ask::{Failure, RegisterAsk, Reply};
-use super::begin::unreachable_outcome;
 use super::context::Coordinator;
 use super::events;
 use super::locks::Locks;
 use super::message::RefusedV1;
 use super::request::no_such_transaction;
 use super::tenure::{Lost, Tenure};
+use half::{Half, register_half, registration};
 
 /// What the applied state says of a register before anything is proposed.
 enum Look {
     /// Register it under this fence. The lock home is this group (true), or another.
     Go(Fence, bool),
+    /// The request has registered this branch before.
+    Before(BranchId),
     /// A row is held by somebody else. The lock home is this group.
     Conflict(Conflict),
     /// The transaction takes no branch.
     Refuse(Failure),
-}
-
-/// What came of the branch's half in the transaction's own group.
-enum Half {
-    /// It is in the list.
-    Registered,
-    /// The rows are not free (one command for both halves).
-    Conflict(Conflict),
-    /// The lock slot or the transaction's is owned elsewhere by now, or the id was too old: begin again.
-    Again,
-    /// Refused for good.
-    Refused(Failure),
-    /// The leadership was lost while it was in the queue: it may get into the list, or not.
-    Unknown,
 }
 
 impl RegisterAsk {
@@ -61,12 +51,6 @@ impl RegisterAsk {
             }
         }
     }
-
-    /// What its RM is told when it may not: true enough, for nobody will acknowledge the branch any more.
-    pub(super) fn fate_unknown(&self) -> Reply {
-        let text = "the leader was lost while the branch was being registered";
-        Failure::new(ExceptionCode::FailedToAddBranch, text).into()
-    }
 }
 
 impl Coordinator {
@@ -75,6 +59,7 @@ impl Coordinator {
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         ask: &RegisterAsk,
+        request: Option<u64>,
         until: Instant,
     ) -> Result<Reply, Lost> {
         if let Err(full) = self.memory.register() {
@@ -85,8 +70,13 @@ impl Coordinator {
             return Ok(Reply::Registered(branch));
         }
         loop {
-            let (fence, home_here) = match self.look(tenure, ask)? {
+            let (fence, home_here) = match self.look(tenure, ask, request)? {
                 Look::Go(fence, home_here) => (fence, home_here),
+                Look::Before(branch) => {
+                    // Whoever does not know of a decision does not lead any more.
+                    tenure.confirm().await?;
+                    return self.acknowledge_again(tenure, ask, branch);
+                }
                 Look::Conflict(_) if quorate_world::bug!("conflict_is_waited_out") => {
                     sleep_until(until).await;
                     return Err(Lost);
@@ -103,12 +93,12 @@ impl Coordinator {
                 // A no must be true, so the leader makes sure that it leads; what it says then is said by the log.
                 Look::Refuse(_) => {
                     tenure.confirm().await?;
-                    match self.look(tenure, ask)? {
+                    match self.look(tenure, ask, request)? {
                         Look::Refuse(failure) => {
                             quorate_core::sometimes!("register_refused_before_the_log");
                             return Ok(failure.into());
                         }
-                        Look::Go(..) | Look::Conflict(_) => {
+                        Look::Go(..) | Look::Before(_) | Look::Conflict(_) => {
                             quorate_core::sometimes!("refusal_of_a_register_was_old_news");
                             continue;
                         }
@@ -118,7 +108,7 @@ impl Coordinator {
             let branch = tenure.mint(ask.transaction).await?;
             let answer = match ask.locks && !home_here {
                 true => self.register_apart(tenure, ask, branch, fence, until).await?,
-                false => self.register_whole(tenure, ask, branch, fence).await?,
+                false => self.register_whole(tenure, ask, request, (branch, fence)).await?,
             };
             if let Some(reply) = answer {
                 return Ok(reply);
@@ -127,7 +117,7 @@ impl Coordinator {
     }
 
     /// Looks at the applied state: does the transaction take branches, are the rows free as far as this group knows?
-    fn look(&self, tenure: &Tenure, ask: &RegisterAsk) -> Result<Look, Lost> {
+    fn look(&self, tenure: &Tenure, ask: &RegisterAsk, request: Option<u64>) -> Result<Look, Lost> {
         let lock_slot = hash::lock_slot(&ask.resource);
         // Parsed before the state is held, and only where the rows are likely to be; apply checks in any case.
         let home = self.group_of(lock_slot).filter(|_| ask.locks);
@@ -142,6 +132,9 @@ impl Coordinator {
             };
             if !session.takes(ask.kind) {
                 return Ok((Look::Refuse(not_active(session.status)), None));
+            }
+            if let Some(before) = request.and_then(|request| session.registered_by(request)) {
+                return Ok((Look::Before(before), None));
             }
             if let Err(refusal) = bounds::has_room(session, rows_at_most(ask, session)) {
                 return Ok((Look::Refuse(Failure::new(ExceptionCode::FailedToAddBranch, refusal.to_string())), None));
@@ -162,16 +155,25 @@ impl Coordinator {
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         ask: &RegisterAsk,
-        branch: BranchId,
-        fence: Fence,
+        request: Option<u64>,
+        (branch, fence): (BranchId, Fence),
     ) -> Result<Option<Reply>, Lost> {
-        let half = register_half(tenure, branch, command(ask, branch, fence, ask.locks)).await.inspect_err(|_| {
+        let register = registration(ask, branch, fence, ask.locks);
+        let command = match request {
+            Some(request) => Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, request }),
+            None => Command::RegisterBranch(register),
+        };
+        let half = register_half(tenure, branch, command).await.inspect_err(|_| {
             // Never in the queue, or the leadership is gone and pending with it; a busy queue is asked again.
             quorate_core::sometimes!("register_did_not_get_into_the_queue");
             tenure.give_up(branch);
         })?;
         match half {
             Half::Registered => self.acknowledge(tenure, ask, branch).map(Some),
+            Half::Before(before) => {
+                tenure.forget(branch);
+                self.acknowledge_again(tenure, ask, before).map(Some)
+            }
             Half::Conflict(conflict) => {
                 tenure.forget(branch);
                 Ok(Some(self.conflict(tenure, ask, &self.refused(tenure, hash::lock_slot(&ask.resource), conflict))))
@@ -186,13 +188,9 @@ impl Coordinator {
                 Ok(Some(failure.into()))
             }
             Half::Unknown => {
+                quorate_core::sometimes!("register_of_open_fate_is_repeated");
                 tenure.give_up(branch);
-                if ask.may_be_repeated() {
-                    quorate_core::sometimes!("register_of_open_fate_is_repeated");
-                    return Err(Lost);
-                }
-                quorate_core::sometimes!("register_of_open_fate_is_told_to_have_failed");
-                Ok(Some(ask.fate_unknown()))
+                Err(Lost)
             }
         }
     }
@@ -216,7 +214,7 @@ impl Coordinator {
                 false => ask.lock_keys.clone(),
             },
         };
-        let register = command(ask, branch, fence, false);
+        let register = Command::RegisterBranch(registration(ask, branch, fence, false));
         if tenure.is_contended(ask.transaction) {
             quorate_core::sometimes!("lock_home_asked_first_after_a_refusal");
             let acquired = self.acquire(&locks, until).await;
@@ -292,6 +290,7 @@ impl Coordinator {
                 Err(Lost)
             }
             (Half::Conflict(conflict), _) => panic!("a register without locks met {conflict:?}"),
+            (Half::Before(before), _) => panic!("a register without a name met {before}"),
         }
     }
 
@@ -310,8 +309,34 @@ impl Coordinator {
         }
         if !tenure.acknowledge(branch) {
             quorate_core::sometimes!("branch_was_given_up_before_it_was_acknowledged");
-            return if ask.may_be_repeated() { Err(Lost) } else { Ok(ask.fate_unknown()) };
+            return Err(Lost);
         }
+        quorate_world::tap!(events::BranchAcknowledged {
+            node: self.node,
+            group: tenure.group,
+            tenure: tenure.term,
+            transaction: ask.transaction,
+            branch,
+        });
+        Ok(Reply::Registered(branch))
+    }
+
+    /// Success with the branch that the request has registered before, here or under another leader: nobody was told of it.
+    /// If the transaction is still undecided, as ever.
+    fn acknowledge_again(&self, tenure: &Tenure, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
+        let (takes, standing) = tenure.replica.read(|transactions| {
+            let session = transactions.session(ask.transaction);
+            (session.is_some_and(|session| session.takes(ask.kind)), transactions.standing(ask.transaction))
+        });
+        if !takes {
+            return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
+        }
+        // The first try of the request may still be under way.
+        if tenure.is_pending(branch) && !tenure.acknowledge(branch) {
+            quorate_core::sometimes!("branch_of_the_same_request_was_given_up");
+            return Err(Lost);
+        }
+        quorate_core::sometimes!("register_is_answered_with_the_branch_of_before");
         quorate_world::tap!(events::BranchAcknowledged {
             node: self.node,
             group: tenure.group,
@@ -418,29 +443,6 @@ fn same_resource(tenure: &Tenure, ask: &RegisterAsk) -> Option<BranchId> {
     })
 }
 
-/// Puts the branch into the list. `Lost`: it will never get there.
-async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> Result<Half, Lost> {
-    let submitted = tenure.submit(command).inspect_err(|_| tenure.forget(branch))?;
-    let refusal = match submitted.outcome().await {
-        Ok(Outcome::Registered) => return Ok(Half::Registered),
-        Ok(Outcome::Refused(refusal)) => refusal,
-        Err(Lost) => return Ok(Half::Unknown),
-        Ok(outcome) => unreachable_outcome("RegisterBranch", &outcome),
-    };
-    Ok(match refusal {
-        Refusal::Conflict(conflict) => Half::Conflict(conflict),
-        Refusal::NotOwner { .. } => Half::Again,
-        Refusal::BadBranchId => {
-            tenure.drop_blocks();
-            Half::Again
-        }
-        Refusal::OldTenure { .. } => return Err(Lost),
-        Refusal::NoSuchTransaction => Half::Refused(no_such_transaction("with this id")),
-        Refusal::NotActive { status } => Half::Refused(not_active(status)),
-        other => Half::Refused(Failure::new(ExceptionCode::FailedToAddBranch, other.to_string())),
-    })
-}
-
 /// How many rows a branch locks, counted only where that may be too many.
 fn rows_at_most(ask: &RegisterAsk, session: &Session) -> usize {
     // A row has a character and a separator at least.
@@ -450,20 +452,6 @@ fn rows_at_most(ask: &RegisterAsk, session: &Session) -> usize {
         true => lock_key::parse(&ask.lock_keys).map_or(bound, |rows| rows.len()),
         false => 0,
     }
-}
-
-fn command(ask: &RegisterAsk, branch: BranchId, fence: Fence, with_locks: bool) -> Command {
-    Command::RegisterBranch(RegisterBranchV1 {
-        transaction: ask.transaction,
-        branch,
-        fence,
-        kind: ask.kind,
-        resource: ask.resource.clone(),
-        lock_keys: ask.lock_keys.clone(),
-        application_data: ask.application_data.clone(),
-        client: ask.client.clone(),
-        with_locks,
-    })
 }
 
 fn not_active(status: GlobalStatus) -> Failure {

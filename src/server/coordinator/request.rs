@@ -5,8 +5,9 @@
 use quorate_core::model::xid::XidError;
 use quorate_core::model::{BranchType, ExceptionCode, GlobalStatus, TransactionId, Xid, limits, lock_key};
 use quorate_core::wire::Message;
+use quorate_world::random;
 
-use super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
+use super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, RegisterOnceAsk, Reply, ReportBranchAsk};
 use super::channel::Identity;
 use super::reply::Question;
 
@@ -164,7 +165,10 @@ fn register(xid: &str, mut ask: RegisterAsk) -> Result<Ask, Reply> {
             within("lock keys", &ask.lock_keys, limits::LOCK_KEYS_BYTES_MAX, code)?;
         }
     }
-    Ok(Ask::Register(ask))
+    Ok(match ask.may_be_repeated() {
+        true => Ask::Register(ask),
+        false => Ask::RegisterOnce(RegisterOnceAsk { register: ask, request: random::u64() }),
+    })
 }
 
 fn report_branch(xid: &str, ask: impl FnOnce(TransactionId) -> ReportBranchAsk) -> Result<Ask, Reply> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{GlobalStatus, GroupId, NodeId};
 use quorate_core::txn::answer;
-use quorate_world::select::{Either2, select2};
+use quorate_world::select::{Either2, Either3, select2, select3};
 use quorate_world::time::{Duration, Instant, sleep, timeout};
 
 use super::ask::{Ask, Reply};
@@ -115,7 +115,8 @@ impl Coordinator {
             Ask::Status(transaction) => self.status(tenure, *transaction).await,
             Ask::Report(transaction, status) => self.report(tenure, *transaction, *status).await,
             // By far the largest of these futures: the tasks of all other requests stay small without it.
-            Ask::Register(register) => Box::pin(self.register(tenure, register, until)).await,
+            Ask::Register(register) => Box::pin(self.register(tenure, register, None, until)).await,
+            Ask::RegisterOnce(once) => Box::pin(self.register(tenure, &once.register, Some(once.request), until)).await,
             Ask::ReportBranch(report) => self.report_branch(tenure, report).await,
             Ask::LockQuery(query) => self.lock_query(tenure, query).await,
         }
@@ -126,15 +127,20 @@ impl Coordinator {
         let query = Query::Forward(ForwardV1 { ask: ask.clone(), patience_ms: patience.as_millis() as u32 });
         self.counters.forwarded.one();
         let mut asked = pin!(self.ask_there(node, group, &query, patience));
-        let answer = match select2(asked.as_mut(), self.seen_decided(group, ask)).await {
-            Either2::First(answer) => answer,
-            Either2::Second(()) => {
+        let mut succeeded = pin!(self.succeeded(group, node));
+        let answer = match select3(asked.as_mut(), succeeded.as_mut(), self.seen_decided(group, ask)).await {
+            Either3::First(answer) => Some(answer),
+            Either3::Second(()) => None,
+            Either3::Third(()) => {
                 quorate_core::sometimes!("forwarded_decision_was_seen_in_the_log_first");
                 held.give_back();
-                asked.await
+                match select2(asked, succeeded).await {
+                    Either2::First(answer) => Some(answer),
+                    Either2::Second(()) => None,
+                }
             }
         };
-        match answer {
+        match answer? {
             Ok(Response::Reply(reply)) => Some(reply),
             Ok(Response::Elsewhere(_)) => {
                 quorate_core::sometimes!("forwarded_request_was_sent_back");
@@ -147,21 +153,21 @@ impl Coordinator {
             // Asked, and not heard: it may have been done.
             Ok(_) | Err(CallError::Broken | CallError::TimedOut | CallError::Refused(_)) => {
                 quorate_core::sometimes!("forwarded_request_was_not_answered");
-                match ask {
-                    Ask::Register(register) if !register.may_be_repeated() => {
-                        quorate_core::sometimes!("forwarded_register_is_told_to_have_failed");
-                        Some(register.fate_unknown())
-                    }
-                    Ask::Register(_)
-                    | Ask::Begin(_)
-                    | Ask::Commit(_)
-                    | Ask::Rollback(_)
-                    | Ask::Status(_)
-                    | Ask::Report(..)
-                    | Ask::ReportBranch(_)
-                    | Ask::LockQuery(_) => None,
-                }
+                None
             }
+        }
+    }
+
+    /// Waits until another node is known to lead the group. One that stands still answers nothing, and its successor will:
+    /// every request may be asked twice.
+    async fn succeeded(&self, group: GroupId, node: NodeId) {
+        loop {
+            let changed = self.changed.notified();
+            if self.led.leader(group).is_some_and(|leader| leader != node) {
+                quorate_core::sometimes!("forwarded_request_is_left_for_the_next_leader");
+                return;
+            }
+            changed.await;
         }
     }
 

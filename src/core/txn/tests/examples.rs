@@ -177,6 +177,36 @@ fn tombstones_go_after_their_time_and_few_at_once() {
     assert!(!state.awaits_clock());
 }
 
+/// Whoever does not know whether a register came through tries again under the same name, also at the next leader.
+#[test]
+fn a_request_registers_once() {
+    let mut state = founded();
+    let transaction = begun(&mut state, 0, 60_000);
+    let once = |sequence: u64, tenure: u64, request| {
+        let mut register = register(transaction, FIRST_SEQUENCE + sequence, BranchType::TCC, "pay", "");
+        register.fence.tenure = Term(tenure);
+        Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, request })
+    };
+    let first = branch(transaction, FIRST_SEQUENCE);
+    assert_eq!(one(&mut state, 0, once(0, 1, 7)), Outcome::Registered);
+    assert_eq!(one(&mut state, 0, once(0, 1, 7)), Outcome::Registered, "a doubled proposal");
+    assert_eq!(one(&mut state, 0, once(1, 1, 7)), Outcome::RegisteredBefore(first));
+    assert_eq!(one(&mut state, 0, once(1, 1, 8)), Outcome::Registered, "another request");
+    // The next leader has the list from a snapshot.
+    let mut state = Transactions::load(state.tables()).expect("its own records");
+    one(&mut state, 0, Command::Lead(LeadV1 { tenure: Term(2), block: 100 }));
+    let before = state.clone();
+    assert_eq!(one(&mut state, 0, once(2, 2, 7)), Outcome::RegisteredBefore(first));
+    assert_eq!(state, before);
+    // What was given up makes room.
+    one(&mut state, 0, Command::RemoveBranch(BranchV1 { transaction, branch: first }));
+    assert_eq!(one(&mut state, 0, once(2, 2, 7)), Outcome::Registered);
+    one(&mut state, 0, decide(transaction, Decision::Commit));
+    let refusal = Refusal::NotActive { status: GlobalStatus::Committing };
+    assert_eq!(one(&mut state, 0, once(3, 2, 7)), Outcome::Refused(refusal), "decided");
+    assert_eq!(state.check_invariants(), Ok(()));
+}
+
 #[test]
 fn damaged_records_are_no_state() {
     let mut state = founded();
@@ -198,5 +228,5 @@ fn damaged_records_are_no_state() {
     let mut reversed = records;
     reversed.reverse();
     assert!(Transactions::load(reversed).is_err());
-    assert_eq!(Transactions::load([(9, Vec::new())]), Err(LoadError::UnknownTable(9)));
+    assert_eq!(Transactions::load([(10, Vec::new())]), Err(LoadError::UnknownTable(10)));
 }

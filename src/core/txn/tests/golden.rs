@@ -4,7 +4,9 @@
 use alloc::format;
 use core::fmt::Debug;
 
-use super::tables::{BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, SessionV1, SlotV1, TombstoneV1};
+use super::tables::{
+    BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, RequestV1, SessionV1, SlotV1, TombstoneV1,
+};
 use super::*;
 use crate::codec::{self, Persisted};
 use crate::model::{BranchStatus, GlobalStatus, RowKey};
@@ -84,8 +86,24 @@ fn after(command: &Command) -> Option<Command> {
             }
         }),
         Command::BeginNear(_) => operate(Operation::CleanUp),
-        Command::CleanedUp(_) => return None,
+        Command::CleanedUp(_) => once(),
+        Command::RegisterBranchOnce(_) => return None,
     })
+}
+
+fn once() -> Command {
+    let register = RegisterBranchV1 {
+        transaction: TRANSACTION,
+        branch: BRANCH,
+        fence: FENCE,
+        kind: BranchType::TCC,
+        resource: "pay".into(),
+        lock_keys: String::new(),
+        application_data: "{}".into(),
+        client: "shop:10.0.0.2:5000".into(),
+        with_locks: false,
+    };
+    Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, request: 1 << 40 })
 }
 
 fn operate(operation: Operation) -> Command {
@@ -104,7 +122,8 @@ fn next(outcome: &Outcome) -> Option<Outcome> {
         Outcome::Now(_) => Outcome::Acquired,
         Outcome::Acquired => Outcome::Released,
         Outcome::Released => Outcome::Refused(Refusal::NotOwner { epoch: Epoch(1) }),
-        Outcome::Refused(refusal) => Outcome::Refused(worse(refusal)?),
+        Outcome::Refused(refusal) => worse(refusal).map_or(Outcome::RegisteredBefore(BRANCH), Outcome::Refused),
+        Outcome::RegisteredBefore(_) => return None,
     })
 }
 
@@ -188,6 +207,7 @@ fn records() -> String {
     let fate = |fate| FateV1 { transaction: TRANSACTION, branch: BRANCH, fate };
     let fates = [Fate::Kept, Fate::CleanUp, Fate::CleanedUp, Fate::Dropped];
     let fates: String = fates.into_iter().map(|of| line(&fate(of))).collect();
+    let request = RequestV1 { transaction: TRANSACTION, branch: BRANCH, request: 1 << 40 };
     let ownerships = [
         Ownership::None,
         Ownership::Passive(Epoch(1)),
@@ -195,7 +215,18 @@ fn records() -> String {
         Ownership::Frozen { epoch: Epoch(1), attempt: Epoch(2) },
     ];
     let slots: String = ownerships.into_iter().map(|ownership| line(&slot(ownership))).collect();
-    [line(&head), slots, line(&session), line(&branch), line(&tombstone), line(&hold), line(&newer), fates].concat()
+    [
+        line(&head),
+        slots,
+        line(&session),
+        line(&branch),
+        line(&tombstone),
+        line(&hold),
+        line(&newer),
+        fates,
+        line(&request),
+    ]
+    .concat()
 }
 
 #[test]

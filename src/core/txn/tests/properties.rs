@@ -109,7 +109,13 @@ impl Ghost {
                 if wish.stale && wish.number.is_multiple_of(2) {
                     command.branch = known; // a doubled proposal, or an id used twice
                 }
-                Command::RegisterBranch(command)
+                match kind {
+                    BranchType::TCC | BranchType::XA if wish.rows != 0 => {
+                        let request = u64::from(wish.number % 5);
+                        Command::RegisterBranchOnce(RegisterBranchOnceV1 { register: command, request })
+                    }
+                    _ => Command::RegisterBranch(command),
+                }
             }
             15..18 => Command::RemoveBranch(BranchV1 { transaction, branch: known }),
             18..20 => Command::ReportBranch(ReportBranchV1 {
@@ -190,7 +196,21 @@ impl Ghost {
     fn observe(&mut self, before: &Transactions, after: &Transactions, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
             (_, Outcome::Begun(transaction)) => self.transactions.push(*transaction),
-            (Command::RegisterBranch(register), Outcome::Registered) => {
+            (Command::RegisterBranchOnce(once), Outcome::RegisteredBefore(branch)) => {
+                let transaction = once.register.transaction;
+                let listed =
+                    &after.session(transaction).and_then(|session| session.branches.get(branch)).expect("listed");
+                assert_eq!(listed.request, Some(once.request), "the branch of this request and of no other");
+                assert_ne!(*branch, once.register.branch);
+            }
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered,
+            ) => {
+                let requests = after.session(register.transaction).into_iter().flat_map(|s| s.branches.values());
+                let requests: Vec<u64> = requests.filter_map(|branch| branch.request).collect();
+                let distinct: BTreeSet<u64> = requests.iter().copied().collect();
+                assert_eq!(distinct.len(), requests.len(), "a request has one branch");
                 self.listed.insert((register.transaction, register.branch));
                 let rows = crate::model::lock_key::parse(&register.lock_keys).expect("short");
                 if register.with_locks && register.kind == BranchType::AT {

@@ -3,6 +3,7 @@
 use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, GroupId, NodeId};
 use quorate_world::runtime::run_test;
 use quorate_world::task;
+use quorate_world::time::{Duration, sleep};
 
 use super::THREE;
 use super::client::Answer;
@@ -224,6 +225,47 @@ fn a_branch_outlives_the_connection_that_registered_it() {
         assert_eq!(third.report(&y, open, BranchStatus::PhaseOne_Done).await, Ok(()));
         cluster.announced("pay").await;
         assert_eq!(tm.commit(&y).await, GlobalStatus::Committed);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// Branches that may not join twice are registered while their leader is lost: each RM gets an answer, nobody is told that it
+/// failed, and what stands in the list is what was answered, no branch more.
+#[test]
+fn every_register_is_answered_once_across_a_change_of_leaders() {
+    run_test(async {
+        let mut cluster = Cluster::founded("registers_once", &THREE, 1).await;
+        let mut clients = Vec::new();
+        for node in THREE {
+            clients.push((node, cluster.tm(node).await, cluster.rm(node, "pay").await));
+        }
+        cluster.announced("pay").await;
+        let x = clients[0].1.begin(60_000).await;
+        let mut answered = Vec::new();
+        for round in 0..4 {
+            let leader = cluster.serving(GroupId(1)).await;
+            let (_, _, rm) = clients.iter().find(|(node, ..)| *node != leader).expect("three nodes");
+            let registering: Vec<_> = (0..20)
+                .map(|_| {
+                    let (rm, x) = (rm.clone(), x.clone());
+                    task::spawn(async move { rm.branch(&x, BranchType::TCC, "pay", "", "").await })
+                })
+                .collect();
+            // Some are through by then, of some the answer is on its way, some have not left.
+            sleep(Duration::from_micros(700 * round)).await;
+            cluster.net.isolate(leader);
+            for one in registering {
+                answered.push(one.await.expect("it ends").expect("no register fails because a leader is lost"));
+            }
+            cluster.net.heal();
+        }
+        let (_, tm, _) = &clients[0];
+        assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
+        let mut told: Vec<_> = clients.iter().flat_map(|(_, _, rm)| rm.told()).map(|told| told.branch).collect();
+        told.sort_unstable();
+        answered.sort_unstable();
+        assert_eq!(told, answered, "each once");
         cluster.at_rest().await;
         cluster.end().await;
     });

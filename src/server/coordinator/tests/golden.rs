@@ -13,7 +13,7 @@ use quorate_core::model::{
 use quorate_core::txn::command::{AcquireLocksV1, Operation, ReleaseLocksV1};
 use quorate_core::txn::{Conflict, ReleaseScope};
 
-use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Reply, ReportBranchAsk};
+use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, RegisterOnceAsk, Reply, ReportBranchAsk};
 use super::super::console::{ConsoleAnswer, ConsoleAsk, DeleteLockV1, OperateAskV1};
 use super::super::message::{
     Announced, Announcement, AnnouncementPartV1, AuditV1, DoneV1, ForwardV1, PassOnV1, ProcessV1, Query, RefusedV1,
@@ -69,6 +69,21 @@ fn asks() -> Vec<(&'static str, Ask)> {
                 transaction: Some(TRANSACTION),
                 resource: "jdbc:a".into(),
                 lock_keys: "t:1".into(),
+            }),
+        ),
+        (
+            "register_once",
+            Ask::RegisterOnce(RegisterOnceAsk {
+                register: RegisterAsk {
+                    transaction: TRANSACTION,
+                    kind: BranchType::TCC,
+                    resource: "pay".into(),
+                    lock_keys: String::new(),
+                    application_data: "{}".into(),
+                    client: "shop:10.0.0.2:5000".into(),
+                    locks: false,
+                },
+                request: 1 << 40,
             }),
         ),
     ]

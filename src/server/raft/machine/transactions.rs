@@ -1,6 +1,6 @@
 //! The transactions of a data group, as a [`Machine`].
 
-use quorate_core::txn::command::ReleaseScope;
+use quorate_core::txn::command::{RegisterBranchOnceV1, ReleaseScope};
 use quorate_core::txn::{Batch, Command, Outcome, Stamp, Transactions};
 
 use super::{COMMAND_FIXED_BYTES, Machine};
@@ -32,7 +32,8 @@ impl Machine for Transactions {
             Command::Begin(begin) | Command::BeginNear(begin) => {
                 begin.address.len() + begin.application.len() + begin.service_group.len() + begin.name.len()
             }
-            Command::RegisterBranch(branch) => {
+            Command::RegisterBranch(branch)
+            | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register: branch, .. }) => {
                 branch.resource.len() + branch.lock_keys.len() + branch.application_data.len() + branch.client.len()
             }
             Command::ReportBranch(report) => report.application_data.len(),
