@@ -12,7 +12,7 @@ use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
-use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1};
+use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1, RegisterBranchV1};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
 use quorate_world::time::Duration;
@@ -153,6 +153,16 @@ impl Ghost {
         Some(events::state_hash(state))
     }
 
+    fn registered(&mut self, group: GroupId, register: &RegisterBranchV1) {
+        if register.with_locks {
+            let RegisterBranchV1 { transaction, branch, resource, lock_keys, .. } = register;
+            self.locks.take(group, *transaction, *branch, resource, lock_keys);
+        }
+        if let Some(found) = self.transactions.get_mut(&register.transaction) {
+            found.register(register);
+        }
+    }
+
     fn note(&mut self, group: GroupId, clock_ms: u64, command: &Command, outcome: &Outcome) {
         match (command, outcome) {
             (Command::Begin(begin) | Command::BeginNear(begin), Outcome::Begun(transaction)) => {
@@ -162,20 +172,7 @@ impl Ghost {
             (
                 Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
                 Outcome::Registered,
-            ) => {
-                if register.with_locks {
-                    self.locks.take(
-                        group,
-                        register.transaction,
-                        register.branch,
-                        &register.resource,
-                        &register.lock_keys,
-                    );
-                }
-                if let Some(found) = self.transactions.get_mut(&register.transaction) {
-                    found.register(register);
-                }
-            }
+            ) => self.registered(group, register),
             (Command::RemoveBranch(remove), Outcome::Done) => {
                 self.locks.release_branch_at(group, remove.transaction, remove.branch);
                 if let Some(found) = self.transactions.get_mut(&remove.transaction) {
