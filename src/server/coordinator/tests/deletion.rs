@@ -125,6 +125,10 @@ fn a_branch_goes_by_its_rm_or_by_force_and_takes_its_rows_along() {
         assert_eq!(ask(&cluster, 1, &x, drop(2)).await, stopped, "again, nothing");
         assert_eq!(ask(&cluster, 1, &x, delete(1)).await, stopped);
         assert_eq!(rm.await_told(2).await[1].way, Way::Commit);
+        // It has been asked; its answer is still to go into the log.
+        while shown(&cluster, &x).await.1 > 1 {
+            quorate_world::time::sleep(quorate_world::time::Duration::from_millis(5)).await;
+        }
         assert_eq!(shown(&cluster, &x).await, (GlobalStatus::StopRollbackOrRollbackRetry, 1, Some("STOPPED")));
         // Both homes are elsewhere for two of the three nodes; a release may still be on its way.
         while !rm.lockable(None, "db-b", "t:1").await || !rm.lockable(None, "db-c", "t:1").await {
