@@ -47,6 +47,7 @@ mod led;
 mod locks;
 mod lost_tm;
 mod memory;
+mod planted;
 mod query;
 mod receive;
 mod register;
