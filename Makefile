@@ -48,7 +48,7 @@ fmt:
 
 clippy:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(SIM) clippy --locked --workspace --all-targets -- -D warnings
+	$(SIM) clippy --locked --profile sim --workspace --all-targets -- -D warnings
 
 $(DENY):
 	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install --debug --locked --root target/tools --version $(DENY_VERSION) cargo-deny
@@ -68,10 +68,10 @@ test:
 	$(MAKE) determinism bugs
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
 
-## make interop        stock Java, Go and Python clients against real nodes and MariaDB [BINARY=target/release/quorate]
+## make interop        stock Java, Go and Python clients against real nodes and MariaDB, a development build of it [BINARY=..]
 interop: interop-packages
-	@[ -n "$(BINARY)" ] || $(CARGO) build --locked --profile quick
-	python3 tests/interop/run.py --binary $(or $(BINARY),target/quick/quorate) $(SUITES)
+	@[ -n "$(BINARY)" ] || $(CARGO) build --locked
+	python3 tests/interop/run.py --binary $(or $(BINARY),target/debug/quorate) $(SUITES)
 
 interop-packages:
 	@missing=; for tool in mariadbd:mariadb-server javac:default-jdk-headless mvn:maven go:golang-go; do \

@@ -173,7 +173,7 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
 
     node.terminate();
     assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
-    let mut again = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);
+    let mut again = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0", "--workers", "1"]);
     assert_eq!(value(&again.ready(), "cluster"), value(&fields, "cluster"));
     again.terminate();
     assert_eq!(again.ended(STOP_MAX), Some(0), "{}", again.stderr());
@@ -188,7 +188,9 @@ fn three_nodes_found_survive_a_kill_and_refuse_a_wiped_disk() {
     let list = list.join(",");
     let start = |node: usize, data: &str| {
         let (id, peer) = (node.to_string(), at(ports[node - 1]));
-        Node::start(&folder.0.join(data), &["--node-id", &id, "--peers", &list, "--peer-listen", &peer])
+        // As many threads as its number: one alone is a runtime of its own kind.
+        let flags = ["--node-id", &id, "--peers", &list, "--peer-listen", &peer, "--workers", &id];
+        Node::start(&folder.0.join(data), &flags)
     };
     let mut nodes = [start(1, "n1"), start(2, "n2"), start(3, "n3")];
     let clusters: Vec<String> = nodes.iter_mut().map(|node| value(&node.ready(), "cluster").to_owned()).collect();

@@ -2,7 +2,7 @@
 //!
 //! `no_std` on purpose: the compiler forbids clocks, files, sockets, threads and hash maps here, so that what runs in
 //! production and what runs in the simulation cannot differ. Read in this order: `model`, `wire`, `codec`, `txn`,
-//! `cluster`, `phase_two`, `console`.
+//! `cluster`, `phase_two`, `console`, `meters`.
 #![no_std]
 
 extern crate alloc;
@@ -28,3 +28,5 @@ pub mod cluster;
 pub mod phase_two;
 
 pub mod console;
+
+pub mod meters;

@@ -49,7 +49,7 @@ def suite(name, is_long=False):
 class Stage:
     """What the suites play on: the binary, the databases, a folder for logs."""
 
-    def __init__(self, binary, folder, db, storm_s=300, calm_s=8, seed=1):
+    def __init__(self, binary, folder, db, storm_s=300, calm_s=20, seed=1):
         self.binary, self.folder, self.db, self.seed = binary, folder, db, seed
         self.storm_s, self.calm_s = storm_s, calm_s
 
@@ -299,9 +299,9 @@ def main():
     parser = argparse.ArgumentParser(description="Runs real clients against real nodes.")
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"of {', '.join(SUITES)}; when none is named all but "
                         f"{', '.join(sorted(LONG))}")
-    parser.add_argument("--binary", default="target/quick/quorate", help="the server (default: %(default)s)")
+    parser.add_argument("--binary", default="target/debug/quorate", help="the server (default: %(default)s)")
     parser.add_argument("--storm-s", type=int, default=300, help="seconds of storm (default: %(default)s)")
-    parser.add_argument("--calm-s", type=float, default=8,
+    parser.add_argument("--calm-s", type=float, default=20,
                         help="seconds between two strikes of it at most; a quarter of that at least (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000), help="of the storm (default: drawn)")
     parser.add_argument("--keep", action="store_true", help="keep the folder with logs and data")
@@ -311,7 +311,7 @@ def main():
         parser.error(f"no suite {unknown[0]}; there are {', '.join(SUITES)}")
     binary = pathlib.Path(arguments.binary).resolve()
     if not binary.exists():
-        print(f"interop: {binary} is missing: run `cargo build --profile quick` first", file=sys.stderr)
+        print(f"interop: {binary} is missing: run `cargo build` first", file=sys.stderr)
         return 2
     folder = pathlib.Path(tempfile.mkdtemp(prefix="quorate-interop-"))
     print(f"logs in {folder}")

@@ -1,9 +1,10 @@
 //! The metrics page: Prometheus' text format, written line by line.
 //!
 //! Our own, because it is this small, and because counting is then a plain atomic wherever it happens. Names are
-//! `quorate_<noun>_<unit>[_total]`, labels say group, node and kind, never an XID or a resource.
+//! `quorate_<noun>_<unit>[_total]`, labels say group, node and kind, never an XID or a resource. Seata's own family is the
+//! exception (`seata`).
 
-use core::fmt::Write;
+use core::fmt::{Display, Write};
 
 /// The page being written.
 #[derive(Debug, Default)]
@@ -27,20 +28,20 @@ impl Exposition {
     /// Something that only rises.
     pub fn counter<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
         assert!(name.ends_with("_total"), "the counter {name} must end in _total");
-        self.family(name, "counter", help)
+        self.own(name, "counter", help)
     }
 
     /// Something that rises and falls.
     pub fn gauge<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
         assert!(!name.ends_with("_total"), "the gauge {name} must not end in _total");
-        self.family(name, "gauge", help)
+        self.own(name, "gauge", help)
     }
 
     /// Times in buckets: `below_us[n]` took less than 2^n microseconds, the last bucket whatever was left.
     pub fn times(&mut self, name: &str, help: &str, below_us: &[u64], total_us: u64) {
         assert!(name.ends_with("_seconds"), "the times {name} must end in _seconds");
         let seconds = |us: u64| us as f64 / 1e6;
-        self.family(name, "histogram", help);
+        self.own(name, "histogram", help);
         let mut sum = 0;
         for (power, count) in below_us.iter().enumerate() {
             sum += count;
@@ -51,8 +52,18 @@ impl Exposition {
         let _ = writeln!(self.text, "{name}_sum {}\n{name}_count {sum}", seconds(total_us));
     }
 
-    fn family<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Family<'a> {
+    /// What another's dashboards know by this name, of whatever type.
+    pub fn untyped<'a>(&'a mut self, name: &'a str, help: &str) -> Family<'a> {
+        assert!(!name.starts_with("quorate_"), "the metric {name} is ours and has a type");
+        self.family(name, "untyped", help)
+    }
+
+    fn own<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Family<'a> {
         assert!(name.starts_with("quorate_"), "the metric {name} must begin with quorate_");
+        self.family(name, kind, help)
+    }
+
+    fn family<'a>(&'a mut self, name: &'a str, kind: &str, help: &str) -> Family<'a> {
         // Writing to a String cannot fail.
         let _ = writeln!(self.text, "# HELP {name} {}\n# TYPE {name} {kind}", escaped(help, false));
         Family { page: self, name }
@@ -72,6 +83,15 @@ impl Family<'_> {
 
     /// A sample; the labels in the order given.
     pub fn sample(self, labels: &[(&str, &str)], value: u64) -> Self {
+        self.line(labels, value)
+    }
+
+    /// A sample with a point in it.
+    pub fn decimal(self, labels: &[(&str, &str)], value: f64) -> Self {
+        self.line(labels, value)
+    }
+
+    fn line(self, labels: &[(&str, &str)], value: impl Display) -> Self {
         let text = &mut self.page.text;
         text.push_str(self.name);
         for (at, (label, content)) in labels.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! HTTP, on the admin port and on the Seata port alike: discovery for Seata clients, health, metrics, status.
 //!
 //! Seata's paths keep Seata's shapes; our own are under `/quorate/v1/`. Read in this order: `route` (which path does
-//! what), `discovery`, `console`, `status`, `exposition`, `adapter` (hyper on streams of the world). Reading is open to everybody,
+//! what), `discovery`, `console`, `status`, `exposition`, `seata`, `adapter` (hyper on streams of the world). Reading is open to everybody,
 //! but for the console's pages where there is a user (`token`). What changes something is served to loopback, and to others
 //! only with the configured token.
 //!
@@ -15,6 +15,7 @@ mod exposition;
 mod form;
 pub mod metrics;
 mod route;
+mod seata;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use quorate_core::cluster::Routing;
+use quorate_core::meters::PairFigures;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Stream;
 use quorate_world::watch;
@@ -56,6 +58,9 @@ pub type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Writes one part's metrics.
 pub type Gather = Box<dyn Fn(&mut Exposition) + Send + Sync>;
+
+/// Says what was counted as Seata counts it.
+pub type SeataFigures = Box<dyn Fn() -> Work<Vec<PairFigures>> + Send + Sync>;
 
 /// Asks the leader of a group to hand over to a node.
 pub type MoveLeader = Box<dyn Fn(GroupId, NodeId) -> Work<Result<(), String>> + Send + Sync>;
@@ -76,6 +81,8 @@ pub struct AdminContext {
     pub groups: Box<dyn Fn() -> Vec<GroupStatus> + Send + Sync>,
     /// Everybody's metrics, in the order of the page.
     pub metrics: Vec<Gather>,
+    /// Seata's family at the end of that page, if it is wanted.
+    pub seata_figures: Option<SeataFigures>,
     /// Hands the leadership of a group to a node; refused in words.
     pub move_leader: MoveLeader,
     /// Transactions and row locks of the cluster.

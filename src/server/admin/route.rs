@@ -3,7 +3,7 @@
 use super::discovery::{self, Watch};
 use super::exposition::Exposition;
 use super::token::{self, NoEntry};
-use super::{AdminContext, BODY_BYTES_MAX, console, status, vgroup};
+use super::{AdminContext, BODY_BYTES_MAX, console, seata, status, vgroup};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
@@ -34,7 +34,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
     let posts = head.method == Method::POST;
     match head.uri.path() {
         "/health" if reads => health(context),
-        "/metrics" if reads => metrics(context),
+        "/metrics" if reads => metrics(context).await,
         "/metadata/v1/cluster" if reads => json(&discovery::cluster(&context.routing.borrow(), &context.presenter)),
         "/quorate/v1/status" if reads => show_status(context),
         "/metadata/v1/watch" if posts => match form(body, &query).await {
@@ -125,9 +125,13 @@ fn health(context: &AdminContext) -> Answer {
     }
 }
 
-fn metrics(context: &AdminContext) -> Answer {
+/// Everybody's metrics.
+pub(super) async fn metrics(context: &AdminContext) -> Answer {
     let mut page = Exposition::new();
     context.metrics.iter().for_each(|gather| gather(&mut page));
+    if let Some(figures) = &context.seata_figures {
+        seata::of_transactions(&figures().await, &mut page);
+    }
     reply(StatusCode::OK, METRICS, page.into_text())
 }
 

@@ -6,6 +6,7 @@ use quorate_core::cluster::health::Health;
 use quorate_core::cluster::{
     Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, MetaOutcome, StartEpoch, StartId,
 };
+use quorate_core::meters::{Event, Labels, Meters};
 use quorate_core::model::Term;
 use quorate_core::txn::Stamp;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,6 +14,7 @@ use quorate_world::net;
 use quorate_world::runtime::run_test;
 use quorate_world::task::spawn;
 use quorate_world::time::{Duration, Instant, timeout};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -88,6 +90,7 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
             vec![GroupStatus { group: GroupId(1), leader, health: Health::FollowerDown, committed: 9, applied: 8 }]
         }),
         metrics: vec![Box::new(|page| page.gauge("quorate_test_seconds", "For this test").value(7))],
+        seata_figures: None,
         move_leader: Box::new(move |group, node| {
             moves.lock().expect("nobody panicked").push((group, node));
             Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
@@ -309,9 +312,9 @@ fn nodes_are_drained_and_removed_by_their_paths() {
     });
 }
 
-#[test]
-fn others_need_the_token() {
-    let context = |token: Option<&str>| AdminContext {
+/// A context that shows nothing.
+fn of_nothing(token: Option<&str>) -> AdminContext {
+    AdminContext {
         presenter: Presenter { node: NodeId(1), seata: String::new(), admin: String::new(), group: String::new() },
         token: token.map(str::to_owned),
         login: None,
@@ -319,15 +322,45 @@ fn others_need_the_token() {
         ready: watch::channel(true).1,
         groups: Box::new(Vec::new),
         metrics: Vec::new(),
+        seata_figures: None,
         move_leader: Box::new(|_, _| Box::pin(async { Ok(()) })),
         console: Console::of_nothing(),
         tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
-    };
+    }
+}
+
+#[test]
+fn seata_has_the_end_of_the_metrics_page() {
+    use http_body_util::BodyExt;
+    run_test(async {
+        let metrics = || -> Vec<Gather> { vec![Box::new(|page| page.gauge("quorate_test_seconds", "").value(7))] };
+        let figures: SeataFigures = Box::new(|| {
+            let mut meters = Meters::default();
+            let labels = Labels { application: "shop".into(), service_group: "default_tx_group".into() };
+            meters.count(labels, Event::AfterRollbacked, 8, 0);
+            Box::pin(async move { meters.figures(&BTreeMap::new(), 0) })
+        });
+        let wanted = AdminContext { metrics: metrics(), seata_figures: Some(figures), ..of_nothing(None) };
+        let unwanted = AdminContext { metrics: metrics(), ..of_nothing(None) };
+        let mut pages = Vec::new();
+        for context in [wanted, unwanted] {
+            let body = route::metrics(&context).await.into_body().collect().await.expect("it is whole").to_bytes();
+            pages.push(String::from_utf8(body.to_vec()).expect("UTF-8"));
+        }
+        let seata = pages[0].strip_prefix(&*pages[1]).expect("ours first");
+        assert!(seata.starts_with("# HELP seata_transaction "), "{seata}");
+        assert!(seata.contains("statistic=\"total\",status=\"AfterRollbacked\"} 8\n"), "{seata}");
+        assert!(!pages[1].contains("seata"), "{}", pages[1]);
+    });
+}
+
+#[test]
+fn others_need_the_token() {
     let allowed = |token: Option<&str>, peer: &str, shown: Option<&'static str>| {
         let mut headers = hyper::HeaderMap::new();
         headers
             .extend(shown.map(|shown| (hyper::header::AUTHORIZATION, hyper::header::HeaderValue::from_static(shown))));
-        route::may_change(&context(token), peer.parse().expect("an address"), &headers)
+        route::may_change(&of_nothing(token), peer.parse().expect("an address"), &headers)
     };
     assert!(allowed(None, "127.0.0.1:1", None) && allowed(None, "[::ffff:127.0.0.1]:1", None));
     assert!(!allowed(None, "10.0.0.7:1", None) && !allowed(None, "10.0.0.7:1", Some("Bearer ")));

@@ -84,6 +84,7 @@ pub const KEYS: &[Key] = &[
     key("phase_two.rollback_unlock", Is("false"), "true: a rollback that is given up lets its row locks go"),
     key("tm.lost_rollback_ms", Follows("none: never"), "So long after the last connection of a TM's process is gone, its open transactions are rolled back before their time-out; at least 10000"),
     key("clients.batch_results", Is("false"), "true: clients 1.5 to 2.2 get the answers to a merged frame as they are ready, as with Seata's enableTcServerBatchSendResponse; all their servers must do so"),
+    key("metrics.seata", Is("false"), "true: the metrics page shows Seata's family seata_transaction too"),
     key("undo_log.delete_period_ms", Is("86400000"), "One resource manager of each resource is asked so often to delete old undo logs; 0: never"),
     key("undo_log.save_days", Is("7"), "Undo logs of so many days are kept then"),
     key("storage.segment_bytes", Is("64MiB"), "Size of one file of the log"),

@@ -83,6 +83,8 @@ pub struct Config {
     pub batch_results: bool,
     /// So long after the last connection of a TM's process its open transactions are rolled back, ms; nothing: never.
     pub lost_tm_rollback_ms: Option<u64>,
+    /// Whether transactions are counted as Seata's metrics count them.
+    pub seata_meters: bool,
     /// Threads that serve; nothing: one per core.
     pub workers: Option<usize>,
     /// The log on disk.
@@ -214,6 +216,7 @@ impl Config {
             batch_results: settings.require("clients.batch_results", |text| values::choice(text, &YES_NO))?,
             lost_tm_rollback_ms: settings
                 .read("tm.lost_rollback_ms", |text| values::number(text, LOST_ROLLBACK_MS_MIN..=31_536_000_000))?,
+            seata_meters: settings.require("metrics.seata", |text| values::choice(text, &YES_NO))?,
             workers: settings.read("workers", |text| values::number(text, 1..=1_024))?.map(|workers| workers as usize),
             storage: StorageConfig {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,

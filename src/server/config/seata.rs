@@ -1,4 +1,5 @@
-//! Seata's own names for multi-raft, read in `[seata.raft]` of the file and turned into ours.
+//! Seata's own names for multi-raft, read in `[seata.raft]` of the file and turned into ours; and `enabled` of its
+//! `[seata.metrics]`.
 //!
 //! Nothing is accepted and ignored: a key that has no counterpart here is refused, and so is a key together with its
 //! counterpart.
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 pub const TABLE: &str = "seata.";
 const PREFIX: &str = "seata.raft.";
 const GROUPS: &str = "seata.raft.groups.";
+const METRICS: &str = "seata.metrics.";
+const METRICS_ENABLED: &str = "seata.metrics.enabled";
 /// Kept under its own name, because it has no counterpart: a bound on `groups`.
 pub const MULTI_RAFT_ENABLED: &str = "seata.raft.multi-raft-enabled";
 
@@ -46,6 +49,7 @@ pub fn merge(mut own: Flat, seata: Flat) -> Result<Flat, ConfigError> {
         let ours = NAMES.iter().find(|(theirs, _)| key.strip_prefix(PREFIX) == Some(theirs));
         match ours {
             Some((_, ours)) => insert(&mut own, ours, setting)?,
+            None if key == METRICS_ENABLED => insert(&mut own, "metrics.seata", setting)?,
             None if key == MULTI_RAFT_ENABLED => insert(&mut own, MULTI_RAFT_ENABLED, setting)?,
             None => return Err(unknown(&key, setting)),
         }
@@ -56,7 +60,8 @@ pub fn merge(mut own: Flat, seata: Flat) -> Result<Flat, ConfigError> {
 fn unknown(key: &str, setting: Setting) -> ConfigError {
     let known = NAMES.iter().map(|(theirs, _)| format!("{PREFIX}{theirs}"));
     let known: Vec<String> = known.chain([MULTI_RAFT_ENABLED.to_owned(), format!("{PREFIX}serialization")]).collect();
-    let known = known.iter().map(String::as_str).filter(|_| key.starts_with(PREFIX));
+    let of_raft = known.iter().map(String::as_str).filter(|_| key.starts_with(PREFIX));
+    let known = of_raft.chain(key.starts_with(METRICS).then_some(METRICS_ENABLED));
     let nearest = nearest(key, known).map(|key| format!("`{key}`"));
     ConfigError::UnknownKey { named: setting.named, nearest }
 }

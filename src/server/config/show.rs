@@ -51,6 +51,7 @@ impl Config {
         put("phase_two.xaer_nota_ms", Shown::Number(self.patience.xaer_nota_ms));
         put("phase_two.rollback_unlock", text(self.patience.unlocks));
         put("clients.batch_results", text(self.batch_results));
+        put("metrics.seata", text(self.seata_meters));
         put("undo_log.delete_period_ms", Shown::Number(self.undo_logs.period_ms));
         put("undo_log.save_days", Shown::Number(self.undo_logs.save_days as u64));
         if let Some(workers) = self.workers {

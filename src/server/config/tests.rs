@@ -156,6 +156,24 @@ fn seata_names_are_ours() {
 }
 
 #[test]
+fn seata_metrics_are_wanted_by_either_name() {
+    assert_eq!(file("").map(|config| config.seata_meters), Ok(false));
+    assert_eq!(file("metrics.seata = true").map(|config| config.seata_meters), Ok(true));
+    assert_eq!(load(&[], &[("QUORATE_METRICS__SEATA", "true")], "").map(|config| config.seata_meters), Ok(true));
+    assert_eq!(file("[seata.metrics]\nenabled = true").map(|config| config.seata_meters), Ok(true));
+    assert_eq!(
+        refusal(file("metrics.seata = true\n[seata.metrics]\nenabled = false")),
+        "`metrics.seata` in q.toml and `seata.metrics.enabled` in q.toml set the same thing; give one of them"
+    );
+    assert_eq!(
+        refusal(file("[seata.metrics]\nenable = true")),
+        "unknown key `seata.metrics.enable` in q.toml; did you mean `seata.metrics.enabled`?"
+    );
+    let port = refusal(file("[seata.metrics]\nexporter-prometheus-port = 9898"));
+    assert!(port.starts_with("unknown key `seata.metrics.exporter-prometheus-port` in q.toml"), "{port}");
+}
+
+#[test]
 fn seata_groups_have_places() {
     let at = |name: &str, nodes: &str| format!("[seata.raft.groups.{name}]\ndata-dir = 'd'\nserver-addr = '{nodes}'\n");
     let both = format!("node_id = 1\n{PEERS}{}{}", at("stock", "b:9091,a:9091,c:9091"), at("order", "c:9091"));
@@ -216,7 +234,7 @@ fn what_is_shown_reads_back_as_the_same() {
     let explicit = "groups = 2\nadvertise = '10.0.0.1:1'\nlog_format = 'json'\n[sharding]\nstrategy = 'explicit'\n\
                     table = '0-9=1,10-4095=2'\n[storage]\nwal_bytes_target = 300000001";
     let places = format!("node_id = 2\n{PEERS}replicas = 1\ngroups_at.one = 'c:9091'\ndata_dir = 'a \\ \"b\"'");
-    for text in ["", explicit, &places, "join = 'a:9091'\n[sharding]\nstrategy = 'modulo'"] {
+    for text in ["", explicit, &places, "metrics.seata = true", "join = 'a:9091'\n[sharding]\nstrategy = 'modulo'"] {
         let config = file(text).unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(file(&config.to_toml()), Ok(config.clone()), "{}", config.to_toml());
     }

@@ -18,6 +18,7 @@ use super::homes::Homes;
 use super::in_hand::{NODE_BYTES_MIN, Room};
 use super::led::Led;
 use super::memory::Memory;
+use super::meters::Meters;
 use super::nodes::Nodes;
 use super::tenure::Tenure;
 use super::turns;
@@ -48,6 +49,8 @@ pub struct CoordinatorContext {
     pub batch_results: bool,
     /// So long after the last connection of a TM's process its open transactions are rolled back; nothing: never.
     pub lost_tm_after: Option<Duration>,
+    /// Whether transactions are counted as Seata's metrics count them.
+    pub seata_meters: bool,
 }
 
 /// The coordinator of a node. One per process, shared by everybody.
@@ -67,6 +70,7 @@ pub struct Coordinator {
     pub(super) lost_tm_after: Option<Duration>,
     pub(super) channels: Channels,
     pub(super) counters: Counters,
+    pub(super) meters: Meters,
     pub(super) led: Led,
     pub(super) homes: Homes,
     /// Phase-two requests that wait for an answer, from any connection.
@@ -95,6 +99,7 @@ impl Coordinator {
             undo_logs,
             batch_results,
             lost_tm_after,
+            seata_meters,
         } = context;
         let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX);
         Arc::new(Coordinator {
@@ -112,6 +117,7 @@ impl Coordinator {
             lost_tm_after,
             channels: Channels::new(),
             counters: Counters::default(),
+            meters: Meters::new(seata_meters),
             led: Led::default(),
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),

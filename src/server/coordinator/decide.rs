@@ -142,6 +142,7 @@ impl Coordinator {
         decision: Decision,
     ) -> Result<Decided, Lost> {
         let command = Command::Decide(DecideV1 { transaction, decision });
+        let before = self.meters.before(tenure, transaction);
         let (outcome, ended) = match Deciding::empty(tenure, transaction) {
             None => (tenure.propose(command).await?, None),
             Some(_deciding) => {
@@ -159,9 +160,13 @@ impl Coordinator {
         let (decided, status) = match (outcome, ended) {
             (Outcome::Decided(_), Some(Outcome::Now(status))) => {
                 self.counters.ended.one();
+                self.meters.after(tenure, before, status);
                 (Decided::Ended(status), status)
             }
-            (Outcome::Decided(status), _) => (Decided::Now(status), status),
+            (Outcome::Decided(status), _) => {
+                self.meters.after(tenure, before, status);
+                (Decided::Now(status), status)
+            }
             (Outcome::Standing(status), _) => (Decided::Standing(status), status),
             (Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }), _) => return Err(Lost),
             (Outcome::Refused(Refusal::NoSuchTransaction), _) => return Ok(Decided::Unknown),

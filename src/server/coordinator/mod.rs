@@ -11,7 +11,8 @@
 //! locks; it ends with the leadership, and everything volatile with it. `locks` and `release` are the two sides of the row
 //! locks, whose home may be another group on another node; `serve` is the door for other nodes, `message` their
 //! language; `announce` tells them which RMs this node holds; `undo_log` asks those for what Seata asks them daily; `console`
-//! is what an operator is shown, of all groups; `lost_tm` is the early rollback that he may ask for.
+//! is what an operator is shown, of all groups; `lost_tm` is the early rollback that he may ask for, `meters` what is counted as
+//! Seata counts it, for those who want that.
 //!
 //! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources;
 //! what an RM gets at a time by `turns`.
@@ -47,6 +48,7 @@ mod led;
 mod locks;
 mod lost_tm;
 mod memory;
+mod meters;
 mod planted;
 mod query;
 mod receive;

@@ -45,8 +45,13 @@ impl Coordinator {
             reported => reported,
         };
         let report = Command::Report(ReportV1 { transaction, status: reported, asked: None });
+        let before = self.meters.before(tenure, transaction);
         let standing = match tenure.propose(report).await? {
-            Outcome::Decided(status) | Outcome::Now(status) | Outcome::Standing(status) => Some(status),
+            Outcome::Decided(status) | Outcome::Now(status) => {
+                self.meters.after(tenure, before, status);
+                Some(status)
+            }
+            Outcome::Standing(status) => Some(status),
             Outcome::Refused(Refusal::NoSuchTransaction) => None,
             Outcome::Refused(_) => return Err(Lost),
             outcome => unreachable_outcome("Report", &outcome),

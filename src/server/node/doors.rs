@@ -14,7 +14,9 @@ use quorate_world::time::{Duration, timeout};
 use quorate_world::watch;
 
 use super::Parts;
-use crate::admin::{Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, Untaken, Work, metrics};
+use crate::admin::{
+    Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, SeataFigures, Untaken, Work, metrics,
+};
 use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
 use crate::listener::{Listener, Traffic};
@@ -79,6 +81,7 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
     let Shows { config, own, routing, is_ready, parts } = shows;
     let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
+    let counting = coordinator.counts_as_seata().then(|| coordinator.clone());
     AdminContext {
         presenter: Presenter {
             node: own.node,
@@ -97,10 +100,18 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
             Box::new(move |page| metrics::of_log(&storage.figures(), page)),
             Box::new(move |page| _ = written.get().map(|parts| parts.shown.write(page))),
         ],
+        seata_figures: counting.map(seata_figures),
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
         console,
         tell_meta: Box::new(move |command| tell_meta(&told, command)),
     }
+}
+
+fn seata_figures(coordinator: Arc<Coordinator>) -> SeataFigures {
+    Box::new(move || {
+        let coordinator = coordinator.clone();
+        Box::pin(async move { coordinator.seata_figures().await })
+    })
 }
 
 fn tell_meta(parts: &OnceLock<Parts>, command: MetaCommand) -> Work<Result<u64, Untaken>> {

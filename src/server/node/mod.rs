@@ -140,6 +140,7 @@ impl Node {
             undo_logs: config.undo_logs,
             batch_results: config.batch_results,
             lost_tm_after: config.lost_tm_rollback_ms.map(Duration::from_millis),
+            seata_meters: config.seata_meters,
         });
         let (joining, wishes) = joining(own_seen);
         let desk = Desk::new(coordinator.clone(), joining, options.election_timeout);

@@ -1,13 +1,19 @@
-//! Tokio's executor on several threads.
+//! Tokio's executor: several threads, or the one that there is.
 
 use crate::runtime::RuntimeOptions;
 use std::future::Future;
 
 pub(crate) fn block_on_main<F: Future>(options: RuntimeOptions, main: F) -> F::Output {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(workers) = options.workers {
-        builder.worker_threads(workers.max(1));
-    }
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let mut builder = match options.workers.unwrap_or_else(cores) {
+        // Where there is nobody to share with, everything that is there for sharing only costs.
+        0 | 1 => tokio::runtime::Builder::new_current_thread(),
+        several => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(several);
+            builder
+        }
+    };
     let runtime = builder.enable_all().thread_name("worker").build().expect("the kernel gives threads and an epoll");
     let output = runtime.block_on(main);
     // Not waiting for blocking calls that hang in the kernel: the process is over.

@@ -134,8 +134,12 @@ impl Coordinator {
     ) -> Result<Result<Progress, String>, Lost> {
         let owed = self.held_elsewhere(tenure, transaction);
         let operate = Command::Operate(OperateV1 { transaction, operation });
+        let before = self.meters.before(tenure, transaction);
         let status = match tenure.propose(operate).await? {
-            Outcome::Now(status) => status,
+            Outcome::Now(status) => {
+                self.meters.after(tenure, before, status);
+                status
+            }
             Outcome::Standing(status) => return Ok(Err(format!("the transaction has ended as {status}"))),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => return Err(Lost),
             Outcome::Refused(refusal) => return Ok(Err(Wish::Change(operation).refused(&refusal))),

@@ -186,8 +186,12 @@ impl Drive {
     pub(super) async fn report(&mut self, status: GlobalStatus, asked: GlobalStatus) -> Result<(), Lost> {
         self.await_releases().await;
         let report = Command::Report(ReportV1 { transaction: self.transaction, status, asked: Some(asked) });
+        let before = self.coordinator.meters.before(&self.tenure, self.transaction);
         match self.tenure.insist(report).await? {
-            Outcome::Now(status) if !is_running(status) => self.coordinator.counters.ended.one(),
+            Outcome::Now(status) if !is_running(status) => {
+                self.coordinator.counters.ended.one();
+                self.coordinator.meters.after(&self.tenure, before, status);
+            }
             Outcome::Now(status) => {
                 tracing::info!(transaction = self.transaction.0, %status, "the engine of a saga has turned it");
             }
@@ -258,8 +262,13 @@ impl Drive {
     /// False: refused, because somebody else was faster (an operator, a report). The next plan sees what he did, and the
     /// driver stays: whoever goes on with the transaction is this one.
     async fn change_status(&self, name: &str, command: Command) -> Result<bool, Lost> {
+        let before = self.coordinator.meters.before(&self.tenure, self.transaction);
         match self.tenure.insist(command).await? {
-            Outcome::Now(_) | Outcome::Standing(_) => Ok(true),
+            Outcome::Now(status) => {
+                self.coordinator.meters.after(&self.tenure, before, status);
+                Ok(true)
+            }
+            Outcome::Standing(_) => Ok(true),
             Outcome::Refused(Refusal::NotOwner { .. } | Refusal::OldTenure { .. }) => Err(Lost),
             Outcome::Refused(refusal) => {
                 quorate_core::sometimes!("step_of_a_driver_is_refused");

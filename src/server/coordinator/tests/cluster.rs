@@ -154,6 +154,7 @@ pub struct Given {
     pub heartbeat_ms: u64,
     pub batch_results: bool,
     pub lost_tm_after: Option<Duration>,
+    pub seata_meters: bool,
     /// Nodes that carry groups, the first ones; the others only serve clients.
     pub carriers: usize,
 }
@@ -167,6 +168,7 @@ impl Default for Given {
             heartbeat_ms: 40,
             batch_results: false,
             lost_tm_after: None,
+            seata_meters: false,
             carriers: usize::MAX,
         }
     }
@@ -231,6 +233,7 @@ impl Cluster {
             undo_logs: UndoLogDeletion::DEFAULT,
             batch_results: self.given.batch_results,
             lost_tm_after: self.given.lost_tm_after,
+            seata_meters: self.given.seata_meters,
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();

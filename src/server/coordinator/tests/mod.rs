@@ -13,6 +13,7 @@ mod flood;
 mod give_up;
 mod golden;
 mod lost_tm;
+mod meters;
 mod operate;
 mod saga;
 mod stress;

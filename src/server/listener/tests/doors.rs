@@ -100,6 +100,7 @@ async fn doors_beside(other: Arc<Other>, routing: Routing) -> Open {
         undo_logs: quorate_core::phase_two::UndoLogDeletion::DEFAULT,
         batch_results: false,
         lost_tm_after: None,
+        seata_meters: false,
     });
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();
@@ -116,6 +117,7 @@ async fn doors_beside(other: Arc<Other>, routing: Routing) -> Open {
         ready: watch::channel(true).1,
         groups: Box::new(Vec::new),
         metrics: vec![Box::new(move |page| counted.write(page))],
+        seata_figures: None,
         move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
         console: Console::of_nothing(),
         tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
