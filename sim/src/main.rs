@@ -208,6 +208,8 @@ struct DeterminismArgs {
 
 #[derive(Args)]
 struct BugsArgs {
+    /// Only these
+    names: Vec<String>,
     #[command(flatten)]
     jobs: Jobs,
 }
@@ -236,7 +238,7 @@ fn main() -> ExitCode {
         Command::Gate(args) => pass(&args),
         Command::Determinism(args) => batch::determinism(args.seeds, args.world, args.jobs.count()),
         Command::Bugs(_) if !is_usable(Some(batch::BUGS[0].0)) => Ok(EXIT_USAGE),
-        Command::Bugs(args) => batch::bugs(plan::SIZES[1], args.jobs.count()),
+        Command::Bugs(args) => batch::bugs(plan::SIZES[1], &args.names, args.jobs.count()),
     };
     match code {
         Ok(code) => ExitCode::from(code),

@@ -58,6 +58,7 @@ impl Nemesis {
     pub fn heal(&self) {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner).clear();
         sim::heal_all();
+        sim::set_linger(0);
         let (link, disk) = (self.scene.plan.options.link(), self.scene.plan.options.disk());
         for from in self.everybody() {
             for to in self.everybody() {

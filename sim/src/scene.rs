@@ -236,6 +236,12 @@ impl Scene {
         self.watch().strikes(class, lasts);
     }
 
+    /// Code of a node takes its time: nobody is to be judged by how long an answer took.
+    pub fn lingers(&self, lasts: Duration) {
+        let until = &mut self.watch().ghost.restless_until;
+        *until = (*until).max(sim::now() + lasts);
+    }
+
     /// The disk of a machine is damaged from now on; nothing: of none. False: another one is.
     pub fn damage(&self, machine: Option<Machine>) -> bool {
         let mut watch = self.watch();

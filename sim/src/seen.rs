@@ -6,10 +6,10 @@ use crate::ghost::told::Told;
 use crate::remains::{Found, Modelled};
 use quorate_core::cluster::Routing;
 use quorate_core::model::{
-    BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term,
+    BranchId, BranchStatus, BranchType, ExceptionCode, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Slot, Term,
     TransactionId,
 };
-use quorate_core::txn::{Command, Outcome};
+use quorate_core::txn::{Command, Outcome, ReleaseScope};
 use quorate_server::coordinator::message::Way;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +48,12 @@ pub enum Seen {
     DecisionKnown { node: NodeId, transaction: TransactionId, status: GlobalStatus },
     /// A branch is being acknowledged.
     Acknowledged { node: NodeId, transaction: TransactionId, branch: BranchId },
+    /// A branch is given up.
+    GivenUp { node: NodeId, transaction: TransactionId, branch: BranchId },
+    /// A leader has answered an audit: these branches are gone for ever.
+    Gone { node: NodeId, group: GroupId, transaction: TransactionId, branches: Vec<BranchId> },
+    /// A leader counts locks that it owed a release as let go.
+    ReleaseCounted { node: NodeId, transaction: TransactionId, slot: Slot, scope: ReleaseScope },
     /// A phase-two request leaves.
     PhaseTwoSent { node: NodeId, transaction: TransactionId, branch: BranchId, way: Way },
     /// A phase-two answer has come.

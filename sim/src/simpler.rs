@@ -67,6 +67,7 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
             (plan.options.clock_ppm_max, plan.options.wall_skew_ms_max) = (0, 0);
         }),
         with(&|plan| plan.options.snapshot_interval_s = 0),
+        with(&|plan| plan.options.linger_per_million = 0),
         with(&|plan| {
             let options = &mut plan.options;
             (options.log_entries_kept, options.lost_tm_ms) = (1_000, 0);

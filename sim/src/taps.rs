@@ -8,11 +8,13 @@ use quorate_core::txn::Transactions;
 use quorate_raft::events as raft;
 use quorate_server::coordinator::events as coordinator;
 use quorate_server::node_events::Pictured;
-use quorate_world::sim::Tap;
+use quorate_world::sim::{Lingered, Tap};
 
 /// Shows the scene what a node told.
 pub fn show(scene: &Scene, remains: &Remains, tap: &Tap<'_>) {
-    if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
+    if let Some(Lingered { lasts, .. }) = tap.get() {
+        scene.lingers(*lasts);
+    } else if let Some(batched) = tap.get::<raft::Batched<Transactions>>() {
         scene.applied(batched.node, batched.group, batched.log_id, &batched.batch);
     } else if let Some(seen) = of_raft(tap).or_else(|| of_node(tap)).or_else(|| of_coordinator(tap)) {
         if let Seen::Voted { node, .. } | Seen::Appended { node, .. } = &seen {
@@ -76,6 +78,17 @@ fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {
     if let Some(at) = tap.get::<coordinator::BranchAcknowledged>() {
         let coordinator::BranchAcknowledged { node, transaction, branch, .. } = *at;
         return Some(Seen::Acknowledged { node, transaction, branch });
+    }
+    if let Some(&coordinator::BranchGivenUp { node, transaction, branch }) = tap.get() {
+        return Some(Seen::GivenUp { node, transaction, branch });
+    }
+    if let Some(at) = tap.get::<coordinator::AuditAnswered>() {
+        let coordinator::AuditAnswered { node, group, transaction, ref gone } = *at;
+        return Some(Seen::Gone { node, group, transaction, branches: gone.clone() });
+    }
+    if let Some(at) = tap.get::<coordinator::ReleaseCounted>() {
+        let coordinator::ReleaseCounted { node, transaction, slot, ref scope } = *at;
+        return Some(Seen::ReleaseCounted { node, transaction, slot, scope: scope.clone() });
     }
     if let Some(at) = tap.get::<coordinator::PhaseTwoSent>() {
         let coordinator::PhaseTwoSent { node, transaction, branch, way } = *at;

@@ -77,8 +77,11 @@ pub fn run(plan: Plan, looks: &Looks) -> Run<Outcome> {
         wall_skew_ms_max: plan.options.wall_skew_ms_max,
         trace_path: looks.trace.clone(),
         keep_messages: looks.chronicle,
+        linger_per_million: plan.options.linger_per_million,
         bug: looks.bug.clone(),
     };
+    // The core knows no world to ask.
+    quorate_core::bug::choose(looks.bug.as_deref());
     let (log, keeps_chronicle) = (looks.log.clone(), looks.chronicle);
     sim::run(plan.options.schedule, options, move || async move {
         if let Some(filter) = &log {

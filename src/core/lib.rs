@@ -12,6 +12,9 @@ extern crate std;
 #[macro_use]
 pub mod probe;
 
+#[macro_use]
+pub mod bug;
+
 pub mod model;
 
 pub mod wire;

@@ -12,6 +12,7 @@
 
 pub mod bug;
 pub mod disk;
+pub mod linger;
 pub mod net;
 pub mod process;
 pub mod random;

@@ -185,8 +185,10 @@ impl Ghost {
                 }
             }
             (Command::Decide(decide), Outcome::Decided(decided)) => {
+                let at = self.groups.get(&group).and_then(|group| group.at);
                 if let Some(found) = self.transactions.get_mut(&decide.transaction) {
                     found.decide(*decided, clock_ms);
+                    found.decided_at = at.map(|at| at.index);
                 }
                 if status::direction(*decided) == Some(status::Direction::Commit) {
                     self.locks.release_own(group, decide.transaction);

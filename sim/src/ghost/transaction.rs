@@ -1,6 +1,6 @@
 //! The record of one transaction in the ghost model.
 
-use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, GroupId};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, GroupId, LogIndex};
 use quorate_core::txn::command::{BeginV1, RegisterBranchV1, ReportBranchV1};
 use quorate_core::txn::saga::NAME_PREFIX;
 use quorate_core::txn::status::{self, Direction};
@@ -29,6 +29,8 @@ pub struct Transaction {
     pub timeout_ms: u64,
     /// The group clock at its decision.
     pub decided_clock_ms: u64,
+    /// The entry of its decision; of a Saga's engine there may be several.
+    pub decided_at: Option<LogIndex>,
     /// The group clock at its end.
     pub ended_clock_ms: Option<u64>,
     /// The last that was heard of phase two, branch by branch.
@@ -64,6 +66,7 @@ impl Transaction {
             begun_clock_ms: clock_ms,
             timeout_ms: u64::try_from(begin.timeout_ms).unwrap_or(0),
             decided_clock_ms: 0,
+            decided_at: None,
             ended_clock_ms: None,
             phase_two: BTreeMap::new(),
         }

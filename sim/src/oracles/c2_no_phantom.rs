@@ -1,4 +1,4 @@
-//! Source: simulation notes, C2; lock protocol, rule 2 (ids come from reserved blocks, and none is used again).
+//! Source: simulation notes, C2; lock protocol, rule 2 and oracle LK7 (ids come from reserved blocks, and none is used again).
 //!
 //! C2, no phantom: an id is dealt once, and what is registered, locked or acknowledged belongs to a transaction that has begun.
 

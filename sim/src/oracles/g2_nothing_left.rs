@@ -1,4 +1,4 @@
-//! Source: simulation notes, G2; Seata issues 6875, 6932; lock protocol, LK8.
+//! Source: simulation notes, G2; Seata issues 6875, 6932; lock protocol, oracle LK8.
 //!
 //! G2, nothing is left: after the heal no row lock is held, and no undo log or reservation is open in any database.
 

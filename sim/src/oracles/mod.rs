@@ -35,6 +35,9 @@ mod e4_members;
 mod g1_all_end;
 mod g2_nothing_left;
 mod g3_placed;
+mod lk2_one_owner;
+mod lk4_owner_releases;
+mod lk6_gone_for_ever;
 
 use crate::bank::Bank;
 use crate::ghost::Ghost;
@@ -114,7 +117,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a1_atomicity::Atomicity::default()),
         Box::new(a2_one_decision::OneDecision::default()),
         Box::new(a3_decision_first::DecisionFirst),
-        Box::new(a4_fixed_list::FixedList),
+        Box::new(a4_fixed_list::FixedList::default()),
         Box::new(a5_forward::Forward::default()),
         Box::new(a6_in_its_time::InItsTime::default()),
         Box::new(a7_saga::SagaEnds),
@@ -124,6 +127,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(b4_all_or_none::AllOrNone),
         Box::new(b1_one_holder::OneHolder::default()),
         Box::new(b2_dirty_write::DirtyWrite),
+        // Before B3: what counts as let go and is not shows sooner than when it ends.
+        Box::new(lk4_owner_releases::OwnerReleases::default()),
         Box::new(b3_no_lock_left::NoLockLeft),
         Box::new(b5_let_go::LetGo::default()),
         Box::new(b6_money::Money),
@@ -135,6 +140,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c5_own_answer::OwnAnswer::default()),
         Box::new(c6_honest_no::HonestNo::default()),
         Box::new(c7_no_stale_leader::NoStaleLeader::default()),
+        Box::new(lk2_one_owner::OneOwner::default()),
+        Box::new(lk6_gone_for_ever::GoneForEver::default()),
         Box::new(e4_members::OneQuorum::default()),
         // What is pending first is named: a group that is nowhere lets nothing end.
         Box::new(g3_placed::Placed),

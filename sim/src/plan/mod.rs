@@ -93,6 +93,9 @@ pub struct Options {
     /// What a lost TM left open is rolled back after so long; 0: when its time is up.
     #[serde(default, skip_serializing_if = "usual::is_nothing")]
     pub lost_tm_ms: u64,
+    /// So many in a million passes of the places where the code may take its time do.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub linger_per_million: u32,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -207,6 +210,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         batch_commands_max: draw_of(seed, "commands of an entry", &[512, 512, 1, 3]),
         batches_in_flight_max: draw_of(seed, "entries in flight", &[4, 4, 1, 16]),
         lost_tm_ms: draw_of(seed, "lost TMs", &[0, 0, 0, 10_000]),
+        linger_per_million: draw_of(seed, "lingering", &[0, 0, 10_000, 100_000]),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {

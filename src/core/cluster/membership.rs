@@ -107,7 +107,8 @@ impl Meta {
         }
         let residue = |node: NodeId| node.0 % NODES_MAX as u64;
         let taken: BTreeSet<u64> = routing.nodes.keys().map(|node| residue(*node)).collect();
-        let last = routing.nodes.keys().chain(routing.removed.keys()).max()?.0;
+        let removed = routing.removed.keys().filter(|_| !bug!("number_of_a_removed_node_is_given_again"));
+        let last = routing.nodes.keys().chain(removed).max()?.0;
         let free = (last + 1..=last + NODES_MAX as u64).map(NodeId).find(|node| !taken.contains(&residue(*node)))?;
         (free.0 <= u64::from(u32::MAX)).then_some(free)
     }

@@ -81,7 +81,7 @@ impl Transactions {
 
     /// A tenure as high as the stored one is no mistake: a node that restarted may lead on in its own term.
     fn lead(&mut self, lead: &LeadV1) -> Result<Outcome, Refusal> {
-        if lead.tenure < self.tenure {
+        if lead.tenure < self.tenure || (lead.tenure == self.tenure && bug!("same_tenure_is_refused")) {
             return Err(Refusal::OldTenure { tenure: self.tenure });
         }
         let count = if self.is_founded() { lead.block } else { 0 };
@@ -194,7 +194,10 @@ impl Transactions {
             Err(Missing::Ended(status)) => return Ok(Outcome::Now(status)),
             Err(Missing::Refused(refusal)) => return Err(refusal),
         };
-        let done = session.final_status().ok_or(Refusal::Illegal { status: session.status })?;
+        let done = match session.final_status().ok_or(Refusal::Illegal { status: session.status })? {
+            GlobalStatus::TimeoutRollbacked if bug!("time_out_ends_as_a_rollback") => GlobalStatus::Rollbacked,
+            done => done,
+        };
         self.bury(end.transaction, done);
         Ok(Outcome::Now(done))
     }

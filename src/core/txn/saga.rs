@@ -70,7 +70,9 @@ impl Session {
     /// Whether a branch of this kind may join. Steps may join as long as the session is there: an engine that goes on
     /// after the decision takes new ones.
     pub fn takes(&self, kind: BranchType) -> bool {
-        self.status == Begin || (kind == BranchType::SAGA && self.has_engine())
+        self.status == Begin
+            || (kind == BranchType::SAGA && self.has_engine())
+            || bug!("branches_join_after_the_decision")
     }
 }
 

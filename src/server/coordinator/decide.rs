@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{ExceptionCode, GlobalStatus, TransactionId};
 use quorate_core::txn::command::{DecideV1, Decision, TransactionV1};
-use quorate_core::txn::{Command, Outcome, Refusal, Session, answer};
+use quorate_core::txn::{Command, Outcome, Refusal, answer};
 use quorate_world::sync::oneshot;
 use quorate_world::time::{Duration, Instant, timeout};
 
@@ -17,6 +17,7 @@ use super::begin::unreachable_outcome;
 use super::context::Coordinator;
 use super::events;
 use super::in_hand::Held;
+use super::planted;
 use super::tenure::{Lost, Tenure};
 
 /// An AT commit is answered after this time, though a lock home has not released yet (rule 13).
@@ -48,7 +49,7 @@ impl Coordinator {
         held: &Held,
     ) -> Result<Reply, Lost> {
         if quorate_world::bug!("decide_before_commit") {
-            self.commit_branches_unasked(tenure, transaction);
+            planted::commit_branches(self, tenure, transaction);
         }
         if quorate_world::bug!("commit_told_before_decided") {
             let (coordinator, tenure) = (self.clone(), tenure.clone());
@@ -74,7 +75,9 @@ impl Coordinator {
                 Ok(Reply::Standing(GlobalStatus::Committed))
             }
             Decided::Standing(status) if quorate_world::bug!("late_end_commits_the_next") => {
-                self.commit_the_next(tenure).await?;
+                if let Some(next) = planted::next_open(tenure) {
+                    self.decide(tenure, next, Decision::Commit).await?;
+                }
                 Ok(Reply::Standing(commit_answer(status)))
             }
             Decided::Ended(status) | Decided::Standing(status) => Ok(Reply::Standing(commit_answer(status))),
@@ -84,17 +87,6 @@ impl Coordinator {
             }
             Decided::Refused(refusal) => Ok(refused(&refusal)),
         }
-    }
-
-    /// Planted bug: an end that comes late is carried out on what has begun since.
-    async fn commit_the_next(&self, tenure: &Arc<Tenure>) -> Result<(), Lost> {
-        let is_open = |session: &&Session| session.status == GlobalStatus::Begin;
-        let next =
-            tenure.replica.read(|state| state.sessions().filter(is_open).last().map(|session| session.transaction));
-        if let Some(next) = next {
-            self.decide(tenure, next, Decision::Commit).await?;
-        }
-        Ok(())
     }
 
     /// Rolls back. As a commit it gives its room back.

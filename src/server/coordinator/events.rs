@@ -1,6 +1,7 @@
 //! What the coordinator tells the ghost model of the simulation. Built only there.
 
-use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, GroupId, NodeId, Term, TransactionId};
+use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, GroupId, NodeId, Slot, Term, TransactionId};
+use quorate_core::txn::ReleaseScope;
 
 use super::ask::Reply;
 use super::message::Way;
@@ -110,11 +111,26 @@ pub struct Ending {
     pub transaction: TransactionId,
 }
 
+/// A leader counts row locks that it owed a release as let go (rule 13).
+#[derive(Debug)]
+pub struct ReleaseCounted {
+    /// The leader of the transaction's group.
+    pub node: NodeId,
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// The lock slot.
+    pub slot: Slot,
+    /// All of its locks there, or those of some branches.
+    pub scope: ReleaseScope,
+}
+
 /// A leader answered an audit: these branches are gone for ever (rule 14).
 #[derive(Debug)]
 pub struct AuditAnswered {
-    /// The leader of the transaction's group.
+    /// The leader of the transaction's group,
     pub node: NodeId,
+    /// which is this.
+    pub group: GroupId,
     /// The transaction.
     pub transaction: TransactionId,
     /// The branches.

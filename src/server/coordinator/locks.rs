@@ -58,6 +58,7 @@ impl Coordinator {
                     None
                 }
             };
+            quorate_world::linger!("lock_home_is_heard_late");
             if answer.is_some() {
                 return answer;
             }
@@ -91,6 +92,7 @@ impl Coordinator {
             }
             Some(None) => {}
         }
+        quorate_world::linger!("acquire_is_proposed_late");
         match tenure.propose(Command::AcquireLocks(locks.clone())).await? {
             Outcome::Acquired => Ok(Locks::Acquired),
             Outcome::Refused(Refusal::Conflict(conflict)) => Ok(Locks::Refused(self.refused(tenure, slot, conflict))),

@@ -49,6 +49,7 @@ mod locks;
 mod lost_tm;
 mod memory;
 mod meters;
+mod planted;
 mod query;
 mod receive;
 mod register;

@@ -25,6 +25,7 @@ use super::context::Coordinator;
 use super::events;
 use super::locks::Locks;
 use super::message::RefusedV1;
+use super::planted;
 use super::request::no_such_transaction;
 use super::tenure::{Lost, Tenure};
 use half::{Half, register_half, registration};
@@ -66,7 +67,9 @@ impl Coordinator {
             quorate_core::sometimes!("register_refused_for_memory");
             return Ok(full.into());
         }
-        if let Some(branch) = same_resource(tenure, ask).filter(|_| quorate_world::bug!("resource_names_the_request")) {
+        if quorate_world::bug!("resource_names_the_request")
+            && let Some(branch) = planted::same_resource(tenure, ask)
+        {
             return Ok(Reply::Registered(branch));
         }
         loop {
@@ -239,6 +242,9 @@ impl Coordinator {
                 quorate_core::sometimes!("register_refused_while_its_locks_were_asked_for");
                 (other, None)
             }
+            Either2::Second(Some(Locks::Acquired)) if quorate_world::bug!("acknowledged_before_it_is_listed") => {
+                return self.acknowledge(tenure, ask, branch).map(Some);
+            }
             Either2::Second(acquired) => {
                 quorate_core::sometimes!("locks_were_there_before_the_branch");
                 (half.await, acquired)
@@ -267,6 +273,10 @@ impl Coordinator {
             (Half::Registered, Some(Locks::Refused(_))) if quorate_world::bug!("acknowledged_without_locks") => {
                 self.acknowledge(tenure, ask, branch).map(Some)
             }
+            (Half::Registered, None) if quorate_world::bug!("given_up_and_acknowledged") => {
+                self.abandon(tenure, ask, branch);
+                self.acknowledge(tenure, ask, branch).map(Some)
+            }
             (Half::Registered, acquired) => {
                 let reply = self.refuse(tenure, ask, branch, acquired);
                 self.remove(tenure, ask, branch)?;
@@ -281,7 +291,9 @@ impl Coordinator {
             (Half::Refused(failure), _) => {
                 quorate_core::sometimes!("refused_branch_lets_its_locks_go");
                 self.abandon(tenure, ask, branch);
-                tenure.forget(branch);
+                if !quorate_world::bug!("audit_keeps_pending_for_ever") {
+                    tenure.forget(branch);
+                }
                 Ok(Some(failure.into()))
             }
             (Half::Unknown, _) => {
@@ -300,7 +312,7 @@ impl Coordinator {
             let session = transactions.session(ask.transaction);
             (session.is_some_and(|session| session.takes(ask.kind)), transactions.standing(ask.transaction))
         });
-        if !takes {
+        if !takes && !quorate_world::bug!("decision_is_not_looked_at") {
             // The branch stays in the list, as one that nobody works on (rule 10).
             quorate_core::sometimes!("branch_was_registered_and_then_came_the_decision");
             self.abandon(tenure, ask, branch);
@@ -433,14 +445,6 @@ impl Coordinator {
         tracing::debug!(transaction = ask.transaction.0, %row, holder, held_ms, "a row is locked by another transaction");
         Failure::new(code, format!("row {row} is locked by global transaction {holder} for {held_ms} ms")).into()
     }
-}
-
-/// Planted bug: what was registered with the resource before is taken for the same request.
-fn same_resource(tenure: &Tenure, ask: &RegisterAsk) -> Option<BranchId> {
-    tenure.replica.read(|transactions| {
-        let branches = &transactions.session(ask.transaction)?.branches;
-        branches.values().find(|branch| *branch.resource == *ask.resource).map(|branch| branch.branch)
-    })
 }
 
 /// How many rows a branch locks, counted only where that may be too many.

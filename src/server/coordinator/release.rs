@@ -10,6 +10,7 @@ use quorate_world::time::{Duration, timeout};
 
 use super::begin::unreachable_outcome;
 use super::context::{Coordinator, Leader};
+use super::events;
 use super::message::{Query, Response};
 use super::tenure::{Lost, Tenure};
 
@@ -30,6 +31,8 @@ impl Coordinator {
         while !owing.is_over() {
             let changed = self.changed.notified();
             if self.try_release(&release).await.is_ok() {
+                let ReleaseLocksV1 { transaction, slot, scope } = release;
+                quorate_world::tap!(events::ReleaseCounted { node: self.node, transaction, slot, scope });
                 return;
             }
             quorate_core::sometimes!("release_is_repeated");
@@ -49,6 +52,7 @@ impl Coordinator {
     }
 
     async fn try_release(&self, release: &ReleaseLocksV1) -> Result<(), Lost> {
+        quorate_world::linger!("release_is_sent_late");
         match self.leader_of(release.slot) {
             Leader::Here(tenure) => self.release_at(&tenure, release.clone()).await,
             Leader::There(node, group) => {

@@ -18,6 +18,7 @@ use super::context::{Coordinator, Leader};
 use super::in_hand::Held;
 use super::message::{ForwardV1, Query, Response};
 use super::nodes;
+use super::planted;
 use super::tenure::{Lost, Tenure};
 use crate::peer::CallError;
 
@@ -53,13 +54,11 @@ impl Coordinator {
             let changed = self.changed.notified();
             let reply = match self.leader_for(ask, hinted) {
                 Leader::Here(tenure) => self.serve_ask(&tenure, ask, until, held).await.ok(),
-                _ if quorate_world::bug!("status_from_any_replica") && self.standing_here(ask).is_some() => {
-                    self.standing_here(ask).map(Reply::Standing)
+                _ if quorate_world::bug!("status_from_any_replica") && planted::standing(self, ask).is_some() => {
+                    planted::standing(self, ask)
                 }
                 Leader::There(node, group) => match self.forward(node, group, ask, until, held).await {
-                    None if quorate_world::bug!("silent_leader_is_answered_for") => {
-                        self.standing_here(ask).map(Reply::Standing)
-                    }
+                    None if quorate_world::bug!("silent_leader_is_answered_for") => planted::standing(self, ask),
                     reply => reply,
                 },
                 Leader::Nobody if quorate_world::bug!("parked_answered_unknown") => {
@@ -83,13 +82,6 @@ impl Coordinator {
             self.counters.parked.one();
             _ = timeout(left.min(pause.next()), changed).await;
         }
-    }
-
-    /// Planted bug: how a transaction stands, as any replica has it.
-    fn standing_here(&self, ask: &Ask) -> Option<GlobalStatus> {
-        let Ask::Status(transaction) = ask else { return None };
-        let replica = self.led.replica(self.group_of(transaction.slot())?)?;
-        replica.read(|state| state.standing(*transaction)).map(answer::status_answer)
     }
 
     fn leader_for(&self, ask: &Ask, hinted: bool) -> Leader {

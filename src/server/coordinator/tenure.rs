@@ -12,6 +12,7 @@ use quorate_core::model::{BranchId, GroupId, Slot, Term, TransactionId, limits};
 use quorate_core::txn::command::LeadV1;
 use quorate_core::txn::{Command, IdBlock, Outcome, Refusal, Transactions};
 use quorate_raft::{ProposeError, Replica};
+use quorate_world::linger::tight;
 use quorate_world::select::select2;
 use quorate_world::sync::{Notify, oneshot};
 use quorate_world::task::{self, JoinHandle};
@@ -105,6 +106,11 @@ impl Submitted {
             Submitted::TooLarge => Ok(Outcome::Refused(Refusal::Limit { limit: "it fits into no log entry".into() })),
         }
     }
+}
+
+/// What a leader proposes first, and whenever it runs short of branch ids (rules 1 and 2).
+pub fn lead(tenure: Term) -> LeadV1 {
+    LeadV1 { tenure, block: tight(limits::BRANCH_ID_BLOCK, 16) }
 }
 
 /// Transactions that something happened to a short while ago.
@@ -210,8 +216,7 @@ impl Tenure {
     }
 
     async fn reserve(&self) -> Result<(), Lost> {
-        let lead = LeadV1 { tenure: self.term, block: limits::BRANCH_ID_BLOCK };
-        let outcome = self.insist(Command::Lead(lead)).await;
+        let outcome = self.insist(Command::Lead(lead(self.term))).await;
         locked(&self.memory).dealer.reserved(match outcome {
             Ok(Outcome::Led(block)) => Some(block),
             _ => None,
@@ -229,7 +234,9 @@ impl Tenure {
     pub fn acknowledge(&self, branch: BranchId) -> bool {
         let mut memory = locked(&self.memory);
         match memory.pending.get(&branch) {
-            Some(pending) if !pending.given_up => memory.leave(branch),
+            Some(pending) if !pending.given_up || quorate_world::bug!("given_up_and_acknowledged") => {
+                memory.leave(branch)
+            }
             Some(_) | None => false,
         }
     }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use quorate_core::model::{GroupId, Term, TransactionId, limits};
-use quorate_core::txn::command::LeadV1;
-use quorate_core::txn::{Command, Outcome, Session, Transactions};
+use quorate_core::model::{GroupId, Term, TransactionId};
+use quorate_core::txn::{Command, IdBlock, Outcome, Session, Transactions};
 use quorate_raft::{Leadership, ProposeError, Replica};
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
 
 use super::context::Coordinator;
-use super::tenure::Tenure;
+use super::planted;
+use super::tenure::{Tenure, lead};
 
 /// Before `Lead` is proposed again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -51,6 +51,7 @@ impl Coordinator {
             if leadership.changed().await.is_err() {
                 break;
             }
+            quorate_world::linger!("leadership_is_noticed_late");
         }
         self.leave(group);
     }
@@ -73,8 +74,10 @@ impl Coordinator {
     /// The first entry of a leader is `Lead`; until it is applied nothing is served (lock protocol, rule 1).
     async fn enter(self: &Arc<Self>, group: GroupId, replica: &Arc<Replica<Transactions>>, term: Term) {
         let block = loop {
-            let lead = LeadV1 { tenure: term, block: limits::BRANCH_ID_BLOCK };
-            match replica.propose(Command::Lead(lead)).await {
+            if quorate_world::bug!("lead_is_not_awaited") {
+                break IdBlock { first: 0, count: 0 };
+            }
+            match replica.propose(Command::Lead(lead(term))).await {
                 Ok(Outcome::Led(block)) => break block,
                 Err(ProposeError::Full) => sleep(PAUSE).await,
                 // Another leads by now, or will; raft tells.
@@ -95,6 +98,9 @@ impl Coordinator {
         let tenure = Arc::new(Tenure::new(group, term, replica.clone(), block));
         tracing::info!(group = group.0, term = term.0, "leads");
         self.led.begin(tenure.clone());
+        if quorate_world::bug!("new_leader_removes_branches") {
+            planted::remove_branches(&tenure);
+        }
         let coordinator = self.clone();
         task::spawn(coordinator.watch_deadlines(tenure.clone()));
         let coordinator = self.clone();

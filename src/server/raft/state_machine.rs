@@ -16,7 +16,7 @@ use openraft::{EntryPayload, OptionalSend};
 use quorate_core::codec::{self, CodecError};
 use quorate_core::model::{self, GroupId, NodeId};
 use quorate_world::sync::Notify;
-use quorate_world::{bug, process, tap};
+use quorate_world::{bug, linger, process, tap};
 
 use crate::clock::GroupClock;
 use crate::entry::{self, EntryBody};
@@ -262,6 +262,7 @@ impl RaftStateMachine<Consensus> for StateMachine {
         S: Stream<Item = Result<EntryResponder<Consensus>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some((entry, responder)) = entries.try_next().await? {
+            linger!("apply_lags", 100);
             let reply = self.apply_entry(entry, responder.is_some());
             if let Some(responder) = responder {
                 responder.send(reply);

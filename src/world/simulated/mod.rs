@@ -16,6 +16,7 @@ pub(crate) mod dice;
 pub(crate) mod disk;
 pub(crate) mod faults;
 pub(crate) mod life;
+pub(crate) mod linger;
 pub(crate) mod net;
 pub(crate) mod openraft;
 pub(crate) mod process;

@@ -24,6 +24,7 @@ use std::task::Poll;
 pub use super::dice::{Dice, Latency};
 pub use super::disk::{DiskFaults, DiskImage, DiskSpeed, Moment};
 pub use super::faults::{Counters, FaultClass};
+pub use super::linger::{Lingered, linger, lingers, set_linger};
 pub use super::net::{Carried, LinkState};
 pub use super::trace::{Digest, Kind as TraceKind};
 
@@ -51,6 +52,8 @@ pub struct Options {
     pub trace_path: Option<String>,
     /// Every message that arrives is kept for [`take_messages`].
     pub keep_messages: bool,
+    /// So many in a million passes of places that may linger do ([`crate::linger`]).
+    pub linger_per_million: u32,
     /// The planted bug of this run.
     pub bug: Option<String>,
 }

@@ -10,6 +10,7 @@ use super::timers::Timers;
 use super::trace::{Digest, Kind, Trace, hash_of};
 use crate::net::IpAddr;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub(crate) struct State {
     pub tasks_spawned: u64,
     /// Whether the place of the chosen planted bug was reached.
     pub bug_passed: bool,
+    /// The chance of each place that may linger.
+    pub lingering: BTreeMap<&'static str, Dice>,
     trace: Trace,
 }
 
@@ -94,6 +97,7 @@ impl State {
             wakes: Vec::new(),
             tasks_spawned: 0,
             bug_passed: false,
+            lingering: BTreeMap::new(),
             trace: Trace::new(seed, lines),
             options,
         }

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
-use quorate_core::txn::{Direction, Fate, Session};
+use quorate_core::txn::{Direction, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
@@ -31,9 +31,12 @@ use super::context::Coordinator;
 use super::drives::Waiter;
 use super::events;
 use super::message::{Untold, Way};
+use super::planted;
 use super::tenure::{Lost, Tenure};
 
 pub use asked::Asked;
+pub use view::requests;
+
 use rest::Why;
 
 /// Whether a stopped branch may be asked again is looked at this often.
@@ -93,15 +96,6 @@ impl Coordinator {
             task::spawn(drive.run())
         });
     }
-
-    /// Planted bug: phase two before the decision.
-    pub(super) fn commit_branches_unasked(self: &Arc<Self>, tenure: &Tenure, transaction: TransactionId) {
-        let requests = tenure.replica.read(|state| view::requests(state, transaction, Way::Commit));
-        for request in requests {
-            let coordinator = self.clone();
-            task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
-        }
-    }
 }
 
 impl Drive {
@@ -120,12 +114,6 @@ impl Drive {
                 tracing::debug!(transaction = self.transaction.0, "the driver stops: the leadership is gone");
             }
         }
-    }
-
-    /// Planted bug: what an operator has deleted is taken for cleaned up.
-    fn deletes(&self, branch: BranchId) -> bool {
-        let fate = |session: &Session| session.branches.get(&branch).is_some_and(|branch| branch.fate == Fate::CleanUp);
-        self.tenure.replica.read(|state| state.session(self.transaction).is_some_and(fate))
     }
 
     fn is_unfinished(&self) -> bool {
@@ -173,7 +161,8 @@ impl Drive {
                     return Ok(());
                 }
                 Some(Step::Ask(branches))
-                    if quorate_world::bug!("deleted_without_its_rm") && self.deletes(branches[0]) =>
+                    if quorate_world::bug!("deleted_without_its_rm")
+                        && planted::is_deleted(&self.tenure, self.transaction, branches[0]) =>
                 {
                     self.cleaned_up(branches[0]).await?;
                 }

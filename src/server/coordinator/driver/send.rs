@@ -35,7 +35,7 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 impl Coordinator {
     /// Asks the RM that is best for this branch, wherever it is connected. `silences`: how often it has not answered.
     /// `is_wanted`: whether it is still to be asked when its turn has come.
-    pub(super) async fn reach_rm(
+    pub(in super::super) async fn reach_rm(
         &self,
         request: &RelayV1,
         silences: u32,

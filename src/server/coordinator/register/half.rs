@@ -28,8 +28,11 @@ pub enum Half {
 
 /// Puts the branch into the list. `Lost`: it will never get there.
 pub async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> Result<Half, Lost> {
+    quorate_world::linger!("register_is_proposed_late");
     let submitted = tenure.submit(command).inspect_err(|_| tenure.forget(branch))?;
-    let refusal = match submitted.outcome().await {
+    let outcome = submitted.outcome().await;
+    quorate_world::linger!("register_is_heard_late");
+    let refusal = match outcome {
         Ok(Outcome::Registered) => return Ok(Half::Registered),
         Ok(Outcome::RegisteredBefore(before)) => return Ok(Half::Before(before)),
         Ok(Outcome::Refused(refusal)) => refusal,
