@@ -8,7 +8,7 @@ use crate::chronicle::{Chronicle, Kind as About, of_group, of_node};
 use crate::coverage::Cells;
 use crate::ghost::Ghost;
 use crate::oracles::{self, Finding, Oracle};
-use crate::plan::operations::{RmDeath, TmDeath};
+use crate::plan::operations::{PlannedBranch, RmDeath, TmDeath};
 use crate::plan::swarm::Class;
 use crate::plan::{Plan, ms};
 use crate::seen::{Seen, Step};
@@ -47,7 +47,9 @@ pub struct Watch {
     finished: BTreeSet<u32>,
     tm_deaths: BTreeSet<(u32, TmDeath)>,
     rm_deaths: BTreeSet<(u32, u32, RmDeath)>,
+    /// How often phase two of a branch was answered "try again", and "never".
     retried: BTreeMap<(u32, u32), u32>,
+    refused: BTreeMap<(u32, u32), u32>,
     named: BTreeMap<BranchKey, (u32, u32)>,
     /// Branches that were slow once, as planned.
     slowed: BTreeSet<(u32, u32)>,
@@ -87,6 +89,7 @@ impl Scene {
             tm_deaths: BTreeSet::new(),
             rm_deaths: BTreeSet::new(),
             retried: BTreeMap::new(),
+            refused: BTreeMap::new(),
             named: BTreeMap::new(),
             slowed: BTreeSet::new(),
             fired: BTreeMap::new(),
@@ -291,8 +294,7 @@ impl Scene {
 
     /// How long this phase-two call takes, beyond the usual; the first of a branch does.
     pub fn slowness(&self, op: u32, branch: u32) -> Duration {
-        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
-        let slow_ms = planned.map_or(0, |found| found.slow_ms);
+        let slow_ms = self.planned(op, branch).map_or(0, |found| found.slow_ms);
         let mut watch = self.watch();
         if slow_ms == 0 || !watch.slowed.insert((op, branch)) {
             return Duration::ZERO;
@@ -314,8 +316,7 @@ impl Scene {
 
     /// Whether the RM dies here, which it does once.
     pub fn rm_dies(&self, op: u32, branch: u32, at: RmDeath) -> bool {
-        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
-        let planned = planned.is_some_and(|found| found.rm_death == Some(at));
+        let planned = self.planned(op, branch).is_some_and(|found| found.rm_death == Some(at));
         let mut watch = self.watch();
         let dies = planned && watch.rm_deaths.insert((op, branch, at));
         if dies {
@@ -343,16 +344,20 @@ impl Scene {
 
     /// Whether this phase-two call is to be answered "try again".
     pub fn retries(&self, op: u32, branch: u32) -> bool {
-        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
-        let planned = planned.map_or(0, |found| found.retries);
-        let mut watch = self.watch();
-        let so_far = watch.retried.entry((op, branch)).or_default();
-        if *so_far >= planned {
-            return false;
-        }
-        *so_far += 1;
-        watch.strikes(Class::Hiccup, Duration::ZERO);
-        true
+        let planned = self.planned(op, branch).map_or(0, |found| found.retries);
+        let left = more(self.watch().retried.entry((op, branch)).or_default(), planned);
+        left.then(|| self.fired(Class::Hiccup)).is_some()
+    }
+
+    /// Whether it is to be answered "never".
+    pub fn refuses(&self, op: u32, branch: u32) -> bool {
+        let planned = self.planned(op, branch).map_or(0, |found| found.refuses);
+        let left = more(self.watch().refused.entry((op, branch)).or_default(), planned);
+        left.then(|| self.fired(Class::Hiccup)).is_some()
+    }
+
+    fn planned(&self, op: u32, branch: u32) -> Option<&PlannedBranch> {
+        self.plan.operation(op)?.branches.get(branch as usize)
     }
 
     /// Calls a database and shows what came of it. `None`: it found what must not be.
@@ -377,6 +382,13 @@ impl Scene {
         self.raise(&mut watch, failed);
         effect
     }
+}
+
+/// Whether it has not happened so often yet as it is planned to; it happens.
+fn more(so_far: &mut u32, planned: u32) -> bool {
+    let left = *so_far < planned;
+    *so_far += u32::from(left);
+    left
 }
 
 impl Watch {
@@ -442,7 +454,7 @@ impl Watch {
                     found.phase_two.insert(*branch, format!("{way:?} sent by node {node} at {:?}", sim::now()));
                 }
             }
-            Seen::PhaseTwoAnswered { transaction, branch, status } => {
+            Seen::PhaseTwoAnswered { transaction, branch, status, .. } => {
                 if let Some(found) = ghost.transactions.get_mut(transaction) {
                     found.phase_two.insert(*branch, format!("answered {status} at {:?}", sim::now()));
                 }

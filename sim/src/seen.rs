@@ -50,8 +50,8 @@ pub enum Seen {
     Acknowledged { node: NodeId, transaction: TransactionId, branch: BranchId },
     /// A phase-two request leaves.
     PhaseTwoSent { node: NodeId, transaction: TransactionId, branch: BranchId, way: Way },
-    /// A phase-two answer has come.
-    PhaseTwoAnswered { transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// A phase-two answer has come to the node that drives the transaction.
+    PhaseTwoAnswered { node: NodeId, transaction: TransactionId, branch: BranchId, status: BranchStatus },
     /// A leader has looked up how a transaction stands, for a client.
     Looked { node: NodeId, group: GroupId, transaction: TransactionId },
     /// A TM was told that its transaction has begun, which it asked for in these words.

@@ -8,14 +8,14 @@ use super::call::{self, Call};
 use super::{EXIT_KILLED, business_at, servers};
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::plan::ms;
-use crate::plan::operations::{PlannedBranch, RmDeath, Work};
+use crate::plan::operations::{PlannedBranch, RmDeath, Word, Work};
 use crate::plan::swarm::Class;
 use crate::scene::Scene;
 use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::{Answer, RegisterError};
 use quorate_client::{Application, Branch, Resource, ResourceManager};
-use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, TransactionId};
 use quorate_world::time::{Duration, sleep};
 use quorate_world::{net, process, random, sim};
 use std::collections::BTreeMap;
@@ -66,24 +66,51 @@ impl Phase1<'_> {
         let Some(planned) = self.scene.plan.operation(*op) else { return false };
         let Some(planned) = planned.branches.get(*branch as usize) else { return false };
         let Some(transaction) = transaction_of(xid) else { return false };
-        let Some(id) = self.register(planned).await else { return false };
-        self.scene.note(&format!("branch {op}/{branch} is {id} of {transaction}"));
-        self.scene.names((transaction, id), *op, *branch);
+        let Some(mut id) = self.join(transaction, planned).await else { return false };
         if planned.fails {
             self.scene.fired(Class::Hiccup);
-            let status = BranchStatus::PhaseOne_Failed;
-            self.scene.saw(Seen::AsksReport { transaction, branch: id, status });
-            // Nothing was changed, so a report that is lost costs an empty rollback and no more.
-            if self.rm.report(xid, id, status).await.is_ok() {
-                self.scene.saw(Seen::ToldReported { transaction, branch: id, status });
+            let status = match planned.word {
+                Some(Word::PrepareFailed) => BranchStatus::PhaseOne_PrepareFailed,
+                _ => BranchStatus::PhaseOne_Failed,
+            };
+            // Nothing was changed, so a report that is lost costs an empty rollback and no more; but who is not sure that it is
+            // noted must not have the transaction committed.
+            if !self.report((transaction, id), status).await || !planned.tries_again {
+                return false;
             }
-            return false;
+            let Some(again) = self.join(transaction, planned).await else { return false };
+            id = again;
         }
         self.die(RmDeath::BeforeLocalCommit);
         sleep(ms(random::below(5)) + self.lateness(planned)).await;
+        if planned.is_read_only() {
+            return self.report((transaction, id), BranchStatus::PhaseOne_RDONLY).await;
+        }
         let effect = self.change((transaction, id), &planned.work);
         self.die(RmDeath::AfterLocalCommit);
+        if planned.word == Some(Word::StopRetry) {
+            self.scene.fired(Class::Hiccup);
+            self.report((transaction, id), BranchStatus::STOP_RETRY).await;
+        }
         effect == Some(Effect::Tried)
+    }
+
+    async fn join(&self, transaction: TransactionId, planned: &PlannedBranch) -> Option<BranchId> {
+        let Call { op, branch, .. } = self.call;
+        let id = self.register(planned).await?;
+        self.scene.note(&format!("branch {op}/{branch} is {id} of {transaction}"));
+        self.scene.names((transaction, id), *op, *branch);
+        Some(id)
+    }
+
+    /// Whether it is noted, for certain.
+    async fn report(&self, (transaction, branch): BranchKey, status: BranchStatus) -> bool {
+        self.scene.saw(Seen::AsksReport { transaction, branch, status });
+        let noted = self.rm.report(&self.call.xid, branch, status).await.is_ok();
+        if noted {
+            self.scene.saw(Seen::ToldReported { transaction, branch, status });
+        }
+        noted
     }
 
     /// Every other slow RM is slow in phase one too: whoever called it may have given up, and all be over, before its change.
@@ -208,6 +235,14 @@ impl Table {
                     false => BranchStatus::PhaseTwo_RollbackFailed_Retryable,
                 };
                 return Some(says(&scene, key, later));
+            }
+            // An AT database commits whatever it is asked to.
+            if !(kind == BranchType::AT && commit) && scene.refuses(op, number) {
+                let never = match commit {
+                    true => BranchStatus::PhaseTwo_CommitFailed_Unretryable,
+                    false => BranchStatus::PhaseTwo_RollbackFailed_Unretryable,
+                };
+                return Some(says(&scene, key, never));
             }
             let effect = apply(&scene, kind, &id, key, commit)?;
             die(&scene, (op, number), RmDeath::BeforeAnswer);

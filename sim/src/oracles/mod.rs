@@ -5,6 +5,8 @@
 //! To add one: a file here with an [`Oracle`], a line in [`all`], a line in `docs/SIMULATION.md`, and a planted bug that
 //! only it finds.
 
+mod a10_passed_over;
+mod a11_refused;
 mod a1_atomicity;
 mod a2_one_decision;
 mod a3_decision_first;
@@ -120,6 +122,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a7_saga::SagaEnds),
         Box::new(a8_nothing_prepared::NothingPrepared::default()),
         Box::new(a9_fenced::Fenced::default()),
+        Box::new(a10_passed_over::PassedOver),
+        Box::new(a11_refused::Refused::default()),
         // Before B1: who has only some of his rows is not one who has none.
         Box::new(b4_all_or_none::AllOrNone),
         Box::new(b1_one_holder::OneHolder::default()),

@@ -1,6 +1,6 @@
 //! A planned branch as a file has it: what it does stands beside the rest, and what is as usual is left out.
 
-use super::operations::{PlannedBranch, RmDeath, Work};
+use super::operations::{PlannedBranch, RmDeath, Word, Work};
 use serde::{Deserialize, Serialize};
 
 /// See the page. Of `at`, `tcc`, `xa` and `work`, which is how earlier builds wrote one of these, there is one.
@@ -18,8 +18,14 @@ pub(super) struct BranchLine {
     work: Option<Work>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     fails: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    tries_again: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    word: Option<Word>,
     #[serde(default, skip_serializing_if = "is_zero")]
     retries: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    refuses: u32,
     #[serde(default, skip_serializing_if = "is_nothing")]
     slow_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -36,13 +42,13 @@ fn is_nothing(ms: &u64) -> bool {
 
 impl From<PlannedBranch> for BranchLine {
     fn from(branch: PlannedBranch) -> BranchLine {
-        let PlannedBranch { rm, work, fails, retries, slow_ms, rm_death } = branch;
+        let PlannedBranch { rm, work, fails, tries_again, word, retries, refuses, slow_ms, rm_death } = branch;
         let (at, tcc, xa) = match work {
             Work::At(rows) => (Some(rows), None, None),
             Work::Tcc(account, delta) => (None, Some((account, delta)), None),
             Work::Xa(account, delta) => (None, None, Some((account, delta))),
         };
-        BranchLine { rm, at, tcc, xa, work: None, fails, retries, slow_ms, rm_death }
+        BranchLine { rm, at, tcc, xa, work: None, fails, tries_again, word, retries, refuses, slow_ms, rm_death }
     }
 }
 
@@ -50,7 +56,7 @@ impl TryFrom<BranchLine> for PlannedBranch {
     type Error = &'static str;
 
     fn try_from(line: BranchLine) -> Result<PlannedBranch, &'static str> {
-        let BranchLine { rm, at, tcc, xa, work, fails, retries, slow_ms, rm_death } = line;
+        let BranchLine { rm, at, tcc, xa, work, fails, tries_again, word, retries, refuses, slow_ms, rm_death } = line;
         let at = at.map(Work::At);
         let tcc = tcc.map(|(account, delta)| Work::Tcc(account, delta));
         let xa = xa.map(|(account, delta)| Work::Xa(account, delta));
@@ -59,6 +65,6 @@ impl TryFrom<BranchLine> for PlannedBranch {
         if told.next().is_some() {
             return Err("a branch does one thing: at, tcc or xa");
         }
-        Ok(PlannedBranch { rm, work, fails, retries, slow_ms, rm_death })
+        Ok(PlannedBranch { rm, work, fails, tries_again, word, retries, refuses, slow_ms, rm_death })
     }
 }

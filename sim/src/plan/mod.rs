@@ -10,7 +10,7 @@ pub mod operations;
 pub mod swarm;
 
 use crate::plan::faults::Fault;
-use crate::plan::operations::Operation;
+use crate::plan::operations::{Operation, PlannedBranch};
 use crate::plan::swarm::{Class, Level, Swarm};
 use quorate_world::sim::{Dice, DiskSpeed, Latency, LinkState};
 use quorate_world::time::Duration;
@@ -135,6 +135,12 @@ impl Plan {
         self.operations.get(place)
     }
 
+    /// Something will not end before an operator sees to it: then there is one, if only when the faults are over.
+    pub fn needs_operator(&self) -> bool {
+        let branches = self.operations.iter().flat_map(|operation| &operation.branches);
+        self.options.operator || branches.into_iter().any(PlannedBranch::needs_operator)
+    }
+
     /// How often each class of faults is planned, those that belong to a transaction among them.
     pub fn planned(&self) -> BTreeMap<Class, u64> {
         let mut planned: BTreeMap<Class, u64> = BTreeMap::new();
@@ -145,7 +151,8 @@ impl Plan {
             *planned.entry(Class::TmDeath).or_default() += u64::from(operation.tm_death.is_some());
             for branch in &operation.branches {
                 *planned.entry(Class::RmDeath).or_default() += u64::from(branch.rm_death.is_some());
-                *planned.entry(Class::Hiccup).or_default() += u64::from(branch.retries) + u64::from(branch.fails);
+                let hiccups = u64::from(branch.retries) + u64::from(branch.fails) + u64::from(branch.needs_operator());
+                *planned.entry(Class::Hiccup).or_default() += hiccups;
                 *planned.entry(Class::SlowRm).or_default() += u64::from(branch.slow_ms > 0);
             }
         }

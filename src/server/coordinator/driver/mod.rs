@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
-use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
+use quorate_core::phase_two::{Reply, Run, Step, Verdict, is_skipped, plan};
 use quorate_core::txn::{Direction, Fate, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
@@ -121,6 +121,19 @@ impl Drive {
         }
     }
 
+    /// Planted bug: who has nothing to undo is asked all the same.
+    fn roll_back_skipped(&self) {
+        let requests: Vec<_> = self.tenure.replica.read(|state| {
+            let branches = state.session(self.transaction).into_iter().flat_map(|session| session.branches.values());
+            let skipped = branches.filter(|branch| is_skipped(branch, Direction::Rollback));
+            skipped.filter_map(|branch| view::request(state, self.transaction, branch.branch)).collect()
+        });
+        for request in requests {
+            let coordinator = self.coordinator.clone();
+            task::spawn(async move { coordinator.reach_rm(&request, 0).await });
+        }
+    }
+
     /// Planted bug: what an operator has deleted is taken for cleaned up.
     fn deletes(&self, branch: BranchId) -> bool {
         let fate = |session: &Session| session.branches.get(&branch).is_some_and(|branch| branch.fate == Fate::CleanUp);
@@ -153,6 +166,9 @@ impl Drive {
                     self.release_for_commit().await;
                 }
                 self.release_skipped().await;
+                if quorate_world::bug!("failed_branch_is_asked") {
+                    self.roll_back_skipped();
+                }
             }
             Some((None, _)) | None => return Ok(()),
         }
@@ -309,15 +325,7 @@ impl Drive {
                 status,
             });
         }
-        let reply = match told {
-            Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => Reply::Status(asked::done(way)),
-            Ok(Reply::Status(BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable))
-                if quorate_world::bug!("unknown_branch_is_taken_for_undone") =>
-            {
-                Reply::Status(asked::done(way))
-            }
-            _ => reply,
-        };
+        let reply = misheard(told, way).unwrap_or(reply);
         let clock_ms = self.tenure.clock_ms().unwrap_or(0);
         let mut way_of_all = None;
         let verdict = self.tenure.replica.read(|state| {
@@ -360,5 +368,23 @@ impl Drive {
             return;
         };
         tracing::warn!(transaction = self.transaction.0, branch = branch.0, %status, "taken for done");
+    }
+}
+
+/// Planted bugs: what an RM said, or did not say, is taken for something else.
+fn misheard(told: Result<Reply, Untold>, way: Way) -> Option<Reply> {
+    match told {
+        Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => {
+            Some(Reply::Status(asked::done(way)))
+        }
+        Ok(Reply::Status(BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable))
+            if quorate_world::bug!("unknown_branch_is_taken_for_undone") =>
+        {
+            Some(Reply::Status(asked::done(way)))
+        }
+        Ok(Reply::Status(
+            BranchStatus::PhaseTwo_CommitFailed_Unretryable | BranchStatus::PhaseTwo_RollbackFailed_Unretryable,
+        )) if quorate_world::bug!("refusal_is_asked_again") => Some(Reply::Nothing),
+        Ok(_) | Err(_) => None,
     }
 }
