@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 /// The planted bugs, and the oracles that may find each.
-pub const BUGS: [(&str, &[&str]); 47] = [
+pub const BUGS: [(&str, &[&str]); 48] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -64,6 +64,7 @@ pub const BUGS: [(&str, &[&str]); 47] = [
     ("silent_leader_is_answered_for", &["C7"]),
     ("failed_branch_is_asked", &["A10"]),
     ("refusal_is_asked_again", &["A11"]),
+    ("annotated_step_is_committed", &["A10"]),
 ];
 
 /// Those that a small world hardly ever brings about.

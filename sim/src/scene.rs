@@ -77,7 +77,7 @@ impl Scene {
     /// Of a run before it begins.
     pub fn new(plan: Plan, keeps_chronicle: bool) -> Arc<Scene> {
         let resources = |kind: &'static str| (1..=plan.options.rms).map(move |number| format!("{kind}-{number}"));
-        let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"));
+        let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"), resources("saga_annotation"));
         let watch = Watch {
             ghost: Ghost { rolls_back_lost_tms: plan.options.lost_tm_ms > 0, ..Ghost::default() },
             bank,

@@ -1,6 +1,6 @@
 //! A machine that owns resources: the real RM of `quorate-client` over databases that outlive it.
 //!
-//! Each machine has an AT, a TCC and an XA resource of its own and serves those of its neighbour too, as two instances of one
+//! Each machine has an AT, a TCC, an XA and an annotated-Saga resource of its own and serves those of its neighbour too, as two instances of one
 //! application do: phase two may come to the one that did not do phase one. A branch is found in the plan by the two
 //! numbers in its application data.
 
@@ -34,7 +34,7 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let application = Application::new(format!("bank-{}", number.min(neighbour)), "default_tx_group");
     let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
     for owner in [number, neighbour] {
-        for kind in [BranchType::AT, BranchType::TCC, BranchType::XA] {
+        for kind in [BranchType::AT, BranchType::TCC, BranchType::XA, BranchType::SAGA_ANNOTATION] {
             let id = resource_id(kind, owner);
             resources.insert(id.clone(), Arc::new(Table { scene: scene.clone(), kind, id }));
         }
@@ -131,6 +131,7 @@ impl Phase1<'_> {
             }
             Work::Tcc(..) => (BranchType::TCC, String::new()),
             Work::Xa(..) => (BranchType::XA, String::new()),
+            Work::Step(..) => (BranchType::SAGA_ANNOTATION, String::new()),
         };
         let resource = resource_id(kind, self.number);
         let data = format!("{}/{}", self.call.op, self.call.branch);
@@ -168,6 +169,12 @@ impl Phase1<'_> {
                 let resource = resource_id(BranchType::XA, self.number);
                 self.scene.bank(&resource, key, |bank| {
                     Some((Ok(bank.xa.get_mut(&resource)?.prepare(key, *account, *delta)), Vec::new()))
+                })
+            }
+            Work::Step(account, delta) => {
+                let resource = resource_id(BranchType::SAGA_ANNOTATION, self.number);
+                self.scene.bank(&resource, key, |bank| {
+                    Some((Ok(bank.steps.get_mut(&resource)?.act(key, *account, *delta)), Vec::new()))
                 })
             }
         }
@@ -279,6 +286,8 @@ fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit
             (BranchType::AT, false) => bank.at.get_mut(resource)?.roll_back(key),
             (BranchType::XA, true) => Ok(bank.xa.get_mut(resource)?.commit(key)),
             (BranchType::XA, false) => Ok(bank.xa.get_mut(resource)?.roll_back(key)),
+            (BranchType::SAGA_ANNOTATION, true) => bank.steps.get_mut(resource)?.confirm(key),
+            (BranchType::SAGA_ANNOTATION, false) => Ok(bank.steps.get_mut(resource)?.compensate(key)),
             (_, true) => bank.tcc.get_mut(resource)?.confirm(key),
             (_, false) => bank.tcc.get_mut(resource)?.cancel(key),
         };

@@ -1,6 +1,7 @@
 //! Source: Seata semantics, 2.2 and 2.3 (the first rules of both passes), acceptance 12; XA specification, 2.3.2 (read-only).
 //!
-//! A10, passed over: who has nothing to do in phase two is not asked, and does nothing: a branch whose phase one failed, an XA branch that only read.
+//! A10, passed over: who has nothing to do in phase two is not asked, and does nothing: a branch whose phase one failed, an XA branch that
+//! only read, and at a commit a step of an annotated Saga.
 //!
 //! What counts is what was reported before the decision. Of the steps of a Saga only their engine knows.
 
@@ -9,6 +10,7 @@ use crate::bank::{BranchKey, Effect};
 use crate::ghost::Ghost;
 use crate::seen::Seen;
 use quorate_core::model::{BranchStatus, BranchType};
+use quorate_server::coordinator::message::Way;
 
 /// See the page.
 pub struct PassedOver;
@@ -24,6 +26,11 @@ fn reason(ghost: &Ghost, key: BranchKey) -> Option<BranchStatus> {
     passed_over.then_some(listed.status)
 }
 
+fn is_step(ghost: &Ghost, key: BranchKey) -> bool {
+    let listed = ghost.transaction(key.0).and_then(|found| found.listed.get(&key.1));
+    listed.is_some_and(|listed| listed.kind == BranchType::SAGA_ANNOTATION)
+}
+
 impl Oracle for PassedOver {
     fn name(&self) -> &'static str {
         "A10"
@@ -31,6 +38,12 @@ impl Oracle for PassedOver {
 
     fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
         match seen {
+            Seen::PhaseTwoSent { node, transaction, branch, way: Way::Commit }
+                if is_step(ghost, (*transaction, *branch)) =>
+            {
+                let text = format!("step {branch} of an annotated Saga is told to commit, and is final as it is");
+                Err(Finding::about(*transaction, text).at_node(*node))
+            }
             Seen::PhaseTwoSent { node, transaction, branch, way } => {
                 let Some(status) = reason(ghost, (*transaction, *branch)) else { return Ok(()) };
                 let text = format!("branch {branch} is told to {way:?}, and has reported {status}");
@@ -53,7 +66,6 @@ mod tests {
     use super::super::tests::{BRANCH, FIRST, database, ghost_with};
     use super::*;
     use quorate_core::model::{GlobalStatus, NodeId};
-    use quorate_server::coordinator::message::Way;
 
     /// It was reported so, it was decided, and then this happens.
     fn judged(kind: BranchType, status: BranchStatus, seen: &Seen) -> Judgement {
@@ -78,6 +90,16 @@ mod tests {
         ] {
             assert!(judged(kind, status, &sent).is_err(), "{kind} {status}");
         }
+    }
+
+    #[test]
+    fn a_step_that_is_done_is_told_nothing_but_to_undo_it() {
+        let told = |way| {
+            let sent = Seen::PhaseTwoSent { node: NodeId(1), transaction: FIRST, branch: BRANCH, way };
+            judged(BranchType::SAGA_ANNOTATION, BranchStatus::Registered, &sent)
+        };
+        assert_eq!(told(Way::Rollback), Ok(()));
+        assert!(told(Way::Commit).is_err());
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub enum Work {
     Tcc(u64, i64),
     /// The same in an XA database.
     Xa(u64, i64),
+    /// The same at once, for good unless it is compensated: a step of an annotated Saga.
+    Step(u64, i64),
 }
 
 /// What an RM may say of phase one.
@@ -174,7 +176,7 @@ impl PlannedBranch {
     pub fn delta(&self) -> i64 {
         match &self.work {
             Work::At(rows) => rows.iter().map(|(_, delta)| delta).sum(),
-            Work::Tcc(_, delta) | Work::Xa(_, delta) => *delta,
+            Work::Tcc(_, delta) | Work::Xa(_, delta) | Work::Step(_, delta) => *delta,
         }
     }
 
@@ -196,7 +198,12 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
     let count = 1 + dice.below(4) as usize;
     let mut branches: Vec<PlannedBranch> = (0..count).map(|_| draw_branch(&mut dice, size, swarm)).collect();
     for (place, branch) in branches.iter_mut().enumerate() {
-        draw_words(&mut Dice::new(seed, &format!("words about branch {place} of operation {number}")), swarm, branch);
+        let dice = |what: &str| Dice::new(seed, &format!("{what} branch {place} of operation {number}"));
+        draw_words(&mut dice("words about"), swarm, branch);
+        // A quarter of what would be TCC has no confirm.
+        if let (Work::Tcc(account, delta), 0) = (&branch.work, dice("kind of").below(4)) {
+            branch.work = Work::Step(*account, *delta);
+        }
     }
     balance(&mut branches);
     let deaths = chance(swarm.level(Class::TmDeath), 20_000, 150_000);
@@ -287,7 +294,7 @@ fn draw_words(dice: &mut Dice, swarm: &Swarm, branch: &mut PlannedBranch) {
             (branch.word, *delta) = (Some(Word::ReadOnly), 0);
             return;
         }
-        Work::At(_) | Work::Tcc(..) | Work::Xa(..) => {}
+        Work::At(_) | Work::Tcc(..) | Work::Xa(..) | Work::Step(..) => {}
     }
     branch.refuses = if dice.happens(seldom) { dice.between(1, 2) as u32 } else { 0 };
     branch.word = dice.happens(seldom / 2).then_some(Word::StopRetry);
@@ -302,7 +309,7 @@ pub fn balance(branches: &mut [PlannedBranch]) {
                 *delta -= sum;
             }
         }
-        Some(Work::Tcc(_, delta) | Work::Xa(_, delta)) => *delta -= sum,
+        Some(Work::Tcc(_, delta) | Work::Xa(_, delta) | Work::Step(_, delta)) => *delta -= sum,
         None => {}
     }
 }

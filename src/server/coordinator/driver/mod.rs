@@ -121,11 +121,11 @@ impl Drive {
         }
     }
 
-    /// Planted bug: who has nothing to undo is asked all the same.
-    fn roll_back_skipped(&self) {
+    /// Planted bugs: who has nothing to do is asked all the same.
+    fn tell_skipped(&self, direction: Direction) {
         let requests: Vec<_> = self.tenure.replica.read(|state| {
             let branches = state.session(self.transaction).into_iter().flat_map(|session| session.branches.values());
-            let skipped = branches.filter(|branch| is_skipped(branch, Direction::Rollback));
+            let skipped = branches.filter(|branch| is_skipped(branch, direction));
             skipped.filter_map(|branch| view::request(state, self.transaction, branch.branch)).collect()
         });
         for request in requests {
@@ -159,6 +159,9 @@ impl Drive {
                 if status == GlobalStatus::AsyncCommitting {
                     self.answer();
                 }
+                if quorate_world::bug!("annotated_step_is_committed") {
+                    self.tell_skipped(Direction::Commit);
+                }
             }
             Some((Some(Direction::Rollback), _)) => {
                 self.mark_rolling_back();
@@ -167,7 +170,7 @@ impl Drive {
                 }
                 self.release_skipped().await;
                 if quorate_world::bug!("failed_branch_is_asked") {
-                    self.roll_back_skipped();
+                    self.tell_skipped(Direction::Rollback);
                 }
             }
             Some((None, _)) | None => return Ok(()),
