@@ -105,6 +105,8 @@ pub enum LastAnswer {
     NoChannel,
     /// Its RM was asked, and there was no answer in time.
     Silent,
+    /// Its RM had so much to do that it was not asked.
+    Busy,
 }
 
 /// Why a transaction does not come to its end.
@@ -224,7 +226,7 @@ impl SessionRow {
         let (branch, trouble) = *self.troubles.first()?;
         Some(match trouble.last {
             LastAnswer::NoChannel => Stuck::Parked(branch, trouble),
-            LastAnswer::Status(_) | LastAnswer::Silent => Stuck::Retrying(branch, trouble),
+            LastAnswer::Status(_) | LastAnswer::Silent | LastAnswer::Busy => Stuck::Retrying(branch, trouble),
         })
     }
 }
@@ -261,6 +263,7 @@ impl core::fmt::Display for LastAnswer {
             LastAnswer::Status(status) => status.fmt(f),
             LastAnswer::NoChannel => f.write_str("no RM for its resource is connected"),
             LastAnswer::Silent => f.write_str("no answer in time"),
+            LastAnswer::Busy => f.write_str("its RM has too much to do to be asked"),
         }
     }
 }

@@ -98,6 +98,9 @@ pub fn plan(session: &Session, run: &Run, clock_ms: u64) -> Step {
     }
 }
 
+/// One transaction asks so many resources side by side.
+pub const RESOURCES_AT_A_TIME: usize = 64;
+
 fn as_decided(session: &Session, run: &Run, clock_ms: u64) -> Step {
     let Some(retrying) = status::retrying(session.status) else { return Step::Nothing };
     if let Some((word, asked)) = run.reported() {
@@ -259,7 +262,7 @@ fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: b
     }
 }
 
-/// Of each resource one at a time; one that has failed lets the next go ahead.
+/// Of each resource one at a time, of so many resources; one that has failed lets the next go ahead.
 fn side_by_side<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
     let (mut busy, mut idle, mut is_complete, mut is_resting) = (BTreeSet::new(), Vec::new(), true, false);
     for part in parts {
@@ -275,11 +278,47 @@ fn side_by_side<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
         }
     }
     is_resting |= !busy.is_empty();
-    let ask: Vec<BranchId> = idle.into_iter().filter(|part| busy.insert(part.resource)).map(|part| part.id).collect();
+    let room = RESOURCES_AT_A_TIME.saturating_sub(busy.len());
+    let free = idle.into_iter().filter(|part| busy.insert(part.resource));
+    let ask: Vec<BranchId> = free.take(room).map(|part| part.id).collect();
     match (ask.is_empty(), is_complete) {
         (false, _) => Step::Ask(ask),
         (true, true) => Step::Done,
         (true, false) if is_resting => Step::Wait,
         (true, false) => Step::Stopped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Reply, tests::session};
+    use super::*;
+    use alloc::{format, string::String};
+
+    #[test]
+    fn a_transaction_asks_so_many_resources_side_by_side() {
+        let resources: Vec<String> = (1..=200).map(|number| format!("db-{number}")).collect();
+        let branches: Vec<_> = resources.iter().map(|resource| (BranchType::AT, resource.as_str())).collect();
+        let session = session(GlobalStatus::AsyncCommitting, &branches);
+        let mut run = Run::default();
+        let mut told = Vec::new();
+        let mut out = Vec::new();
+        while told.len() < 200 {
+            if let Step::Ask(now) = plan(&session, &run, 0) {
+                now.iter().for_each(|branch| run.asked(*branch));
+                out.extend(now);
+            }
+            assert!(out.len() <= RESOURCES_AT_A_TIME);
+            assert_eq!(
+                out.len(),
+                RESOURCES_AT_A_TIME.min(200 - told.len()),
+                "each that answers makes room for the next"
+            );
+            let first = out.remove(0);
+            run.answered(&session, first, Reply::Status(BranchStatus::PhaseTwo_Committed), 0);
+            told.push(first);
+        }
+        assert_eq!(plan(&session, &run, 0), Step::Done);
+        assert!(told.is_sorted());
     }
 }

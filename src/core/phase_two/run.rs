@@ -22,8 +22,10 @@ pub struct Run {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 struct Progress {
     at: At,
-    /// How often it was asked in vain.
+    /// How often it was asked in vain, or could not be asked.
     attempts: u32,
+    /// How often nobody answered.
+    silences: u32,
 }
 
 /// How far a branch has come.
@@ -43,7 +45,7 @@ pub(super) enum At {
 /// Why a branch is asked again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Why {
-    /// No RM answered.
+    /// No RM answered, or could be asked.
     Silent,
     /// Its database does not know it: it is done, and a leader before this one has heard so, or its phase one still goes on,
     /// and nobody sees anything of it before it commits. Either way it holds up nobody.
@@ -93,11 +95,12 @@ impl Run {
             // A late answer to a question that was given up is no news.
             Verdict::RetryLater | Verdict::Reported(_) if progress.at == At::Asked => {
                 progress.at = At::Later(match reply {
-                    Reply::Nothing => Why::Silent,
+                    Reply::Nothing | Reply::NotAsked => Why::Silent,
                     Reply::Status(status) if is_unknown(status, direction) => Why::Unknown,
                     Reply::Status(_) => Why::Failed,
                 });
                 progress.attempts = progress.attempts.saturating_add(1);
+                progress.silences = progress.silences.saturating_add(u32::from(reply == Reply::Nothing));
                 if let Verdict::Reported(word) = verdict {
                     self.reported = Some((word, session.status));
                 }
@@ -159,7 +162,12 @@ impl Run {
         waiting.map(|(branch, _)| *branch)
     }
 
-    /// How often a branch was asked in vain.
+    /// How often a branch was asked and did not answer: it may have much to do.
+    pub fn silences(&self, branch: BranchId) -> u32 {
+        self.branches.get(&branch).map_or(0, |progress| progress.silences)
+    }
+
+    /// How often a branch was asked in vain, or could not be asked.
     pub fn attempts(&self, branch: BranchId) -> u32 {
         self.branches.get(&branch).map_or(0, |progress| progress.attempts)
     }

@@ -15,7 +15,7 @@ use BranchStatus::*;
 use BranchType::{AT, TCC, XA};
 use GlobalStatus::*;
 
-fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> Session {
+pub(super) fn session(status: GlobalStatus, branches: &[(BranchType, &str)]) -> Session {
     let branches = branches.iter().zip(1..).map(|((kind, resource), id)| Branch {
         branch: BranchId(id),
         kind: *kind,

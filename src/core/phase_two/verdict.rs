@@ -9,8 +9,10 @@ use BranchStatus::*;
 pub enum Reply {
     /// The RM said so; the result code beside it means nothing.
     Status(BranchStatus),
-    /// No answer within its time, a closed connection, an answer without status, or nobody to ask.
+    /// No answer within its time, a closed connection, or an answer without status.
     Nothing,
+    /// It was not asked: nobody is there, or whoever is has too much to do.
+    NotAsked,
 }
 
 /// What a reply means for its branch.

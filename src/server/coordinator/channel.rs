@@ -11,17 +11,14 @@ use quorate_compressor::encode_packed_body;
 use quorate_core::wire::{
     ClientVersion, Head, Message, MessageKind, Version, encode_frame, encode_heartbeat, encode_opaque,
 };
-use quorate_world::sync::{Notify, Semaphore};
+use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, timeout};
 
 use super::guard::locked;
 use super::in_hand::{CONNECTION_BYTES_MAX, Room, STRANGER_BYTES_MAX};
 use super::lost_tm::Begun;
 use super::outbox::Outbox;
-
-/// Phase-two requests under way on one channel: a process that comes back is not flooded, one that hangs holds up
-/// only what goes through its own channel.
-pub const PHASE_TWO_IN_FLIGHT_MAX: usize = 128;
+use super::turns::Turns;
 
 /// Names a channel within this process, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -64,8 +61,8 @@ pub struct Channel {
     pub peer: SocketAddr,
     /// The way back.
     pub out: Arc<Outbox>,
-    /// Permits for phase-two requests.
-    pub phase_two: Semaphore,
+    /// For phase-two requests.
+    pub turns: Turns,
     /// For its requests until they are answered.
     pub room: Room,
     roles: AtomicU8,
@@ -84,7 +81,7 @@ impl Channel {
             id,
             peer,
             out,
-            phase_two: Semaphore::new(PHASE_TWO_IN_FLIGHT_MAX),
+            turns: Turns::new(),
             room: Room::new(STRANGER_BYTES_MAX),
             roles: AtomicU8::new(0),
             complained: AtomicBool::new(false),

@@ -6,7 +6,7 @@ use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId, Slot};
 use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use quorate_world::random;
-use quorate_world::sync::Notify;
+use quorate_world::sync::{Notify, Semaphore};
 use quorate_world::time::Duration;
 use quorate_world::watch;
 
@@ -20,6 +20,7 @@ use super::led::Led;
 use super::memory::Memory;
 use super::nodes::Nodes;
 use super::tenure::Tenure;
+use super::turns;
 
 /// What a coordinator needs to know of its node.
 pub struct CoordinatorContext {
@@ -70,6 +71,8 @@ pub struct Coordinator {
     pub(super) homes: Homes,
     /// Phase-two requests that wait for an answer, from any connection.
     pub(super) asked: Asked,
+    /// How many of them may be out at a time.
+    pub(super) turns: Semaphore,
     /// Rings when a leader was elected, lost or heard of: parked requests look again.
     pub(super) changed: Notify,
     /// Drawn at the start of the process.
@@ -112,6 +115,7 @@ impl Coordinator {
             led: Led::default(),
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
+            turns: Semaphore::new(turns::NODE_MAX),
             changed: Notify::new(),
             start: random::u64(),
         })

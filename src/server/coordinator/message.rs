@@ -166,8 +166,12 @@ pub struct RelayV1 {
 pub enum Untold {
     /// Nobody who could be asked is connected.
     NoChannel,
-    /// Asked, and no answer in time, or the connection broke.
+    /// Asked, and no answer in time.
     Silent,
+    /// Not asked: its RM had too much to do to be asked more.
+    Busy,
+    /// Asked, and the way there broke: its RM may be at work, and have no way to say so.
+    Lost,
 }
 
 /// See [`Query::PassOn`].

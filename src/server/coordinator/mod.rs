@@ -13,7 +13,8 @@
 //! language; `announce` tells them which RMs this node holds; `undo_log` asks those for what Seata asks them daily; `console`
 //! is what an operator is shown, of all groups; `lost_tm` is the early rollback that he may ask for.
 //!
-//! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources.
+//! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources;
+//! what an RM gets at a time by `turns`.
 //! `access` says who may register.
 //!
 //! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
@@ -57,6 +58,7 @@ mod serve;
 mod tenure;
 mod term;
 mod timers;
+mod turns;
 mod undo_log;
 
 #[cfg(test)]

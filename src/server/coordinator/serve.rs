@@ -76,7 +76,7 @@ impl Coordinator {
 
     async fn serve_relay(&self, from: NodeId, request: RelayV1) -> Response {
         let told = match self.channels.best_here(&request.resource, &request.client, request.any_application()) {
-            Some(channel) => self.ask_rm(&channel, &request, 0).await,
+            Some(channel) => self.ask_for_another(&channel, &request).await,
             None => {
                 quorate_core::sometimes!("relayed_request_found_no_channel");
                 Err(Untold::NoChannel)

@@ -5,7 +5,7 @@
 //! and has no second path: RMs are asked again, which they stand (design, section 5).
 //!
 //! What holds a transaction up holds up no other: a task that waits for a silent RM, for one that is away, or for a lock
-//! home costs its memory. What an RM gets at a time is bounded per channel (`channel`).
+//! home costs its memory. What an RM gets at a time is bounded (`turns`).
 //!
 //! Read on in `step` (the commands and the end), `send` (one request to an RM) and `rest` (the pause after a failure).
 
@@ -15,7 +15,7 @@ mod send;
 mod step;
 mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_core::console::{LastAnswer, Trouble};
@@ -25,7 +25,7 @@ use quorate_core::txn::{Direction, Fate, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
-use quorate_world::time::{Duration, sleep};
+use quorate_world::time::{Duration, Instant, sleep};
 
 use super::context::Coordinator;
 use super::drives::Waiter;
@@ -34,6 +34,7 @@ use super::message::{Untold, Way};
 use super::tenure::{Lost, Tenure};
 
 pub use asked::Asked;
+use rest::Why;
 
 /// Whether a stopped branch may be asked again is looked at this often.
 const STOPPED: Duration = Duration::from_secs(30);
@@ -44,8 +45,8 @@ struct Drive {
     tenure: Arc<Tenure>,
     transaction: TransactionId,
     run: Run,
-    /// Branches whose last attempt met nobody.
-    alone: BTreeSet<BranchId>,
+    /// Branches that rest otherwise than after an answer, and why.
+    rests: BTreeMap<BranchId, Why>,
     /// How often an operator had wanted it to look again, when it last asked: what he wants after that cuts the next rest short.
     nudges: u64,
     /// Branches that are being asked, or rest, in tasks of their own.
@@ -67,8 +68,8 @@ struct Question {
 
 /// What happened to a branch.
 enum News {
-    /// It was asked.
-    Told(Question, Result<Reply, Untold>),
+    /// It was asked, and this came of it after so long.
+    Told(Question, Result<BranchStatus, Untold>, Duration),
     /// It has rested enough.
     Rested(BranchId),
 }
@@ -83,7 +84,7 @@ impl Coordinator {
                 tenure: tenure.clone(),
                 transaction,
                 run: Run::new(self.patience),
-                alone: BTreeSet::new(),
+                rests: BTreeMap::new(),
                 nudges: 0,
                 busy: BTreeSet::new(),
                 news: None,
@@ -98,7 +99,7 @@ impl Coordinator {
         let requests = tenure.replica.read(|state| view::requests(state, transaction, Way::Commit));
         for request in requests {
             let coordinator = self.clone();
-            task::spawn(async move { coordinator.reach_rm(&request, 0).await });
+            task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
         }
     }
 }
@@ -130,7 +131,7 @@ impl Drive {
         });
         for request in requests {
             let coordinator = self.coordinator.clone();
-            task::spawn(async move { coordinator.reach_rm(&request, 0).await });
+            task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
         }
     }
 
@@ -236,7 +237,7 @@ impl Drive {
         let alone = branches.len() == 1 && self.busy.is_empty() && self.run.waiting().next().is_none();
         for branch in branches {
             self.run.asked(branch);
-            let attempts = self.run.attempts(branch);
+            let (attempts, silences) = (self.run.attempts(branch), self.run.silences(branch));
             let asked = self.tenure.replica.read(|state| {
                 let standing = state.session(self.transaction)?.status;
                 Some((standing, view::request(state, self.transaction, branch)?))
@@ -247,20 +248,23 @@ impl Drive {
                 quorate_core::sometimes!("branch_is_asked_again");
                 self.coordinator.counters.phase_two_repeated.one();
             }
-            let coordinator = self.coordinator.clone();
-            let told = async move { coordinator.reach_rm(&request, attempts).await.map(Reply::Status) };
+            let (coordinator, tenure) = (self.coordinator.clone(), self.tenure.clone());
+            let told = async move {
+                let asked = Instant::now();
+                (coordinator.reach_rm(&request, silences, || !tenure.is_over()).await, asked.elapsed())
+            };
             if alone {
-                let told = told.await;
-                return self.take(News::Told(question, told)).await;
+                let (told, after) = told.await;
+                return self.take(News::Told(question, told, after)).await;
             }
             quorate_core::sometimes!("branches_are_asked_side_by_side");
             let (news, coordinator, transaction) = (self.news(), self.coordinator.clone(), self.transaction);
             self.busy.insert(branch);
             task::spawn(async move {
-                let told = told.await;
+                let (told, after) = told.await;
                 // The driver may be gone when the answer comes: then it is for whoever leads now.
-                let is_news = news.send(News::Told(question, told)).is_ok();
-                if let (Ok(Reply::Status(status)), false) = (told, is_news) {
+                let is_news = news.send(News::Told(question, told, after)).is_ok();
+                if let (Ok(status), false) = (told, is_news) {
                     quorate_core::sometimes!("answer_outlives_the_driver_that_asked");
                     coordinator.late(None, transaction, branch, status);
                 }
@@ -299,28 +303,26 @@ impl Drive {
     }
 
     async fn take(&mut self, news: News) {
-        let (Question { branch, way, standing }, told) = match news {
+        let (Question { branch, way, standing }, told, after) = match news {
             News::Rested(branch) => {
                 self.busy.remove(&branch);
                 return self.run.wake(branch);
             }
-            News::Told(question, told) => (question, told),
+            News::Told(question, told, after) => (question, told, after),
         };
         self.busy.remove(&branch);
-        match told {
-            Err(Untold::NoChannel) => {
-                quorate_core::sometimes!("branch_has_nobody_to_ask");
-                self.alone.insert(branch);
-            }
-            Ok(_) | Err(Untold::Silent) => _ = self.alone.remove(&branch),
+        tracing::debug!(transaction = self.transaction.0, branch = branch.0, ?way, ?told, ?after, "a branch was asked");
+        match Why::of(told, after) {
+            Some(why) => _ = self.rests.insert(branch, why),
+            None => _ = self.rests.remove(&branch),
         }
-        let last = match told {
-            Ok(Reply::Status(status)) => LastAnswer::Status(status),
-            Err(Untold::NoChannel) => LastAnswer::NoChannel,
-            Ok(Reply::Nothing) | Err(Untold::Silent) => LastAnswer::Silent,
+        let (reply, last) = match told {
+            Ok(status) => (Reply::Status(status), LastAnswer::Status(status)),
+            Err(Untold::NoChannel) => (Reply::NotAsked, LastAnswer::NoChannel),
+            Err(Untold::Busy) => (Reply::NotAsked, LastAnswer::Busy),
+            Err(Untold::Silent | Untold::Lost) => (Reply::Nothing, LastAnswer::Silent),
         };
-        let reply = told.unwrap_or(Reply::Nothing);
-        if let Reply::Status(status) = reply {
+        if let Ok(status) = told {
             quorate_world::tap!(events::PhaseTwoAnswered {
                 node: self.coordinator.node,
                 transaction: self.transaction,
@@ -375,19 +377,25 @@ impl Drive {
 }
 
 /// Planted bugs: what an RM said, or did not say, is taken for something else.
-fn misheard(told: Result<Reply, Untold>, way: Way) -> Option<Reply> {
+fn misheard(told: Result<BranchStatus, Untold>, way: Way) -> Option<Reply> {
+    use BranchStatus::{
+        PhaseTwo_CommitFailed_Unretryable, PhaseTwo_RollbackFailed_Unretryable,
+        PhaseTwo_RollbackFailed_XAER_NOTA_Retryable,
+    };
     match told {
         Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => {
             Some(Reply::Status(asked::done(way)))
         }
-        Ok(Reply::Status(BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable))
+        Ok(PhaseTwo_RollbackFailed_XAER_NOTA_Retryable)
             if quorate_world::bug!("unknown_branch_is_taken_for_undone") =>
         {
             Some(Reply::Status(asked::done(way)))
         }
-        Ok(Reply::Status(
-            BranchStatus::PhaseTwo_CommitFailed_Unretryable | BranchStatus::PhaseTwo_RollbackFailed_Unretryable,
-        )) if quorate_world::bug!("refusal_is_asked_again") => Some(Reply::Nothing),
+        Ok(PhaseTwo_CommitFailed_Unretryable | PhaseTwo_RollbackFailed_Unretryable)
+            if quorate_world::bug!("refusal_is_asked_again") =>
+        {
+            Some(Reply::Nothing)
+        }
         Ok(_) | Err(_) => None,
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchStatus, GroupId, NodeId, TransactionId, Xid};
 use quorate_world::select::{Either2, select2};
-use quorate_world::time::{Duration, timeout};
+use quorate_world::sync::oneshot;
+use quorate_world::time::{Duration, Instant, timeout};
 
 use super::super::channel::Channel;
 use super::super::channels::Place;
@@ -15,6 +16,7 @@ use super::super::events;
 use super::super::message::{DoneV1, PassOnV1, Query, RelayV1, Response, Untold, Way};
 use super::super::nodes;
 use super::super::tenure::Tenure;
+use super::super::turns::Turn;
 use super::asked::{self, Answer, done};
 use super::view;
 use crate::peer::CallError;
@@ -23,20 +25,28 @@ use crate::peer::CallError;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 /// One that was silent is given twice the time each time it is asked again, up to this: it may have much to do.
 const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(60);
-/// Waiting for one's turn on a channel, at most.
-const TURN_PATIENCE: Duration = Duration::from_secs(15);
-/// A relayed request has both, and the way there and back.
+/// A driver waits for its turn for so long at most, and then goes to the end of the queue.
+const TURN_PATIENCE: Duration = Duration::from_secs(60);
+/// The same for another node's driver, which waits for the answer to its relay too.
+const TURN_PATIENCE_RELAYED: Duration = Duration::from_secs(15);
+/// A relayed request has its turn to wait for, its answer, and the way there and back.
 const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 
 impl Coordinator {
-    /// Asks the RM that is best for this branch, wherever it is connected. `attempts`: how often it was asked before.
-    pub(in super::super) async fn reach_rm(&self, request: &RelayV1, attempts: u32) -> Result<BranchStatus, Untold> {
+    /// Asks the RM that is best for this branch, wherever it is connected. `silences`: how often it has not answered.
+    /// `is_wanted`: whether it is still to be asked when its turn has come.
+    pub(super) async fn reach_rm(
+        &self,
+        request: &RelayV1,
+        silences: u32,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<BranchStatus, Untold> {
         if self.asked.heard_late(request.branch, request.way) {
             quorate_core::sometimes!("branch_had_answered_late_and_is_not_asked_again");
             return Ok(done(request.way));
         }
         match self.channels.best(&request.resource, &request.client, request.any_application()) {
-            Some(Place::Here(channel)) => self.ask_rm(&channel, request, attempts).await,
+            Some(Place::Here(channel)) => self.ask_in_turn(&channel, request, silences, TURN_PATIENCE, is_wanted).await,
             Some(Place::There(node)) => {
                 quorate_core::sometimes!("phase_two_goes_through_another_node");
                 self.counters.phase_two_relayed.one();
@@ -69,28 +79,77 @@ impl Coordinator {
                 // Its RMs are of no use until it announces them again; another way may be open.
                 quorate_core::sometimes!("relay_broke_with_its_node");
                 self.channels.forget(node);
-                Err(Untold::Silent)
+                Err(Untold::Lost)
             }
         }
     }
 
-    /// Asks over a channel of this node, or waits for the answer to what was asked before over it.
-    pub(in super::super) async fn ask_rm(
+    /// Another node's driver asks over a channel of this one.
+    pub(in super::super) async fn ask_for_another(
         &self,
         channel: &Arc<Channel>,
         request: &RelayV1,
-        attempts: u32,
     ) -> Result<BranchStatus, Untold> {
-        let open = if channel.may_keep_silent() { ANSWER_PATIENCE } else { asked::OPEN };
-        if let Some((mut place, left)) = self.asked.join(request.branch, request.way, channel.id, open) {
-            quorate_core::sometimes!("branch_is_being_asked_already");
-            self.counters.phase_two_joined.one();
-            return self.await_answer(&mut place, answer_patience(attempts).min(left)).await;
+        self.ask_in_turn(channel, request, 0, TURN_PATIENCE_RELAYED, || true).await
+    }
+
+    /// Asks over a channel of this node when it is one's turn, or waits for the answer to what was asked before over it.
+    async fn ask_in_turn(
+        &self,
+        channel: &Channel,
+        request: &RelayV1,
+        silences: u32,
+        turn_patience: Duration,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<BranchStatus, Untold> {
+        if let Some((mut place, left)) = self.asked_already(channel, request) {
+            return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
-        let Ok(Ok(_turn)) = timeout(TURN_PATIENCE, channel.phase_two.acquire()).await else {
-            quorate_core::sometimes!("channel_had_no_turn_for_a_branch");
-            return Err(Untold::Silent);
+        let turn = match channel.turns.try_take(&request.resource, &self.turns) {
+            Some(turn) => turn,
+            None => {
+                quorate_core::sometimes!("branch_waits_for_its_turn");
+                let rest = self.asked.rest(request.branch);
+                let heard = rest.heard();
+                let turn = timeout(turn_patience, channel.turns.take(&request.resource, &self.turns));
+                let turn = select2(heard, turn).await;
+                if self.asked.heard_late(request.branch, request.way) {
+                    quorate_core::sometimes!("branch_answered_before_its_turn");
+                    return Ok(done(request.way));
+                }
+                match turn {
+                    Either2::Second(Ok(turn)) if is_wanted() => turn,
+                    Either2::First(()) | Either2::Second(_) => {
+                        quorate_core::sometimes!("rm_had_no_turn_for_a_branch");
+                        return Err(Untold::Busy);
+                    }
+                }
+            }
         };
+        // Somebody else may have asked meanwhile.
+        if let Some((mut place, left)) = self.asked_already(channel, request) {
+            return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
+        }
+        self.ask_rm(channel, request, silences, turn).await
+    }
+
+    /// A place at the question that is out for the same over the same channel.
+    fn asked_already(&self, channel: &Channel, request: &RelayV1) -> Option<(asked::Place<'_>, Duration)> {
+        let open = if channel.may_keep_silent() { ANSWER_PATIENCE } else { asked::OPEN };
+        let joined = self.asked.join(request.branch, request.way, channel.id, open)?;
+        quorate_core::sometimes!("branch_is_being_asked_already");
+        self.counters.phase_two_joined.one();
+        Some(joined)
+    }
+
+    async fn ask_rm(
+        &self,
+        channel: &Channel,
+        request: &RelayV1,
+        silences: u32,
+        turn: Turn<'_>,
+    ) -> Result<BranchStatus, Untold> {
+        let asked = Instant::now();
         let mut place = self.asked.enter(request.branch, request.way, Some(channel.id));
         quorate_world::tap!(events::PhaseTwoSent {
             node: self.node,
@@ -99,30 +158,48 @@ impl Coordinator {
             way: request.way,
         });
         self.counters.phase_two_sent.one();
+        let (transaction, branch) = (request.transaction.0, request.branch.0);
+        tracing::debug!(transaction, branch, way = ?request.way, client = %channel.peer, "a branch is asked");
         // Entered first: the connection may be lost between the two.
         if !channel.request(place.id, &request.message()) {
             quorate_core::sometimes!("channel_was_gone_before_the_request");
             place.withdraw();
             return Err(Untold::NoChannel);
         }
-        self.await_answer(&mut place, answer_patience(attempts)).await
+        // A turn is for those who answer: whoever takes longer is waited for without.
+        match timeout(ANSWER_PATIENCE, &mut place.answer).await {
+            Ok(answer) => {
+                turn.answered(asked.elapsed());
+                self.told(answer)
+            }
+            Err(_) => {
+                turn.silent();
+                self.await_answer(&mut place, answer_patience(silences) - ANSWER_PATIENCE).await
+            }
+        }
     }
 
     async fn await_answer(&self, place: &mut asked::Place<'_>, patience: Duration) -> Result<BranchStatus, Untold> {
         match timeout(patience, &mut place.answer).await {
-            Ok(Ok(status)) => {
-                self.counters.phase_two_answered.one();
-                Ok(status)
-            }
-            Ok(Err(_)) => {
-                quorate_core::sometimes!("connection_lost_under_a_phase_two_request");
-                self.counters.phase_two_silent.one();
-                Err(Untold::Silent)
-            }
+            Ok(answer) => self.told(answer),
             Err(_) => {
                 quorate_core::sometimes!("rm_is_silent_in_phase_two");
                 self.counters.phase_two_silent.one();
                 Err(Untold::Silent)
+            }
+        }
+    }
+
+    fn told(&self, answer: Result<BranchStatus, oneshot::error::RecvError>) -> Result<BranchStatus, Untold> {
+        match answer {
+            Ok(status) => {
+                self.counters.phase_two_answered.one();
+                Ok(status)
+            }
+            Err(_) => {
+                quorate_core::sometimes!("connection_lost_under_a_phase_two_request");
+                self.counters.phase_two_silent.one();
+                Err(Untold::Lost)
             }
         }
     }
@@ -194,6 +271,6 @@ impl Coordinator {
     }
 }
 
-fn answer_patience(attempts: u32) -> Duration {
-    ANSWER_PATIENCE.saturating_mul(2u32.saturating_pow(attempts)).min(ANSWER_PATIENCE_MAX)
+fn answer_patience(silences: u32) -> Duration {
+    ANSWER_PATIENCE.saturating_mul(2u32.saturating_pow(silences)).min(ANSWER_PATIENCE_MAX)
 }

@@ -6,6 +6,7 @@ use quorate_world::runtime::run_test;
 use quorate_world::time::{Duration, sleep, timeout};
 
 use super::super::message::Way;
+use super::super::turns;
 use super::client::{Answer, Told};
 use super::cluster::Cluster;
 use super::{ONE, THREE};
@@ -201,7 +202,7 @@ fn a_hung_rm_delays_nobody_else() {
         let mut cluster = Cluster::founded("hung", &ONE, 1).await;
         let (tm, hung) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "db-a").await);
         let rm = cluster.rm(NodeId(1), "db-b").await;
-        hung.will_answer(&[Answer::Hold; 20]);
+        hung.will_answer(&[Answer::Hold; turns::RESOURCE_MIN]);
         let mut stuck = Vec::new();
         for row in 0..20 {
             let x = tm.begin(60_000).await;
@@ -209,14 +210,16 @@ fn a_hung_rm_delays_nobody_else() {
             assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
             stuck.push(x);
         }
-        hung.await_told(20).await;
+        hung.await_told(turns::RESOURCE_MIN).await;
         let x = tm.begin(60_000).await;
         rm.at(&x, "db-b", "t:1").await.expect("free");
         assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
         let ended = timeout(Duration::from_secs(3), tm.await_status(&x, GlobalStatus::Committed));
         ended.await.expect("long before the hung one times out");
-        (0..20).for_each(|_| hung.reply(BranchStatus::PhaseTwo_Committed));
+        assert_eq!(hung.told().len(), turns::RESOURCE_MIN, "one that has answered nothing is not asked more");
+        (0..turns::RESOURCE_MIN).for_each(|_| hung.reply(BranchStatus::PhaseTwo_Committed));
         cluster.at_rest().await;
+        assert_eq!(hung.told().len(), 20);
         cluster.end().await;
     });
 }

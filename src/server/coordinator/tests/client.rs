@@ -150,6 +150,13 @@ impl Client {
         self.answer(&head, &message, status);
     }
 
+    /// As [`Client::reply`], over another connection.
+    pub fn reply_over(&self, other: &Client, status: BranchStatus) {
+        let held = locked(&self.inner.state).held.pop_front();
+        let (head, message) = held.expect("a request is held");
+        other.answer(&head, &message, status);
+    }
+
     /// What to answer to the next phase-two requests.
     pub fn will_answer(&self, answers: &[Answer]) {
         locked(&self.inner.state).answers.extend(answers);

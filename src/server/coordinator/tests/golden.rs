@@ -241,6 +241,8 @@ fn responses() -> Vec<(&'static str, Response)> {
         ("told", Response::Told(BranchStatus::PhaseTwo_Rollbacked)),
         ("no_channel", Response::Untold(Untold::NoChannel)),
         ("silent", Response::Untold(Untold::Silent)),
+        ("busy", Response::Untold(Untold::Busy)),
+        ("lost", Response::Untold(Untold::Lost)),
         ("heard", Response::Heard(false)),
     ]
 }

@@ -17,6 +17,7 @@ mod operate;
 mod saga;
 mod stress;
 mod tcc;
+mod turns;
 mod undo_log;
 mod xa;
 

@@ -195,3 +195,36 @@ fn merged_requests_and_strangers() {
         cluster.end().await;
     });
 }
+
+/// The connection that asked is gone: its answer goes to nobody, however much another one is like it, its application,
+/// its host and the ids of its requests.
+#[test]
+fn an_answer_goes_to_who_asked_or_to_nobody() {
+    run_test(async {
+        let mut cluster = Cluster::founded("tcc_own_answer", &ONE, 2).await;
+        let (first, second) = (cluster.tm(NodeId(1)).await, cluster.tm(NodeId(1)).await);
+        let rm = cluster.rm(NodeId(1), "pay").await;
+        let (x, y) = (first.begin(60_000).await, second.begin(60_000).await);
+        tcc(&rm, &x).await;
+        tcc(&rm, &y).await;
+        rm.will_answer(&[Answer::Hold, Answer::Hold]);
+        let committing = task::spawn({
+            let (first, x) = (first.clone(), x.clone());
+            async move { first.ask(Message::GlobalCommit { xid: x.to_string(), extra_data: String::new() }).await }
+        });
+        rm.await_told(1).await;
+        let rolling_back = task::spawn({
+            let (second, y) = (second.clone(), y.clone());
+            async move { second.rollback(&y).await }
+        });
+        rm.await_told(2).await;
+        first.hang_up();
+        assert_eq!(committing.await, Ok(None));
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        cluster.tm(NodeId(1)).await.await_status(&x, GlobalStatus::Committed).await;
+        rm.reply(BranchStatus::PhaseTwo_Rollbacked);
+        assert_eq!(rolling_back.await, Ok(GlobalStatus::Rollbacked), "its own answer, and no other before");
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}

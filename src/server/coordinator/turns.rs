@@ -1,0 +1,190 @@
+//! How much an RM is asked at a time in phase two: turns, of its resource, of its channel, and of the node.
+//!
+//! A process works through what it is sent in the order in which that came, with as many threads as it has. Sent
+//! everything at once, one whose resource is slow makes the branches of its quick resources wait behind the slow ones,
+//! and after a failure it has the same work twice in its queue. So each resource of a channel begins with few turns, has
+//! one more with each quick answer, and one less with each silence: a quick one has as many as it can use after
+//! a few answers, a slow one is not asked more than it works on, a silent one is soon asked little.
+//!
+//! Whoever waits has asked nobody: that is no silence of the RM. The order of waiting is the order of coming.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use quorate_world::time::Duration;
+
+use super::guard::locked;
+
+/// Of a resource on one channel, at first and at least: a Java RM has two threads for each core.
+pub const RESOURCE_MIN: usize = 4;
+/// Of a resource on one channel, at most.
+pub const RESOURCE_MAX: usize = 64;
+/// Of one channel: a process that comes back is not flooded, whatever it serves.
+pub const CHANNEL_MAX: usize = 128;
+/// Of a node, over all its channels.
+pub const NODE_MAX: usize = 16_384;
+
+/// An answer that took longer says that the RM has enough to do.
+const QUICK: Duration = Duration::from_secs(5);
+
+/// What nobody does.
+const OPEN: &str = "turns are never closed";
+
+/// All turns of one channel.
+pub struct Turns {
+    all: Semaphore,
+    windows: Mutex<BTreeMap<Arc<str>, Arc<Window>>>,
+}
+
+/// The turns of a resource.
+struct Window {
+    turns: Arc<Semaphore>,
+    /// How many there are, taken or not.
+    size: Mutex<usize>,
+}
+
+/// One question may be out. Given back when dropped.
+pub struct Turn<'a> {
+    window: Arc<Window>,
+    of_resource: OwnedSemaphorePermit,
+    _of_channel: SemaphorePermit<'a>,
+    _of_node: SemaphorePermit<'a>,
+}
+
+impl Turns {
+    /// Of a fresh channel.
+    pub fn new() -> Turns {
+        Turns { all: Semaphore::new(CHANNEL_MAX), windows: Mutex::default() }
+    }
+
+    /// Waits for one's turn at a resource of this channel; `node` has those of the node.
+    pub async fn take<'a>(&'a self, resource: &str, node: &'a Semaphore) -> Turn<'a> {
+        let window = self.window(resource);
+        let of_resource = window.turns.clone().acquire_owned().await.expect(OPEN);
+        let _of_channel = self.all.acquire().await.expect(OPEN);
+        let _of_node = node.acquire().await.expect(OPEN);
+        Turn { window, of_resource, _of_channel, _of_node }
+    }
+
+    /// A turn, if nobody waits for one.
+    pub fn try_take<'a>(&'a self, resource: &str, node: &'a Semaphore) -> Option<Turn<'a>> {
+        let window = self.window(resource);
+        let of_resource = window.turns.clone().try_acquire_owned().ok()?;
+        let _of_channel = self.all.try_acquire().ok()?;
+        let _of_node = node.try_acquire().ok()?;
+        Some(Turn { window, of_resource, _of_channel, _of_node })
+    }
+
+    /// How many turns a resource has.
+    #[cfg(test)]
+    pub fn of(&self, resource: &str) -> usize {
+        *locked(&self.window(resource).size)
+    }
+
+    /// There are as many as a channel may register resources.
+    fn window(&self, resource: &str) -> Arc<Window> {
+        let mut windows = locked(&self.windows);
+        if let Some(window) = windows.get(resource) {
+            return window.clone();
+        }
+        let turns = Arc::new(Semaphore::new(RESOURCE_MIN));
+        let window = Arc::new(Window { turns, size: Mutex::new(RESOURCE_MIN) });
+        windows.insert(resource.into(), window.clone());
+        window
+    }
+}
+
+impl Turn<'_> {
+    /// The RM has answered after so long. Quick enough, it may be asked more.
+    pub fn answered(self, after: Duration) {
+        let mut size = locked(&self.window.size);
+        if after < QUICK && *size < RESOURCE_MAX {
+            *size += 1;
+            self.window.turns.add_permits(1);
+        }
+    }
+
+    /// It has not: it is asked less.
+    pub fn silent(self) {
+        let Turn { window, of_resource, .. } = self;
+        let mut size = locked(&window.size);
+        if *size > RESOURCE_MIN {
+            quorate_core::sometimes!("silent_rm_is_asked_less_at_a_time");
+            *size -= 1;
+            of_resource.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_world::runtime::run_test;
+    use quorate_world::time::timeout;
+
+    const NOW: Duration = Duration::from_millis(20);
+
+    #[test]
+    fn a_resource_has_as_many_turns_as_it_can_use() {
+        run_test(async {
+            let (turns, node) = (Turns::new(), Semaphore::new(NODE_MAX));
+            let mut out = Vec::new();
+            for _ in 0..RESOURCE_MIN {
+                out.push(turns.take("a", &node).await);
+            }
+            assert!(timeout(NOW, turns.take("a", &node)).await.is_err(), "few at first");
+            assert!(turns.try_take("a", &node).is_none());
+            assert!(timeout(NOW, turns.take("b", &node)).await.is_ok(), "another resource has its own");
+            out.pop().expect("one is out").answered(QUICK);
+            out.push(turns.try_take("a", &node).expect("its own again"));
+            assert!(turns.try_take("a", &node).is_none(), "a slow one has enough to do");
+            out.pop().expect("one is out").answered(NOW);
+            for _ in 0..2 {
+                out.push(timeout(NOW, turns.take("a", &node)).await.expect("its own again, and one more"));
+            }
+            assert!(turns.try_take("a", &node).is_none());
+            for _ in 0..1_000 {
+                out.pop().expect("one is out").answered(NOW);
+                out.push(turns.take("a", &node).await);
+            }
+            assert_eq!(turns.of("a"), RESOURCE_MAX);
+        });
+    }
+
+    #[test]
+    fn a_silent_resource_keeps_the_least() {
+        run_test(async {
+            let (turns, node) = (Turns::new(), Semaphore::new(NODE_MAX));
+            for _ in 0..3 {
+                turns.take("a", &node).await.answered(NOW);
+            }
+            assert_eq!(turns.of("a"), RESOURCE_MIN + 3);
+            for _ in 0..10 {
+                timeout(NOW, turns.take("a", &node)).await.expect("one at least is free").silent();
+            }
+            assert_eq!(turns.of("a"), RESOURCE_MIN);
+            let _out: Vec<_> = (0..RESOURCE_MIN).map_while(|_| turns.try_take("a", &node)).collect();
+            assert!(turns.try_take("a", &node).is_none());
+        });
+    }
+
+    #[test]
+    fn a_channel_and_a_node_have_their_bounds() {
+        run_test(async {
+            let (turns, node) = (Turns::new(), Semaphore::new(CHANNEL_MAX + 1));
+            let mut out = Vec::new();
+            for resource in 0..CHANNEL_MAX / RESOURCE_MIN {
+                for _ in 0..RESOURCE_MIN {
+                    out.push(turns.take(&resource.to_string(), &node).await);
+                }
+            }
+            assert!(timeout(NOW, turns.take("one more", &node)).await.is_err(), "the channel has no more");
+            let other = Turns::new();
+            let _last = timeout(NOW, other.take("a", &node)).await.expect("the node has one left");
+            assert!(timeout(NOW, other.take("a", &node)).await.is_err(), "the node has no more");
+            out.clear();
+            assert!(timeout(NOW, other.take("a", &node)).await.is_ok());
+        });
+    }
+}
