@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 /// The planted bugs, and the oracles that may find each.
-pub const BUGS: [(&str, &[&str]); 48] = [
+pub const BUGS: [(&str, &[&str]); 51] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -34,7 +34,7 @@ pub const BUGS: [(&str, &[&str]); 48] = [
     ("commit_told_before_decided", &["C1"]),
     ("decide_before_commit", &["A3"]),
     ("phase_two_turned", &["A1", "A2"]),
-    ("branch_forgotten", &["A8", "C4", "G2"]),
+    ("branch_forgotten", &["A6", "A8", "C4", "G2"]),
     ("lock_kept_at_end", &["B3"]),
     ("acknowledged_without_locks", &["B1"]),
     ("released_before_undo", &["B5"]),
@@ -50,7 +50,7 @@ pub const BUGS: [(&str, &[&str]); 48] = [
     ("release_not_repeated", &["B3"]),
     ("rollback_told_as_commit", &["C1"]),
     ("status_from_any_replica", &["C3", "C7"]),
-    ("silence_is_taken_for_done", &["A8", "B5", "C4", "G2"]),
+    ("silence_is_taken_for_done", &["A6", "A8", "B5", "C4", "G2"]),
     ("snapshot_of_a_later_state", &["D", "D3"]),
     ("back_off_without_end", &["G1"]),
     ("stop_waits_for_all_connections", &["G3"]),
@@ -65,6 +65,9 @@ pub const BUGS: [(&str, &[&str]); 48] = [
     ("failed_branch_is_asked", &["A10"]),
     ("refusal_is_asked_again", &["A11"]),
     ("annotated_step_is_committed", &["A10"]),
+    ("given_up_early", &["A6"]),
+    ("given_up_lets_its_locks_go", &["B5"]),
+    ("unknown_branch_is_taken_for_undone", &["A6", "A8"]),
 ];
 
 /// Those that a small world hardly ever brings about.

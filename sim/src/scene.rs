@@ -51,6 +51,8 @@ pub struct Watch {
     retried: BTreeMap<(u32, u32), u32>,
     refused: BTreeMap<(u32, u32), u32>,
     named: BTreeMap<BranchKey, (u32, u32)>,
+    /// What an undo found written over, and where.
+    pub dirty: BTreeSet<(String, BranchKey)>,
     /// Branches that were slow once, as planned.
     slowed: BTreeSet<(u32, u32)>,
     /// How often each class of planned faults has happened.
@@ -79,7 +81,7 @@ impl Scene {
         let resources = |kind: &'static str| (1..=plan.options.rms).map(move |number| format!("{kind}-{number}"));
         let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"), resources("saga_annotation"));
         let watch = Watch {
-            ghost: Ghost { rolls_back_lost_tms: plan.options.lost_tm_ms > 0, ..Ghost::default() },
+            ghost: Ghost::of(&plan.options),
             bank,
             oracles: oracles::all(),
             failure: None,
@@ -91,6 +93,7 @@ impl Scene {
             retried: BTreeMap::new(),
             refused: BTreeMap::new(),
             named: BTreeMap::new(),
+            dirty: BTreeSet::new(),
             slowed: BTreeSet::new(),
             fired: BTreeMap::new(),
             is_healed: false,
@@ -458,6 +461,9 @@ impl Watch {
                 if let Some(found) = ghost.transactions.get_mut(transaction) {
                     found.phase_two.insert(*branch, format!("answered {status} at {:?}", sim::now()));
                 }
+            }
+            Seen::Damaged { resource, key, damage: Damage::DirtyWrite(_) } => {
+                self.dirty.insert((resource.clone(), *key));
             }
             Seen::ToldBegun { .. } => self.told.0 += 1,
             Seen::ToldEnd { commit: true, .. } => self.told.1 += 1,

@@ -38,6 +38,7 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
     scene.note("the operator starts what stands still, and has tried again what failed");
     let mut node = 0;
     loop {
+        correct(&scene);
         node = node % nodes + 1;
         for open in transactions(&scene, node).await {
             let has_failed = open.has_failed();
@@ -54,6 +55,16 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
             }
         }
         sleep(ms(1_000)).await;
+    }
+}
+
+/// What was written over when its locks had been let go, nobody but him can put right.
+fn correct(scene: &Scene) {
+    let dirty = scene.watch().dirty.clone();
+    for (resource, key) in dirty {
+        scene.note(&format!("the operator takes off what branch {} of {} left at {resource}", key.1, key.0));
+        scene.bank(&resource, key, |bank| Some((Ok(bank.at.get_mut(&resource)?.correct(key)), Vec::new())));
+        scene.watch().dirty.remove(&(resource, key));
     }
 }
 

@@ -251,7 +251,10 @@ impl Table {
                 };
                 return Some(says(&scene, key, never));
             }
-            let effect = apply(&scene, kind, &id, key, commit)?;
+            let Some(effect) = apply(&scene, kind, &id, key, commit) else {
+                // Written over, so nobody can put it back (semantics 2.5).
+                return Some(says(&scene, key, BranchStatus::PhaseTwo_RollbackFailed_Unretryable));
+            };
             die(&scene, (op, number), RmDeath::BeforeAnswer);
             // An XA database forgets what is over, and says so.
             let is_known = kind != BranchType::XA || effect != Effect::Nothing;

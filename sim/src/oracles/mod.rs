@@ -127,7 +127,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         // Before B1: who has only some of his rows is not one who has none.
         Box::new(b4_all_or_none::AllOrNone),
         Box::new(b1_one_holder::OneHolder::default()),
-        Box::new(b2_dirty_write::DirtyWrite),
+        Box::new(b2_dirty_write::DirtyWrite::default()),
         Box::new(b3_no_lock_left::NoLockLeft),
         Box::new(b5_let_go::LetGo::default()),
         Box::new(b6_money::Money),
@@ -158,7 +158,7 @@ pub(crate) mod tests {
         BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, LogId, LogIndex, Term, hash,
     };
     use quorate_core::txn::command::{
-        AcquireLocksV1, BeginV1, DecideV1, Decision, FoundV1, ReleaseLocksV1, Stamp, TransactionV1,
+        AcquireLocksV1, BeginV1, DecideV1, Decision, FoundV1, GiveUpV1, ReleaseLocksV1, Stamp, TransactionV1,
     };
     use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope};
 
@@ -222,6 +222,15 @@ pub(crate) mod tests {
             _ => Decision::Rollback,
         };
         let (command, outcome) = (Command::Decide(DecideV1 { transaction: FIRST, decision }), Outcome::Decided(status));
+        oracle.step(ghost, &Step { group: GROUP, command: &command, outcome: &outcome })
+    }
+
+    /// The ghost learns that its rollback is given up, then an oracle.
+    pub fn given_up(oracle: &mut impl Oracle, ghost: &mut Ghost, unlocks: bool) -> Judgement {
+        let status = GlobalStatus::RollbackRetryTimeout;
+        ghost.patience.unlocks = unlocks;
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").become_status(status);
+        let (command, outcome) = (Command::GiveUp(GiveUpV1 { transaction: FIRST, after_ms: 0 }), Outcome::Now(status));
         oracle.step(ghost, &Step { group: GROUP, command: &command, outcome: &outcome })
     }
 

@@ -12,6 +12,7 @@ pub mod swarm;
 use crate::plan::faults::Fault;
 use crate::plan::operations::{Operation, PlannedBranch};
 use crate::plan::swarm::{Class, Level, Swarm};
+use quorate_core::phase_two::Patience;
 use quorate_world::sim::{Dice, DiskSpeed, Latency, LinkState};
 use quorate_world::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,18 @@ pub struct Options {
     /// What a lost TM left open is rolled back after so long; 0: when its time is up.
     #[serde(default, skip_serializing_if = "usual::is_nothing")]
     pub lost_tm_ms: u64,
+    /// An XA branch that its database does not know is asked so long beyond its time-out.
+    #[serde(default = "usual::xaer_nota_ms", skip_serializing_if = "usual::is_xaer_nota_ms")]
+    pub xaer_nota_ms: u64,
+    /// A commit that fails is given up so long after its begin; 0: never.
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub commit_retry_ms: u64,
+    /// A rollback too,
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub rollback_retry_ms: u64,
+    /// and then it lets its row locks go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlocks: bool,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -138,7 +151,8 @@ impl Plan {
     /// Something will not end before an operator sees to it: then there is one, if only when the faults are over.
     pub fn needs_operator(&self) -> bool {
         let branches = self.operations.iter().flat_map(|operation| &operation.branches);
-        self.options.operator || branches.into_iter().any(PlannedBranch::needs_operator)
+        let gives_up = self.options.commit_retry_ms > 0 || self.options.rollback_retry_ms > 0;
+        self.options.operator || gives_up || branches.into_iter().any(PlannedBranch::needs_operator)
     }
 
     /// How often each class of faults is planned, those that belong to a transaction among them.
@@ -186,6 +200,14 @@ mod usual {
         *max == batches_in_flight_max()
     }
 
+    pub fn xaer_nota_ms() -> u64 {
+        60_000
+    }
+
+    pub fn is_xaer_nota_ms(ms: &u64) -> bool {
+        *ms == xaer_nota_ms()
+    }
+
     pub fn is_nothing(ms: &u64) -> bool {
         *ms == 0
     }
@@ -214,6 +236,10 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         batch_commands_max: draw_of(seed, "commands of an entry", &[512, 512, 1, 3]),
         batches_in_flight_max: draw_of(seed, "entries in flight", &[4, 4, 1, 16]),
         lost_tm_ms: draw_of(seed, "lost TMs", &[0, 0, 0, 10_000]),
+        xaer_nota_ms: draw_of(seed, "time for the unknown", &[60_000, 60_000, 45_000, 100_000]),
+        commit_retry_ms: draw_of(seed, "time for commits", &[0, 0, 0, 20_000]),
+        rollback_retry_ms: draw_of(seed, "time for rollbacks", &[0, 0, 0, 15_000]),
+        unlocks: draw_of(seed, "unlocks", &[false, false, true]),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {
@@ -234,6 +260,17 @@ impl Options {
     /// How much of a class.
     pub fn level(&self, class: Class) -> Level {
         self.swarm.iter().find(|(known, _)| *known == class).map_or(Level::Off, |(_, level)| *level)
+    }
+
+    /// How long phase two waits.
+    pub fn patience(&self) -> Patience {
+        let given = |ms: u64| Some(ms).filter(|ms| *ms > 0);
+        Patience {
+            xaer_nota_ms: self.xaer_nota_ms,
+            commit_retry_ms: given(self.commit_retry_ms),
+            rollback_retry_ms: given(self.rollback_retry_ms),
+            unlocks: self.unlocks,
+        }
     }
 
     /// How links are when nothing is wrong with them.

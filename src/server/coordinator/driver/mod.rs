@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
-use quorate_core::phase_two::{Reply, Run, Step, Verdict, is_skipped, plan};
+use quorate_core::phase_two::{Patience, Reply, Run, Step, Verdict, is_skipped, plan};
 use quorate_core::txn::{Direction, Fate, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
@@ -83,7 +83,7 @@ impl Coordinator {
                 coordinator: self.clone(),
                 tenure: tenure.clone(),
                 transaction,
-                run: Run::new(self.patience),
+                run: Run::new(hasty(self.patience)),
                 rests: BTreeMap::new(),
                 nudges: 0,
                 busy: BTreeSet::new(),
@@ -124,6 +124,13 @@ impl Drive {
 
     /// Planted bugs: who has nothing to do is asked all the same.
     fn tell_skipped(&self, direction: Direction) {
+        let is_planted = match direction {
+            Direction::Commit => quorate_world::bug!("annotated_step_is_committed"),
+            Direction::Rollback => quorate_world::bug!("failed_branch_is_asked"),
+        };
+        if !is_planted {
+            return;
+        }
         let requests: Vec<_> = self.tenure.replica.read(|state| {
             let branches = state.session(self.transaction).into_iter().flat_map(|session| session.branches.values());
             let skipped = branches.filter(|branch| is_skipped(branch, direction));
@@ -160,9 +167,7 @@ impl Drive {
                 if status == GlobalStatus::AsyncCommitting {
                     self.answer();
                 }
-                if quorate_world::bug!("annotated_step_is_committed") {
-                    self.tell_skipped(Direction::Commit);
-                }
+                self.tell_skipped(Direction::Commit);
             }
             Some((Some(Direction::Rollback), _)) => {
                 self.mark_rolling_back();
@@ -170,9 +175,7 @@ impl Drive {
                     self.release_for_commit().await;
                 }
                 self.release_skipped().await;
-                if quorate_world::bug!("failed_branch_is_asked") {
-                    self.tell_skipped(Direction::Rollback);
-                }
+                self.tell_skipped(Direction::Rollback);
             }
             Some((None, _)) | None => return Ok(()),
         }
@@ -374,6 +377,16 @@ impl Drive {
         };
         tracing::warn!(transaction = self.transaction.0, branch = branch.0, %status, "taken for done");
     }
+}
+
+/// Planted bug: everything is given up in half of its time.
+fn hasty(patience: Patience) -> Patience {
+    if !quorate_world::bug!("given_up_early") {
+        return patience;
+    }
+    let half = |ms: Option<u64>| ms.map(|ms| ms / 2);
+    let (commit_retry_ms, rollback_retry_ms) = (half(patience.commit_retry_ms), half(patience.rollback_retry_ms));
+    Patience { commit_retry_ms, rollback_retry_ms, ..patience }
 }
 
 /// Planted bugs: what an RM said, or did not say, is taken for something else.
