@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 /// The planted bugs, and the oracles that may find each.
-pub const BUGS: [(&str, &[&str]); 51] = [
+pub const BUGS: [(&str, &[&str]); 54] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -66,6 +66,9 @@ pub const BUGS: [(&str, &[&str]); 51] = [
     ("refusal_is_asked_again", &["A11"]),
     ("annotated_step_is_committed", &["A10"]),
     ("given_up_early", &["A6"]),
+    ("lock_query_sees_one_row", &["B8"]),
+    ("lock_query_is_asked_by_nobody", &["B8"]),
+    ("everybody_fails_fast", &["B9"]),
     ("given_up_lets_its_locks_go", &["B5"]),
     ("unknown_branch_is_taken_for_undone", &["A6", "A8"]),
 ];

@@ -160,6 +160,7 @@ fn simpler_operations(operation: &Operation) -> Vec<Operation> {
     let calm = |branch: &mut PlannedBranch| {
         (branch.fails, branch.retries, branch.slow_ms, branch.rm_death) = (false, 0, 0, None);
         (branch.tries_again, branch.word, branch.refuses) = (false, None, 0);
+        (branch.asks_rows, branch.holds_on) = (false, false);
     };
     let mut simpler = vec![
         with(&|operation| {

@@ -2,7 +2,7 @@
 //!
 //! Each machine has an AT, a TCC, an XA and an annotated-Saga resource of its own and serves those of its neighbour too, as two instances of one
 //! application do: phase two may come to the one that did not do phase one. A branch is found in the plan by the two
-//! numbers in its application data.
+//! numbers in its application data, or in its RM's own books.
 
 use super::call::{self, Call};
 use super::{EXIT_KILLED, business_at, servers};
@@ -53,6 +53,20 @@ fn resource_id(kind: BranchType, owner: u32) -> String {
     format!("{}-{owner}", kind.name().to_lowercase())
 }
 
+/// Of which kind it is, and the rows it locks.
+fn rows_of(work: &Work) -> (BranchType, String) {
+    match work {
+        Work::At(rows) => {
+            let locked = if quorate_world::bug!("second_row_not_locked") { 1 } else { rows.len() };
+            let keys: Vec<String> = rows.iter().take(locked).map(|(row, _)| row.to_string()).collect();
+            (BranchType::AT, format!("account:{}", keys.join(",")))
+        }
+        Work::Tcc(..) => (BranchType::TCC, String::new()),
+        Work::Xa(..) => (BranchType::XA, String::new()),
+        Work::Step(..) => (BranchType::SAGA_ANNOTATION, String::new()),
+    }
+}
+
 struct Phase1<'a> {
     scene: &'a Scene,
     rm: &'a ResourceManager,
@@ -66,6 +80,7 @@ impl Phase1<'_> {
         let Some(planned) = self.scene.plan.operation(*op) else { return false };
         let Some(planned) = planned.branches.get(*branch as usize) else { return false };
         let Some(transaction) = transaction_of(xid) else { return false };
+        self.look(planned).await;
         let Some(mut id) = self.join(transaction, planned).await else { return false };
         if planned.fails {
             self.scene.fired(Class::Hiccup);
@@ -88,11 +103,28 @@ impl Phase1<'_> {
         }
         let effect = self.change((transaction, id), &planned.work);
         self.die(RmDeath::AfterLocalCommit);
+        self.look(planned).await;
         if planned.word == Some(Word::StopRetry) {
             self.scene.fired(Class::Hiccup);
             self.report((transaction, id), BranchStatus::STOP_RETRY).await;
         }
         effect == Some(Effect::Tried)
+    }
+
+    /// Asks whether its rows are free, for its transaction and for nobody: as `SELECT .. FOR UPDATE` and a global read do.
+    async fn look(&self, planned: &PlannedBranch) {
+        if !planned.asks_rows {
+            return;
+        }
+        let (kind, lock_keys) = rows_of(&planned.work);
+        let resource = resource_id(kind, self.number);
+        for xid in [self.call.xid.as_str(), ""] {
+            let (question, client) = (self.scene.question(), sim::here().map(|(name, _)| name).unwrap_or_default());
+            let (asker, wanted) = (transaction_of(xid), (resource.clone(), lock_keys.clone()));
+            self.scene.saw(Seen::AsksRows { question, client, asker, resource: wanted.0, lock_keys: wanted.1 });
+            let lockable = self.rm.lockable(xid, &resource, &lock_keys).await.ok();
+            self.scene.saw(Seen::ToldRows { question, lockable });
+        }
     }
 
     async fn join(&self, transaction: TransactionId, planned: &PlannedBranch) -> Option<BranchId> {
@@ -123,18 +155,12 @@ impl Phase1<'_> {
     }
 
     async fn register(&self, planned: &PlannedBranch) -> Option<BranchId> {
-        let (kind, lock_keys) = match &planned.work {
-            Work::At(rows) => {
-                let locked = if quorate_world::bug!("second_row_not_locked") { 1 } else { rows.len() };
-                let keys: Vec<String> = rows.iter().take(locked).map(|(row, _)| row.to_string()).collect();
-                (BranchType::AT, format!("account:{}", keys.join(",")))
-            }
-            Work::Tcc(..) => (BranchType::TCC, String::new()),
-            Work::Xa(..) => (BranchType::XA, String::new()),
-            Work::Step(..) => (BranchType::SAGA_ANNOTATION, String::new()),
-        };
+        let (kind, lock_keys) = rows_of(&planned.work);
         let resource = resource_id(kind, self.number);
-        let data = format!("{}/{}", self.call.op, self.call.branch);
+        let data = match planned.holds_on {
+            true => format!(r#"{{"autoCommit":false,"of":"{}/{}"}}"#, self.call.op, self.call.branch),
+            false => format!("{}/{}", self.call.op, self.call.branch),
+        };
         let wanted = Wanted { kind, resource, lock_keys, data };
         for _ in 0..LOCK_ATTEMPTS_MAX {
             match register(self.scene, self.rm, &self.call.xid, &wanted).await {
@@ -298,8 +324,10 @@ fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit
     })
 }
 
+/// The numbers, alone or in the JSON of one that holds on.
 fn planned(application_data: &str) -> Option<(u32, u32)> {
-    let (op, branch) = application_data.split_once('/')?;
+    let numbers = application_data.split('"').find(|part| part.contains('/'))?;
+    let (op, branch) = numbers.split_once('/')?;
     Some((op.parse().ok()?, branch.parse().ok()?))
 }
 

@@ -23,6 +23,8 @@ mod b4_all_or_none;
 mod b5_let_go;
 mod b6_money;
 mod b7_waits_end;
+mod b8_rows_asked;
+mod b9_fail_fast;
 mod c1_kept_word;
 mod c2_no_phantom;
 mod c3_fresh;
@@ -132,6 +134,8 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(b5_let_go::LetGo::default()),
         Box::new(b6_money::Money),
         Box::new(b7_waits_end::WaitsEnd::default()),
+        Box::new(b8_rows_asked::RowsAsked::default()),
+        Box::new(b9_fail_fast::FailFast::default()),
         Box::new(c1_kept_word::KeptWord),
         Box::new(c2_no_phantom::NoPhantom::default()),
         Box::new(c3_fresh::Fresh),

@@ -22,6 +22,10 @@ pub(super) struct BranchLine {
     fails: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     tries_again: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    asks_rows: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    holds_on: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     word: Option<Word>,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -44,7 +48,19 @@ fn is_nothing(ms: &u64) -> bool {
 
 impl From<PlannedBranch> for BranchLine {
     fn from(branch: PlannedBranch) -> BranchLine {
-        let PlannedBranch { rm, work, fails, tries_again, word, retries, refuses, slow_ms, rm_death } = branch;
+        let PlannedBranch {
+            rm,
+            work,
+            fails,
+            tries_again,
+            asks_rows,
+            holds_on,
+            word,
+            retries,
+            refuses,
+            slow_ms,
+            rm_death,
+        } = branch;
         let (mut at, mut tcc, mut xa, mut step) = (None, None, None, None);
         match work {
             Work::At(rows) => at = Some(rows),
@@ -52,7 +68,23 @@ impl From<PlannedBranch> for BranchLine {
             Work::Xa(account, delta) => xa = Some((account, delta)),
             Work::Step(account, delta) => step = Some((account, delta)),
         }
-        BranchLine { rm, at, tcc, xa, step, work: None, fails, tries_again, word, retries, refuses, slow_ms, rm_death }
+        BranchLine {
+            rm,
+            at,
+            tcc,
+            xa,
+            step,
+            work: None,
+            fails,
+            tries_again,
+            asks_rows,
+            holds_on,
+            word,
+            retries,
+            refuses,
+            slow_ms,
+            rm_death,
+        }
     }
 }
 
@@ -60,8 +92,23 @@ impl TryFrom<BranchLine> for PlannedBranch {
     type Error = &'static str;
 
     fn try_from(line: BranchLine) -> Result<PlannedBranch, &'static str> {
-        let BranchLine { rm, at, tcc, xa, step, work, fails, tries_again, word, retries, refuses, slow_ms, rm_death } =
-            line;
+        let BranchLine {
+            rm,
+            at,
+            tcc,
+            xa,
+            step,
+            work,
+            fails,
+            tries_again,
+            asks_rows,
+            holds_on,
+            word,
+            retries,
+            refuses,
+            slow_ms,
+            rm_death,
+        } = line;
         let at = at.map(Work::At);
         let tcc = tcc.map(|(account, delta)| Work::Tcc(account, delta));
         let xa = xa.map(|(account, delta)| Work::Xa(account, delta));
@@ -71,6 +118,18 @@ impl TryFrom<BranchLine> for PlannedBranch {
         if told.next().is_some() {
             return Err("a branch does one thing: at, tcc, xa or step");
         }
-        Ok(PlannedBranch { rm, work, fails, tries_again, word, retries, refuses, slow_ms, rm_death })
+        Ok(PlannedBranch {
+            rm,
+            work,
+            fails,
+            tries_again,
+            asks_rows,
+            holds_on,
+            word,
+            retries,
+            refuses,
+            slow_ms,
+            rm_death,
+        })
     }
 }

@@ -99,6 +99,10 @@ pub struct PlannedBranch {
     pub fails: bool,
     /// Having failed and said so, its business tries once more, in a branch of its own.
     pub tries_again: bool,
+    /// Its RM asks whether the rows of an AT branch are free, before it has them and after.
+    pub asks_rows: bool,
+    /// An AT branch in a local transaction of the business, which must not wait for one that rolls back.
+    pub holds_on: bool,
     /// What its RM says of phase one beside that.
     pub word: Option<Word>,
     /// So many phase-two calls are answered "try again" first,
@@ -274,6 +278,8 @@ fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
         work,
         fails: dice.happens(hiccups / 2),
         tries_again: false,
+        asks_rows: false,
+        holds_on: false,
         word: None,
         refuses: 0,
         retries: if dice.happens(hiccups) { dice.between(1, 4) as u32 } else { 0 },
@@ -284,6 +290,9 @@ fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
 /// What RMs say. What keeps a transaction, and maybe its rows, until an operator comes, is rare.
 fn draw_words(dice: &mut Dice, swarm: &Swarm, branch: &mut PlannedBranch) {
     let seldom = chance(swarm.level(Class::Hiccup), 4_000, 20_000);
+    if matches!(branch.work, Work::At(_)) {
+        (branch.asks_rows, branch.holds_on) = (dice.happens(250_000), dice.happens(300_000));
+    }
     match &mut branch.work {
         _ if branch.fails => {
             branch.tries_again = dice.happens(500_000);
