@@ -295,7 +295,7 @@ fn check(plan: &Plan) -> Result<(), ReadError> {
 fn changes(work: &Work) -> Vec<(u64, i64)> {
     match work {
         Work::At(rows) => rows.clone(),
-        Work::Tcc(account, delta) | Work::Xa(account, delta) => vec![(*account, *delta)],
+        Work::Tcc(account, delta) | Work::Xa(account, delta) | Work::Step(account, delta) => vec![(*account, *delta)],
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::Path;
 type Planted = (&'static str, &'static [&'static str]);
 
 /// The planted bugs.
-pub const BUGS: [Planted; 57] = [
+pub const BUGS: [Planted; 66] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -37,7 +37,7 @@ pub const BUGS: [Planted; 57] = [
     ("commit_told_before_decided", &["C1"]),
     ("decide_before_commit", &["A3"]),
     ("phase_two_turned", &["A1", "A2"]),
-    ("branch_forgotten", &["A8", "C4", "G2"]),
+    ("branch_forgotten", &["A6", "A8", "C4", "G2"]),
     ("lock_kept_at_end", &["B3"]),
     ("acknowledged_without_locks", &["B1"]),
     ("released_before_undo", &["B5"]),
@@ -53,7 +53,7 @@ pub const BUGS: [Planted; 57] = [
     ("release_not_repeated", &["B3"]),
     ("rollback_told_as_commit", &["C1"]),
     ("status_from_any_replica", &["C3", "C7"]),
-    ("silence_is_taken_for_done", &["A8", "B5", "C4", "G2"]),
+    ("silence_is_taken_for_done", &["A6", "A8", "B5", "C4", "G2"]),
     ("snapshot_of_a_later_state", &["D", "D3"]),
     ("back_off_without_end", &["G1"]),
     ("stop_waits_for_all_connections", &["G3"]),
@@ -78,6 +78,15 @@ pub const BUGS: [Planted; 57] = [
     ("audit_frees_what_rolls_back", &["LK6"]),
     ("two_groups_own_a_slot", &["LK2"]),
     ("time_out_ends_as_a_rollback", &["A5"]),
+    ("failed_branch_is_asked", &["A10"]),
+    ("refusal_is_asked_again", &["A11"]),
+    ("annotated_step_is_committed", &["A10"]),
+    ("given_up_early", &["A6"]),
+    ("lock_query_sees_one_row", &["B8"]),
+    ("lock_query_is_asked_by_nobody", &["B8"]),
+    ("everybody_fails_fast", &["B9"]),
+    ("given_up_lets_its_locks_go", &["B5"]),
+    ("unknown_branch_is_taken_for_undone", &["A6", "A8"]),
 ];
 
 /// Those that a small world hardly ever brings about.

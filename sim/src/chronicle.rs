@@ -92,7 +92,7 @@ impl Chronicle {
                 let text = format!("sends phase two of {branch} of {transaction}: {way:?}");
                 (Kind::PhaseTwo, vec![of_node(*node)], text)
             }
-            Seen::PhaseTwoAnswered { transaction, branch, status } => {
+            Seen::PhaseTwoAnswered { transaction, branch, status, .. } => {
                 (Kind::PhaseTwo, vec![here], format!("hears of {branch} of {transaction}: {status}"))
             }
             Seen::Database { resource, key, effect, .. } => {

@@ -61,10 +61,19 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     } else {
         format!("join = \"{}:9091\"", node_ip(1 + number % plan.options.nodes))
     };
+    let given = |key: &str, ms: Option<u64>| ms.map_or(String::new(), |ms| format!("{key} = {ms}\n"));
+    let patience = plan.options.patience();
+    let phase_two = format!(
+        "[phase_two]\nxaer_nota_ms = {}\nrollback_unlock = {}\n{}{}",
+        patience.xaer_nota_ms,
+        patience.unlocks,
+        given("commit_retry_ms", patience.commit_retry_ms),
+        given("rollback_retry_ms", patience.rollback_retry_ms),
+    );
     format!(
         "{belongs}\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
-         batch_commands_max = {}\nbatches_in_flight_max = {}\n{}[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+         batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         node_ip(number),
         plan.options.groups,
         operator::TOKEN,

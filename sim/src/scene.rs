@@ -3,12 +3,14 @@
 //!
 //! Taps, clients and databases report to [`Scene::saw`]; the first broken promise ends the run. Nothing here waits.
 
+mod places;
+
 use crate::bank::{Bank, BranchKey, Damage, Effect};
 use crate::chronicle::{Chronicle, Kind as About, of_group, of_node};
 use crate::coverage::Cells;
 use crate::ghost::Ghost;
 use crate::oracles::{self, Finding, Oracle};
-use crate::plan::operations::{RmDeath, TmDeath};
+use crate::plan::operations::{PlannedBranch, RmDeath, TmDeath};
 use crate::plan::swarm::Class;
 use crate::plan::{Plan, ms};
 use crate::seen::{Seen, Step};
@@ -47,8 +49,12 @@ pub struct Watch {
     finished: BTreeSet<u32>,
     tm_deaths: BTreeSet<(u32, TmDeath)>,
     rm_deaths: BTreeSet<(u32, u32, RmDeath)>,
+    /// How often phase two of a branch was answered "try again", and "never".
     retried: BTreeMap<(u32, u32), u32>,
+    refused: BTreeMap<(u32, u32), u32>,
     named: BTreeMap<BranchKey, (u32, u32)>,
+    /// What an undo found written over, and where.
+    pub dirty: BTreeSet<(String, BranchKey)>,
     /// Branches that were slow once, as planned.
     slowed: BTreeSet<(u32, u32)>,
     /// How often each class of planned faults has happened.
@@ -75,9 +81,9 @@ impl Scene {
     /// Of a run before it begins.
     pub fn new(plan: Plan, keeps_chronicle: bool) -> Arc<Scene> {
         let resources = |kind: &'static str| (1..=plan.options.rms).map(move |number| format!("{kind}-{number}"));
-        let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"));
+        let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"), resources("saga_annotation"));
         let watch = Watch {
-            ghost: Ghost { rolls_back_lost_tms: plan.options.lost_tm_ms > 0, ..Ghost::default() },
+            ghost: Ghost::of(&plan.options),
             bank,
             oracles: oracles::all(),
             failure: None,
@@ -87,7 +93,9 @@ impl Scene {
             tm_deaths: BTreeSet::new(),
             rm_deaths: BTreeSet::new(),
             retried: BTreeMap::new(),
+            refused: BTreeMap::new(),
             named: BTreeMap::new(),
+            dirty: BTreeSet::new(),
             slowed: BTreeSet::new(),
             fired: BTreeMap::new(),
             is_healed: false,
@@ -242,63 +250,9 @@ impl Scene {
         *until = (*until).max(sim::now() + lasts);
     }
 
-    /// The disk of a machine is damaged from now on; nothing: of none. False: another one is.
-    pub fn damage(&self, machine: Option<Machine>) -> bool {
-        let mut watch = self.watch();
-        let free = watch.damaged.is_none() || machine.is_none();
-        if free {
-            watch.damaged = machine;
-        }
-        free
-    }
-
-    /// Whose disk is damaged.
-    pub fn damaged(&self) -> Option<Machine> {
-        self.watch().damaged
-    }
-
-    /// A disk is lost for good: true if it is the first, and none is damaged. One at most, so that each group has a quorum
-    /// of good ones.
-    pub fn may_lose_a_disk(&self) -> bool {
-        let mut watch = self.watch();
-        let may = !watch.lost_a_disk && watch.damaged.is_none();
-        watch.lost_a_disk |= may;
-        may
-    }
-
-    /// Whether a disk was.
-    pub fn lost_a_disk(&self) -> bool {
-        self.watch().lost_a_disk
-    }
-
-    /// A node was seen at work on a machine.
-    pub fn lives_at(&self, node: NodeId, machine: Machine) {
-        let mut watch = self.watch();
-        if watch.places.get(&node) != Some(&machine) {
-            watch.places.retain(|_, place| *place != machine);
-            watch.places.insert(node, machine);
-        }
-    }
-
-    /// The machine of a node.
-    pub fn machine_of(&self, node: NodeId) -> Option<Machine> {
-        self.watch().places.get(&node).copied()
-    }
-
-    /// The number under which a machine runs, or ran last.
-    pub fn node_at(&self, machine: Machine) -> Option<NodeId> {
-        self.watch().places.iter().find(|(_, place)| **place == machine).map(|(node, _)| *node)
-    }
-
-    /// All nodes that were seen at work, each where it is.
-    pub fn places(&self) -> BTreeMap<NodeId, Machine> {
-        self.watch().places.clone()
-    }
-
     /// How long this phase-two call takes, beyond the usual; the first of a branch does.
     pub fn slowness(&self, op: u32, branch: u32) -> Duration {
-        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
-        let slow_ms = planned.map_or(0, |found| found.slow_ms);
+        let slow_ms = self.planned(op, branch).map_or(0, |found| found.slow_ms);
         let mut watch = self.watch();
         if slow_ms == 0 || !watch.slowed.insert((op, branch)) {
             return Duration::ZERO;
@@ -320,8 +274,7 @@ impl Scene {
 
     /// Whether the RM dies here, which it does once.
     pub fn rm_dies(&self, op: u32, branch: u32, at: RmDeath) -> bool {
-        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
-        let planned = planned.is_some_and(|found| found.rm_death == Some(at));
+        let planned = self.planned(op, branch).is_some_and(|found| found.rm_death == Some(at));
         let mut watch = self.watch();
         let dies = planned && watch.rm_deaths.insert((op, branch, at));
         if dies {
@@ -349,16 +302,20 @@ impl Scene {
 
     /// Whether this phase-two call is to be answered "try again".
     pub fn retries(&self, op: u32, branch: u32) -> bool {
-        let planned = self.plan.operation(op).and_then(|found| found.branches.get(branch as usize));
-        let planned = planned.map_or(0, |found| found.retries);
-        let mut watch = self.watch();
-        let so_far = watch.retried.entry((op, branch)).or_default();
-        if *so_far >= planned {
-            return false;
-        }
-        *so_far += 1;
-        watch.strikes(Class::Hiccup, Duration::ZERO);
-        true
+        let planned = self.planned(op, branch).map_or(0, |found| found.retries);
+        let left = more(self.watch().retried.entry((op, branch)).or_default(), planned);
+        left.then(|| self.fired(Class::Hiccup)).is_some()
+    }
+
+    /// Whether it is to be answered "never".
+    pub fn refuses(&self, op: u32, branch: u32) -> bool {
+        let planned = self.planned(op, branch).map_or(0, |found| found.refuses);
+        let left = more(self.watch().refused.entry((op, branch)).or_default(), planned);
+        left.then(|| self.fired(Class::Hiccup)).is_some()
+    }
+
+    fn planned(&self, op: u32, branch: u32) -> Option<&PlannedBranch> {
+        self.plan.operation(op)?.branches.get(branch as usize)
     }
 
     /// Calls a database and shows what came of it. `None`: it found what must not be.
@@ -383,6 +340,13 @@ impl Scene {
         self.raise(&mut watch, failed);
         effect
     }
+}
+
+/// Whether it has not happened so often yet as it is planned to; it happens.
+fn more(so_far: &mut u32, planned: u32) -> bool {
+    let left = *so_far < planned;
+    *so_far += u32::from(left);
+    left
 }
 
 impl Watch {
@@ -448,10 +412,13 @@ impl Watch {
                     found.phase_two.insert(*branch, format!("{way:?} sent by node {node} at {:?}", sim::now()));
                 }
             }
-            Seen::PhaseTwoAnswered { transaction, branch, status } => {
+            Seen::PhaseTwoAnswered { transaction, branch, status, .. } => {
                 if let Some(found) = ghost.transactions.get_mut(transaction) {
                     found.phase_two.insert(*branch, format!("answered {status} at {:?}", sim::now()));
                 }
+            }
+            Seen::Damaged { resource, key, damage: Damage::DirtyWrite(_) } => {
+                self.dirty.insert((resource.clone(), *key));
             }
             Seen::ToldBegun { .. } => self.told.0 += 1,
             Seen::ToldEnd { commit: true, .. } => self.told.1 += 1,

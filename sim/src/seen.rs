@@ -56,8 +56,8 @@ pub enum Seen {
     ReleaseCounted { node: NodeId, transaction: TransactionId, slot: Slot, scope: ReleaseScope },
     /// A phase-two request leaves.
     PhaseTwoSent { node: NodeId, transaction: TransactionId, branch: BranchId, way: Way },
-    /// A phase-two answer has come.
-    PhaseTwoAnswered { transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// A phase-two answer has come to the node that drives the transaction.
+    PhaseTwoAnswered { node: NodeId, transaction: TransactionId, branch: BranchId, status: BranchStatus },
     /// A leader has looked up how a transaction stands, for a client.
     Looked { node: NodeId, group: GroupId, transaction: TransactionId },
     /// A TM was told that its transaction has begun, which it asked for in these words.
@@ -78,6 +78,10 @@ pub enum Seen {
     ToldRegistered { question: u64, transaction: TransactionId, branch: BranchId, wanted: Wanted },
     /// An RM was told that it gets no branch, with this code; without one it was told nothing.
     ToldNoBranch { question: u64, transaction: TransactionId, wanted: Wanted, code: Option<ExceptionCode> },
+    /// An RM is going to ask whether rows are free for a transaction, or for nobody in particular.
+    AsksRows { question: u64, client: String, asker: Option<TransactionId>, resource: String, lock_keys: String },
+    /// It was told whether they are; or nothing.
+    ToldRows { question: u64, lockable: Option<bool> },
     /// An RM is going to report how phase one of a branch went.
     AsksReport { transaction: TransactionId, branch: BranchId, status: BranchStatus },
     /// An RM was told that this is noted.

@@ -73,6 +73,11 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
             (options.log_entries_kept, options.lost_tm_ms) = (1_000, 0);
             (options.batch_commands_max, options.batches_in_flight_max) = (512, 4);
         }),
+        with(&|plan| {
+            let options = &mut plan.options;
+            (options.xaer_nota_ms, options.commit_retry_ms) = (60_000, 0);
+            (options.rollback_retry_ms, options.unlocks) = (0, false);
+        }),
         // What is left of the swarm says how wrong clocks go.
         with(&|plan| match clock_rates(plan) {
             true => plan.options.swarm = vec![(Class::ClockRate, level(Class::ClockRate))],
@@ -155,6 +160,8 @@ fn simpler_operations(operation: &Operation) -> Vec<Operation> {
     };
     let calm = |branch: &mut PlannedBranch| {
         (branch.fails, branch.retries, branch.slow_ms, branch.rm_death) = (false, 0, 0, None);
+        (branch.tries_again, branch.word, branch.refuses) = (false, None, 0);
+        (branch.asks_rows, branch.holds_on) = (false, false);
     };
     let mut simpler = vec![
         with(&|operation| {

@@ -98,8 +98,8 @@ fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {
         return Some(Seen::Looked { node, group, transaction });
     }
     let at = tap.get::<coordinator::PhaseTwoAnswered>()?;
-    let coordinator::PhaseTwoAnswered { transaction, branch, status, .. } = *at;
-    Some(Seen::PhaseTwoAnswered { transaction, branch, status })
+    let coordinator::PhaseTwoAnswered { node, transaction, branch, status } = *at;
+    Some(Seen::PhaseTwoAnswered { node, transaction, branch, status })
 }
 
 /// The transaction that an XID names.

@@ -88,7 +88,7 @@ fn kind(kind: Kind) -> &'static str {
 fn lanes(plan: &Plan, chronicle: &Chronicle) -> Vec<String> {
     let options = &plan.options;
     let many = |kind: &'static str, count: u32| (1..=count).map(move |number| format!("{kind}{number}"));
-    let operator = options.operator.then(|| "operator".to_owned());
+    let operator = plan.needs_operator().then(|| "operator".to_owned());
     let moves = plan.faults.iter().any(|fault| fault.class == Class::Transfer);
     let operator = operator.into_iter().chain(moves.then(|| "mover".to_owned()));
     let machines = many("tm", options.tms).chain(many("n", options.nodes)).chain(many("rm", options.rms));

@@ -132,7 +132,7 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     for (number, client) in (1..).zip(&clients) {
         keep_running(scene.clone(), *client, number);
     }
-    if scene.plan.options.operator {
+    if scene.plan.needs_operator() {
         let shared = scene.clone();
         sim::add_machine("operator", operator::ip(), move || operator::run(shared.clone())).start();
     }

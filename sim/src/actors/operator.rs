@@ -31,12 +31,21 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
     let options = &scene.plan.options;
     let nodes = options.nodes;
     let dice = Dice::new(options.schedule, "what the operator does");
-    _ = select2(scene.until(options.safety_ms), meddle(&scene, dice, nodes)).await;
-    scene.note("the operator starts what he stopped");
+    match options.operator {
+        true => _ = select2(scene.until(options.safety_ms), meddle(&scene, dice, nodes)).await,
+        false => scene.until(options.safety_ms).await,
+    }
+    scene.note("the operator starts what stands still, and has tried again what failed");
     let mut node = 0;
     loop {
+        correct(&scene);
         node = node % nodes + 1;
-        for Open { xid, status, branches, .. } in transactions(&scene, node).await {
+        for open in transactions(&scene, node).await {
+            let has_failed = open.has_failed();
+            let Open { xid, status, branches, .. } = open;
+            if has_failed {
+                call(&scene, node, "PUT", &format!("globalSession/changeGlobalStatus?xid={xid}")).await;
+            }
             if status.starts_with("Stop") {
                 call(&scene, node, "PUT", &format!("globalSession/startGlobalSession?xid={xid}")).await;
             }
@@ -46,6 +55,16 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
             }
         }
         sleep(ms(1_000)).await;
+    }
+}
+
+/// What was written over when its locks had been let go, nobody but him can put right.
+fn correct(scene: &Scene) {
+    let dirty = scene.watch().dirty.clone();
+    for (resource, key) in dirty {
+        scene.note(&format!("the operator takes off what branch {} of {} left at {resource}", key.1, key.0));
+        scene.bank(&resource, key, |bank| Some((Ok(bank.at.get_mut(&resource)?.correct(key)), Vec::new())));
+        scene.watch().dirty.remove(&(resource, key));
     }
 }
 
@@ -80,6 +99,7 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
             }
             None => {
                 let wish = match (open.status.starts_with("Stop"), dice.below(4)) {
+                    (_, 0 | 1) if open.has_failed() => "changeGlobalStatus",
                     (true, 0) => "sendCommitOrRollback",
                     (true, _) => "startGlobalSession",
                     (false, 0 | 1) => "stopGlobalSession",
@@ -115,10 +135,16 @@ impl Open {
         self.is_decided() && rolls_back == (branch.kind != "AT")
     }
 
+    /// For good, unless he has it tried again.
+    fn has_failed(&self) -> bool {
+        self.status.ends_with("Failed") || self.status.ends_with("RetryTimeout")
+    }
+
     /// He may, and it would not be refused.
     fn may_be_deleted(&self) -> bool {
         let stands = ["CommitRetrying", "RollbackRetrying", "TimeoutRollbacking"].contains(&self.status.as_str());
-        (stands || self.status.starts_with("Stop")) && self.branches.iter().any(|branch| self.cleans_as_decided(branch))
+        let stands = stands || self.status.starts_with("Stop") || self.has_failed();
+        stands && self.branches.iter().any(|branch| self.cleans_as_decided(branch))
     }
 
     /// And nobody turns it: no engine of a Saga has a say.

@@ -1,21 +1,21 @@
 //! A machine that owns resources: the real RM of `quorate-client` over databases that outlive it.
 //!
-//! Each machine has an AT, a TCC and an XA resource of its own and serves those of its neighbour too, as two instances of one
+//! Each machine has an AT, a TCC, an XA and an annotated-Saga resource of its own and serves those of its neighbour too, as two instances of one
 //! application do: phase two may come to the one that did not do phase one. A branch is found in the plan by the two
-//! numbers in its application data.
+//! numbers in its application data, or in its RM's own books.
 
 use super::call::{self, Call};
 use super::{EXIT_KILLED, business_at, servers};
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::plan::ms;
-use crate::plan::operations::{PlannedBranch, RmDeath, Work};
+use crate::plan::operations::{PlannedBranch, RmDeath, Word, Work};
 use crate::plan::swarm::Class;
 use crate::scene::Scene;
 use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::{Answer, RegisterError};
 use quorate_client::{Application, Branch, Resource, ResourceManager};
-use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, TransactionId};
 use quorate_world::time::{Duration, sleep};
 use quorate_world::{net, process, random, sim};
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let application = Application::new(format!("bank-{}", number.min(neighbour)), "default_tx_group");
     let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
     for owner in [number, neighbour] {
-        for kind in [BranchType::AT, BranchType::TCC, BranchType::XA] {
+        for kind in [BranchType::AT, BranchType::TCC, BranchType::XA, BranchType::SAGA_ANNOTATION] {
             let id = resource_id(kind, owner);
             resources.insert(id.clone(), Arc::new(Table { scene: scene.clone(), kind, id }));
         }
@@ -53,6 +53,20 @@ fn resource_id(kind: BranchType, owner: u32) -> String {
     format!("{}-{owner}", kind.name().to_lowercase())
 }
 
+/// Of which kind it is, and the rows it locks.
+fn rows_of(work: &Work) -> (BranchType, String) {
+    match work {
+        Work::At(rows) => {
+            let locked = if quorate_world::bug!("second_row_not_locked") { 1 } else { rows.len() };
+            let keys: Vec<String> = rows.iter().take(locked).map(|(row, _)| row.to_string()).collect();
+            (BranchType::AT, format!("account:{}", keys.join(",")))
+        }
+        Work::Tcc(..) => (BranchType::TCC, String::new()),
+        Work::Xa(..) => (BranchType::XA, String::new()),
+        Work::Step(..) => (BranchType::SAGA_ANNOTATION, String::new()),
+    }
+}
+
 struct Phase1<'a> {
     scene: &'a Scene,
     rm: &'a ResourceManager,
@@ -66,24 +80,69 @@ impl Phase1<'_> {
         let Some(planned) = self.scene.plan.operation(*op) else { return false };
         let Some(planned) = planned.branches.get(*branch as usize) else { return false };
         let Some(transaction) = transaction_of(xid) else { return false };
-        let Some(id) = self.register(planned).await else { return false };
-        self.scene.note(&format!("branch {op}/{branch} is {id} of {transaction}"));
-        self.scene.names((transaction, id), *op, *branch);
+        self.look(planned).await;
+        let Some(mut id) = self.join(transaction, planned).await else { return false };
         if planned.fails {
             self.scene.fired(Class::Hiccup);
-            let status = BranchStatus::PhaseOne_Failed;
-            self.scene.saw(Seen::AsksReport { transaction, branch: id, status });
-            // Nothing was changed, so a report that is lost costs an empty rollback and no more.
-            if self.rm.report(xid, id, status).await.is_ok() {
-                self.scene.saw(Seen::ToldReported { transaction, branch: id, status });
+            let status = match planned.word {
+                Some(Word::PrepareFailed) => BranchStatus::PhaseOne_PrepareFailed,
+                _ => BranchStatus::PhaseOne_Failed,
+            };
+            // Nothing was changed, so a report that is lost costs an empty rollback and no more; but who is not sure that it is
+            // noted must not have the transaction committed.
+            if !self.report((transaction, id), status).await || !planned.tries_again {
+                return false;
             }
-            return false;
+            let Some(again) = self.join(transaction, planned).await else { return false };
+            id = again;
         }
         self.die(RmDeath::BeforeLocalCommit);
         sleep(ms(random::below(5)) + self.lateness(planned)).await;
+        if planned.is_read_only() {
+            return self.report((transaction, id), BranchStatus::PhaseOne_RDONLY).await;
+        }
         let effect = self.change((transaction, id), &planned.work);
         self.die(RmDeath::AfterLocalCommit);
+        self.look(planned).await;
+        if planned.word == Some(Word::StopRetry) {
+            self.scene.fired(Class::Hiccup);
+            self.report((transaction, id), BranchStatus::STOP_RETRY).await;
+        }
         effect == Some(Effect::Tried)
+    }
+
+    /// Asks whether its rows are free, for its transaction and for nobody: as `SELECT .. FOR UPDATE` and a global read do.
+    async fn look(&self, planned: &PlannedBranch) {
+        if !planned.asks_rows {
+            return;
+        }
+        let (kind, lock_keys) = rows_of(&planned.work);
+        let resource = resource_id(kind, self.number);
+        for xid in [self.call.xid.as_str(), ""] {
+            let (question, client) = (self.scene.question(), sim::here().map(|(name, _)| name).unwrap_or_default());
+            let (asker, wanted) = (transaction_of(xid), (resource.clone(), lock_keys.clone()));
+            self.scene.saw(Seen::AsksRows { question, client, asker, resource: wanted.0, lock_keys: wanted.1 });
+            let lockable = self.rm.lockable(xid, &resource, &lock_keys).await.ok();
+            self.scene.saw(Seen::ToldRows { question, lockable });
+        }
+    }
+
+    async fn join(&self, transaction: TransactionId, planned: &PlannedBranch) -> Option<BranchId> {
+        let Call { op, branch, .. } = self.call;
+        let id = self.register(planned).await?;
+        self.scene.note(&format!("branch {op}/{branch} is {id} of {transaction}"));
+        self.scene.names((transaction, id), *op, *branch);
+        Some(id)
+    }
+
+    /// Whether it is noted, for certain.
+    async fn report(&self, (transaction, branch): BranchKey, status: BranchStatus) -> bool {
+        self.scene.saw(Seen::AsksReport { transaction, branch, status });
+        let noted = self.rm.report(&self.call.xid, branch, status).await.is_ok();
+        if noted {
+            self.scene.saw(Seen::ToldReported { transaction, branch, status });
+        }
+        noted
     }
 
     /// Every other slow RM is slow in phase one too: whoever called it may have given up, and all be over, before its change.
@@ -96,17 +155,12 @@ impl Phase1<'_> {
     }
 
     async fn register(&self, planned: &PlannedBranch) -> Option<BranchId> {
-        let (kind, lock_keys) = match &planned.work {
-            Work::At(rows) => {
-                let locked = if quorate_world::bug!("second_row_not_locked") { 1 } else { rows.len() };
-                let keys: Vec<String> = rows.iter().take(locked).map(|(row, _)| row.to_string()).collect();
-                (BranchType::AT, format!("account:{}", keys.join(",")))
-            }
-            Work::Tcc(..) => (BranchType::TCC, String::new()),
-            Work::Xa(..) => (BranchType::XA, String::new()),
-        };
+        let (kind, lock_keys) = rows_of(&planned.work);
         let resource = resource_id(kind, self.number);
-        let data = format!("{}/{}", self.call.op, self.call.branch);
+        let data = match planned.holds_on {
+            true => format!(r#"{{"autoCommit":false,"of":"{}/{}"}}"#, self.call.op, self.call.branch),
+            false => format!("{}/{}", self.call.op, self.call.branch),
+        };
         let wanted = Wanted { kind, resource, lock_keys, data };
         for _ in 0..LOCK_ATTEMPTS_MAX {
             match register(self.scene, self.rm, &self.call.xid, &wanted).await {
@@ -141,6 +195,12 @@ impl Phase1<'_> {
                 let resource = resource_id(BranchType::XA, self.number);
                 self.scene.bank(&resource, key, |bank| {
                     Some((Ok(bank.xa.get_mut(&resource)?.prepare(key, *account, *delta)), Vec::new()))
+                })
+            }
+            Work::Step(account, delta) => {
+                let resource = resource_id(BranchType::SAGA_ANNOTATION, self.number);
+                self.scene.bank(&resource, key, |bank| {
+                    Some((Ok(bank.steps.get_mut(&resource)?.act(key, *account, *delta)), Vec::new()))
                 })
             }
         }
@@ -209,7 +269,18 @@ impl Table {
                 };
                 return Some(says(&scene, key, later));
             }
-            let effect = apply(&scene, kind, &id, key, commit)?;
+            // An AT database commits whatever it is asked to.
+            if !(kind == BranchType::AT && commit) && scene.refuses(op, number) {
+                let never = match commit {
+                    true => BranchStatus::PhaseTwo_CommitFailed_Unretryable,
+                    false => BranchStatus::PhaseTwo_RollbackFailed_Unretryable,
+                };
+                return Some(says(&scene, key, never));
+            }
+            let Some(effect) = apply(&scene, kind, &id, key, commit) else {
+                // Written over, so nobody can put it back (semantics 2.5).
+                return Some(says(&scene, key, BranchStatus::PhaseTwo_RollbackFailed_Unretryable));
+            };
             die(&scene, (op, number), RmDeath::BeforeAnswer);
             // An XA database forgets what is over, and says so.
             let is_known = kind != BranchType::XA || effect != Effect::Nothing;
@@ -244,6 +315,8 @@ fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit
             (BranchType::AT, false) => bank.at.get_mut(resource)?.roll_back(key),
             (BranchType::XA, true) => Ok(bank.xa.get_mut(resource)?.commit(key)),
             (BranchType::XA, false) => Ok(bank.xa.get_mut(resource)?.roll_back(key)),
+            (BranchType::SAGA_ANNOTATION, true) => bank.steps.get_mut(resource)?.confirm(key),
+            (BranchType::SAGA_ANNOTATION, false) => Ok(bank.steps.get_mut(resource)?.compensate(key)),
             (_, true) => bank.tcc.get_mut(resource)?.confirm(key),
             (_, false) => bank.tcc.get_mut(resource)?.cancel(key),
         };
@@ -251,8 +324,10 @@ fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit
     })
 }
 
+/// The numbers, alone or in the JSON of one that holds on.
 fn planned(application_data: &str) -> Option<(u32, u32)> {
-    let (op, branch) = application_data.split_once('/')?;
+    let numbers = application_data.split('"').find(|part| part.contains('/'))?;
+    let (op, branch) = numbers.split_once('/')?;
     Some((op.parse().ok()?, branch.parse().ok()?))
 }
 

@@ -53,7 +53,7 @@ impl AtTable {
             return Ok(Effect::Nothing);
         };
         let undone = if quorate_world::bug!("second_row_not_undone") { 1 } else { undo_log.len() };
-        for change in undo_log.iter().take(undone).rev() {
+        for change in &undo_log {
             let found = self.rows.get(&change.row).copied().unwrap_or_default();
             if found != change.after {
                 return Err(Damage::DirtyWrite(format!(
@@ -61,11 +61,23 @@ impl AtTable {
                     change.row, change.after
                 )));
             }
+        }
+        for change in undo_log.iter().take(undone).rev() {
             self.rows.insert(change.row, change.before);
         }
         self.undo_logs.remove(&key);
         self.guards.insert(key);
         Ok(Effect::RolledBack)
+    }
+
+    /// What nobody can put back any more because it was written over, somebody takes off by hand.
+    pub fn correct(&mut self, key: BranchKey) -> Effect {
+        let Some(undo_log) = self.undo_logs.remove(&key) else { return Effect::Nothing };
+        for change in undo_log {
+            *self.rows.entry(change.row).or_default() -= change.after - change.before;
+        }
+        self.guards.insert(key);
+        Effect::RolledBack
     }
 
     /// Branches with an undo log that changed one of these rows.
@@ -101,6 +113,18 @@ mod tests {
         assert_eq!(table.sum(), 0);
         assert_eq!(table.roll_back(FIRST), Ok(Effect::Nothing));
         assert_eq!(table.commit_locally(FIRST, &[(1, 5)]), Effect::Guarded);
+    }
+
+    #[test]
+    fn what_was_written_over_is_taken_off_by_hand() {
+        let mut table = AtTable::default();
+        table.commit_locally(FIRST, &[(2, 7), (1, 5)]);
+        table.commit_locally(SECOND, &[(1, 6)]);
+        assert!(table.roll_back(FIRST).is_err());
+        assert_eq!(table.sum(), 18, "nothing was put back by half");
+        assert_eq!((table.correct(FIRST), table.correct(FIRST)), (Effect::RolledBack, Effect::Nothing));
+        assert_eq!((table.commit(SECOND), table.sum()), (Effect::Committed, 6));
+        assert_eq!(table.roll_back(FIRST), Ok(Effect::Nothing));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod at;
 pub mod saga;
+pub mod step;
 pub mod tcc;
 pub mod xa;
 
@@ -13,6 +14,7 @@ use at::AtTable;
 use quorate_core::model::{BranchId, TransactionId};
 use saga::Machines;
 use std::collections::BTreeMap;
+use step::StepTable;
 use tcc::TccTable;
 use xa::XaTable;
 
@@ -54,6 +56,8 @@ pub struct Bank {
     pub tcc: BTreeMap<String, TccTable>,
     /// Those under XA.
     pub xa: BTreeMap<String, XaTable>,
+    /// Those of annotated Sagas.
+    pub steps: BTreeMap<String, StepTable>,
     /// Where the engines of Sagas keep what they know.
     pub sagas: Machines,
 }
@@ -64,11 +68,13 @@ impl Bank {
         at: impl Iterator<Item = String>,
         tcc: impl Iterator<Item = String>,
         xa: impl Iterator<Item = String>,
+        steps: impl Iterator<Item = String>,
     ) -> Bank {
         Bank {
             at: at.map(|resource| (resource, AtTable::default())).collect(),
             tcc: tcc.map(|resource| (resource, TccTable::default())).collect(),
             xa: xa.map(|resource| (resource, XaTable::default())).collect(),
+            steps: steps.map(|resource| (resource, StepTable::default())).collect(),
             sagas: Machines::default(),
         }
     }
@@ -78,10 +84,11 @@ impl Bank {
         let at: i64 = self.at.values().map(AtTable::sum).sum();
         let tcc: i64 = self.tcc.values().map(TccTable::sum).sum();
         let xa: i64 = self.xa.values().map(XaTable::sum).sum();
-        at + tcc + xa + self.sagas.sum()
+        let steps: i64 = self.steps.values().map(StepTable::sum).sum();
+        at + tcc + xa + steps + self.sagas.sum()
     }
 
-    /// Branches whose phase one is there and whose phase two is not.
+    /// Branches whose phase one is there and whose phase two is not. A step that is done is no such thing.
     pub fn open_branches(&self) -> Vec<(String, BranchKey)> {
         let at = self.at.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));
         let tcc = self.tcc.iter().flat_map(|(name, table)| table.open().map(|key| (name.clone(), key)));

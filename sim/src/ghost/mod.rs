@@ -8,10 +8,12 @@ pub mod locks;
 pub mod told;
 pub mod transaction;
 
+use crate::plan::Options;
 use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::phase_two::Patience;
 use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1, RegisterBranchV1};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
 use quorate_raft::events;
@@ -52,6 +54,8 @@ pub struct Ghost {
     pub pictures: BTreeMap<NodeId, Routing>,
     /// Transactions of TMs that are gone are rolled back before their time, and nobody asks for that.
     pub rolls_back_lost_tms: bool,
+    /// How long phase two waits before it gives something up.
+    pub patience: Patience,
     /// The world's time.
     pub now: Duration,
     /// Faults that bear on nodes, disks, clocks or the network go on until then.
@@ -75,6 +79,12 @@ pub struct Members {
 pub type Done = (Command, Outcome);
 
 impl Ghost {
+    /// Of a cluster with these settings, before it is founded.
+    pub fn of(options: &Options) -> Ghost {
+        let (rolls_back_lost_tms, patience) = (options.lost_tm_ms > 0, options.patience());
+        Ghost { rolls_back_lost_tms, patience, ..Ghost::default() }
+    }
+
     /// Moves the model on, if nobody has applied this entry before. Gives the hash of the model's own outcomes.
     pub fn apply(&mut self, group: GroupId, at: LogId, batch: &Batch) -> Option<(Vec<Done>, u64)> {
         let keeps_history = self.keeps_history;
@@ -265,6 +275,12 @@ impl Ghost {
     /// The record of a transaction.
     pub fn transaction(&self, transaction: TransactionId) -> Option<&Transaction> {
         self.transactions.get(&transaction)
+    }
+
+    /// Whether a rollback was given up here and lets its rows go though they are not put back.
+    pub fn lets_go(&self, transaction: TransactionId) -> bool {
+        let found = self.transactions.get(&transaction);
+        self.patience.unlocks && found.is_some_and(|found| found.statuses.contains(&GlobalStatus::RollbackRetryTimeout))
     }
 
     /// What was decided on it, if anything was.

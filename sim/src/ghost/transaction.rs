@@ -92,7 +92,8 @@ impl Transaction {
         }
     }
 
-    pub(super) fn become_status(&mut self, now: GlobalStatus) {
+    /// It stands so from now on.
+    pub fn become_status(&mut self, now: GlobalStatus) {
         if self.status != now {
             self.status = now;
             self.statuses.push(now);

@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn what_is_prepared_after_the_end_keeps_the_world_from_rest() {
         let one = |kind: &str| [format!("{kind}-1")].into_iter();
-        let mut bank = Bank::open(one("at"), one("tcc"), one("xa"));
+        let mut bank = Bank::open(one("at"), one("tcc"), one("xa"), one("saga_annotation"));
         let (mut ghost, oracle) = (ghost_with(BranchType::XA, ""), NothingPrepared::default());
         bank.xa.get_mut("xa-1").expect("it is there").prepare((FIRST, BRANCH), 1, 5);
         assert_eq!(oracle.pending(&ghost, &bank), [], "it goes on");

@@ -1,6 +1,6 @@
 //! Source: simulation notes, A9; Seata's TCC fence (empty rollback, no hanging).
 //!
-//! A9, fenced: a TCC branch is tried before it is finished, and after its end, an empty rollback too, nothing is tried any more.
+//! A9, fenced: a TCC branch or a step of an annotated Saga is tried before it is finished, and after its end, an empty rollback too, nothing is tried.
 //!
 //! That each of the two takes effect at most once is C4's.
 
@@ -51,7 +51,7 @@ impl Oracle for Fenced {
     fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
         let Seen::Database { resource, key, effect, .. } = seen else { return Ok(()) };
         let listed = ghost.transaction(key.0).and_then(|found| found.listed.get(&key.1));
-        if listed.is_none_or(|listed| listed.kind != BranchType::TCC) {
+        if listed.is_none_or(|listed| !matches!(listed.kind, BranchType::TCC | BranchType::SAGA_ANNOTATION)) {
             return Ok(());
         }
         let rolls_back = ghost.decision(key.0) == Some(Direction::Rollback);

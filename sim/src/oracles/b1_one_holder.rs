@@ -1,6 +1,7 @@
 //! Source: lock protocol, promise B1 (oracle LK1); Seata semantics, section 3.
 //!
-//! B1, one holder: from "success" to the commit decision, or until the branch is undone, its rows are its transaction's.
+//! B1, one holder: from "success" to the commit decision, or until the branch is undone, its rows are its transaction's; or until its rollback
+//! is given up, where an operator wants such to let go.
 //!
 //! Judged twice: in the groups' own row locks, and by what RMs were promised, whatever the locks say. That they are not let go
 //! too early is B5's.
@@ -32,7 +33,7 @@ impl OneHolder {
             return Ok(());
         };
         let is_undone = self.undone.contains(&(transaction, branch));
-        if is_undone || ghost.decision(transaction) == Some(Direction::Commit) {
+        if is_undone || ghost.lets_go(transaction) || ghost.decision(transaction) == Some(Direction::Commit) {
             return Ok(());
         }
         for row in lock_key::parse(&listed.lock_keys).unwrap_or_default() {
@@ -82,6 +83,11 @@ impl Oracle for OneHolder {
                 self.free(*transaction, |branch| commits || found.has_failed(branch));
                 Ok(())
             }
+            // Given up, and an operator wants such to let their rows go: others may write over them from here on.
+            (Command::GiveUp(give_up), Outcome::Now(_)) if ghost.lets_go(give_up.transaction) => {
+                self.free(give_up.transaction, |_| true);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -106,7 +112,9 @@ impl Oracle for OneHolder {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{BRANCH, FIRST, GROUP, SECOND, acknowledged, database, decided, ghost_with, released};
+    use super::super::tests::{
+        BRANCH, FIRST, GROUP, SECOND, acknowledged, database, decided, ghost_with, given_up, released,
+    };
     use super::*;
     use quorate_core::model::{BranchType, GlobalStatus};
 
@@ -142,5 +150,12 @@ mod tests {
             oracle.see(ghost, &database("at-1", Effect::RolledBack))
         };
         assert_eq!(ends(&undone), Ok(0));
+        for (unlocks, kept) in [(true, 0), (false, 1)] {
+            let given_up = |oracle: &mut OneHolder, ghost: &mut Ghost| {
+                decided(oracle, ghost, GlobalStatus::Rollbacking)?;
+                given_up(oracle, ghost, unlocks)
+            };
+            assert_eq!(ends(&given_up), Ok(kept));
+        }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! B5, let go in order: after a commit rows are let go with the decision, after a rollback when their branch is undone, and never before.
 //!
+//! A rollback that is given up lets go where an operator wants that, and nowhere else.
+//!
 //! Judged by what RMs were promised and what their databases did.
 
 use super::{Finding, Judgement, Oracle};
@@ -28,7 +30,7 @@ impl LetGo {
     fn keep(&mut self, ghost: &Ghost, key: BranchKey) {
         let Some(found) = ghost.transaction(key.0) else { return };
         let Some(listed) = found.listed.get(&key.1) else { return };
-        if self.undone.contains(&key) || found.decision == Some(Direction::Commit) {
+        if self.undone.contains(&key) || ghost.lets_go(key.0) || found.decision == Some(Direction::Commit) {
             return;
         }
         let rows = lock_key::parse(&listed.lock_keys).unwrap_or_default();
@@ -85,6 +87,11 @@ impl Oracle for LetGo {
             | (Command::Report(ReportV1 { transaction, .. }), Outcome::Decided(_)) => {
                 self.decided(ghost, step.group, *transaction)
             }
+            // Given up, and an operator wants such to let go.
+            (Command::GiveUp(give_up), Outcome::Now(_)) if ghost.lets_go(give_up.transaction) => {
+                self.kept.retain(|key, _| key.0 != give_up.transaction);
+                Ok(())
+            }
             (Command::ReleaseLocks(release), Outcome::Released) => self.judge(ghost, release.transaction),
             (Command::RemoveBranch(which), Outcome::Done) => self.judge(ghost, which.transaction),
             _ => Ok(()),
@@ -110,7 +117,7 @@ impl Oracle for LetGo {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{BRANCH, FIRST, GROUP, acknowledged, database, decided, ghost_with, released};
+    use super::super::tests::{BRANCH, FIRST, GROUP, acknowledged, database, decided, ghost_with, given_up, released};
     use super::*;
     use quorate_core::model::{BranchType, GlobalStatus};
 
@@ -138,6 +145,16 @@ mod tests {
         let (mut ghost, mut oracle) = held();
         assert_eq!(decided(&mut oracle, &mut ghost, GlobalStatus::Rollbacking), Ok(()));
         assert!(let_go(&mut ghost, &mut oracle).is_err(), "not undone");
+    }
+
+    #[test]
+    fn a_rollback_that_is_given_up_lets_go_where_that_is_wanted() {
+        for (unlocks, is_right) in [(true, true), (false, false)] {
+            let (mut ghost, mut oracle) = held();
+            assert_eq!(decided(&mut oracle, &mut ghost, GlobalStatus::Rollbacking), Ok(()));
+            assert_eq!(given_up(&mut oracle, &mut ghost, unlocks), Ok(()));
+            assert_eq!(let_go(&mut ghost, &mut oracle).is_ok(), is_right);
+        }
     }
 
     #[test]

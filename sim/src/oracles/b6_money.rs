@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn what_one_gives_another_takes() {
         let one = |kind: &str| [format!("{kind}-1")].into_iter();
-        let mut bank = Bank::open(one("at"), one("tcc"), one("xa"));
+        let mut bank = Bank::open(one("at"), one("tcc"), one("xa"), one("saga_annotation"));
         bank.at.get_mut("at-1").expect("it is there").commit_locally((FIRST, BRANCH), &[(1, 5)]);
         assert!(Money.at_rest(&Ghost::default(), &bank).is_err());
         let accounts = bank.xa.get_mut("xa-1").expect("it is there");

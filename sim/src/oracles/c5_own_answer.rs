@@ -153,7 +153,7 @@ impl Oracle for OwnAnswer {
             }
             Seen::Says { transaction, branch, status } => _ = self.said.insert((*transaction, *branch, *status)),
             // All steps of a Saga are asked as one, and its engine's word is judged by A7.
-            Seen::PhaseTwoAnswered { transaction, branch, status }
+            Seen::PhaseTwoAnswered { transaction, branch, status, .. }
                 if *branch != BranchId::WHOLE && !self.said.contains(&(*transaction, *branch, *status)) =>
             {
                 let text = format!("branch {branch} is taken to have answered {status}, which its RM has not said");
@@ -169,7 +169,7 @@ impl Oracle for OwnAnswer {
 mod tests {
     use super::super::tests::{BRANCH, FIRST, GROUP, SECOND, ghost_with};
     use super::*;
-    use quorate_core::model::{Fence, GlobalStatus};
+    use quorate_core::model::{Fence, GlobalStatus, NodeId};
     use quorate_core::txn::command::{DecideV1, ReportBranchV1};
 
     fn step(oracle: &mut OwnAnswer, command: &Command, outcome: &Outcome) -> Judgement {
@@ -263,7 +263,7 @@ mod tests {
 
         let status = BranchStatus::PhaseTwo_Committed;
         assert_eq!(oracle.see(&ghost, &Seen::Says { transaction: FIRST, branch: BRANCH, status }), Ok(()));
-        let heard = |transaction| Seen::PhaseTwoAnswered { transaction, branch: BRANCH, status };
+        let heard = |transaction| Seen::PhaseTwoAnswered { node: NodeId(1), transaction, branch: BRANCH, status };
         assert_eq!(oracle.see(&ghost, &heard(FIRST)), Ok(()));
         assert!(oracle.see(&ghost, &heard(SECOND)).is_err());
     }

@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn the_world_rests_when_nothing_is_held_or_open() {
         let one = |kind: &str| [format!("{kind}-1")].into_iter();
-        let mut bank = Bank::open(one("at"), one("tcc"), one("xa"));
+        let mut bank = Bank::open(one("at"), one("tcc"), one("xa"), one("saga_annotation"));
         let mut ghost = ghost_with(BranchType::AT, "account:1");
         ghost.locks.take(GROUP, FIRST, BRANCH, "at-1", "account:1");
         bank.tcc.get_mut("tcc-1").expect("it is there").reserve((FIRST, BRANCH), 1, 5);

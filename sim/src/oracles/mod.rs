@@ -5,6 +5,8 @@
 //! To add one: a file here with an [`Oracle`], a line in [`all`], a line in `docs/SIMULATION.md`, and a planted bug that
 //! only it finds.
 
+mod a10_passed_over;
+mod a11_refused;
 mod a1_atomicity;
 mod a2_one_decision;
 mod a3_decision_first;
@@ -21,6 +23,8 @@ mod b4_all_or_none;
 mod b5_let_go;
 mod b6_money;
 mod b7_waits_end;
+mod b8_rows_asked;
+mod b9_fail_fast;
 mod c1_kept_word;
 mod c2_no_phantom;
 mod c3_fresh;
@@ -123,16 +127,20 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a7_saga::SagaEnds),
         Box::new(a8_nothing_prepared::NothingPrepared::default()),
         Box::new(a9_fenced::Fenced::default()),
+        Box::new(a10_passed_over::PassedOver),
+        Box::new(a11_refused::Refused::default()),
         // Before B1: who has only some of his rows is not one who has none.
         Box::new(b4_all_or_none::AllOrNone),
         Box::new(b1_one_holder::OneHolder::default()),
-        Box::new(b2_dirty_write::DirtyWrite),
+        Box::new(b2_dirty_write::DirtyWrite::default()),
         // Before B3: what counts as let go and is not shows sooner than when it ends.
         Box::new(lk4_owner_releases::OwnerReleases::default()),
         Box::new(b3_no_lock_left::NoLockLeft),
         Box::new(b5_let_go::LetGo::default()),
         Box::new(b6_money::Money),
         Box::new(b7_waits_end::WaitsEnd::default()),
+        Box::new(b8_rows_asked::RowsAsked::default()),
+        Box::new(b9_fail_fast::FailFast::default()),
         Box::new(c1_kept_word::KeptWord),
         Box::new(c2_no_phantom::NoPhantom::default()),
         Box::new(c3_fresh::Fresh),
@@ -161,7 +169,7 @@ pub(crate) mod tests {
         BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, LogId, LogIndex, Term, hash,
     };
     use quorate_core::txn::command::{
-        AcquireLocksV1, BeginV1, DecideV1, Decision, FoundV1, ReleaseLocksV1, Stamp, TransactionV1,
+        AcquireLocksV1, BeginV1, DecideV1, Decision, FoundV1, GiveUpV1, ReleaseLocksV1, Stamp, TransactionV1,
     };
     use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope};
 
@@ -225,6 +233,15 @@ pub(crate) mod tests {
             _ => Decision::Rollback,
         };
         let (command, outcome) = (Command::Decide(DecideV1 { transaction: FIRST, decision }), Outcome::Decided(status));
+        oracle.step(ghost, &Step { group: GROUP, command: &command, outcome: &outcome })
+    }
+
+    /// The ghost learns that its rollback is given up, then an oracle.
+    pub fn given_up(oracle: &mut impl Oracle, ghost: &mut Ghost, unlocks: bool) -> Judgement {
+        let status = GlobalStatus::RollbackRetryTimeout;
+        ghost.patience.unlocks = unlocks;
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").become_status(status);
+        let (command, outcome) = (Command::GiveUp(GiveUpV1 { transaction: FIRST, after_ms: 0 }), Outcome::Now(status));
         oracle.step(ghost, &Step { group: GROUP, command: &command, outcome: &outcome })
     }
 

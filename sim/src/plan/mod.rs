@@ -10,8 +10,9 @@ pub mod operations;
 pub mod swarm;
 
 use crate::plan::faults::Fault;
-use crate::plan::operations::Operation;
+use crate::plan::operations::{Operation, PlannedBranch};
 use crate::plan::swarm::{Class, Level, Swarm};
+use quorate_core::phase_two::Patience;
 use quorate_world::sim::{Dice, DiskSpeed, Latency, LinkState};
 use quorate_world::time::Duration;
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,18 @@ pub struct Options {
     /// So many in a million passes of the places where the code may take its time do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub linger_per_million: u32,
+    /// An XA branch that its database does not know is asked so long beyond its time-out.
+    #[serde(default = "usual::xaer_nota_ms", skip_serializing_if = "usual::is_xaer_nota_ms")]
+    pub xaer_nota_ms: u64,
+    /// A commit that fails is given up so long after its begin; 0: never.
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub commit_retry_ms: u64,
+    /// A rollback too,
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub rollback_retry_ms: u64,
+    /// and then it lets its row locks go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unlocks: bool,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -138,6 +151,13 @@ impl Plan {
         self.operations.get(place)
     }
 
+    /// Something will not end before an operator sees to it: then there is one, if only when the faults are over.
+    pub fn needs_operator(&self) -> bool {
+        let branches = self.operations.iter().flat_map(|operation| &operation.branches);
+        let gives_up = self.options.commit_retry_ms > 0 || self.options.rollback_retry_ms > 0;
+        self.options.operator || gives_up || branches.into_iter().any(PlannedBranch::needs_operator)
+    }
+
     /// How often each class of faults is planned, those that belong to a transaction among them.
     pub fn planned(&self) -> BTreeMap<Class, u64> {
         let mut planned: BTreeMap<Class, u64> = BTreeMap::new();
@@ -148,7 +168,8 @@ impl Plan {
             *planned.entry(Class::TmDeath).or_default() += u64::from(operation.tm_death.is_some());
             for branch in &operation.branches {
                 *planned.entry(Class::RmDeath).or_default() += u64::from(branch.rm_death.is_some());
-                *planned.entry(Class::Hiccup).or_default() += u64::from(branch.retries) + u64::from(branch.fails);
+                let hiccups = u64::from(branch.retries) + u64::from(branch.fails) + u64::from(branch.needs_operator());
+                *planned.entry(Class::Hiccup).or_default() += hiccups;
                 *planned.entry(Class::SlowRm).or_default() += u64::from(branch.slow_ms > 0);
             }
         }
@@ -182,6 +203,14 @@ mod usual {
         *max == batches_in_flight_max()
     }
 
+    pub fn xaer_nota_ms() -> u64 {
+        60_000
+    }
+
+    pub fn is_xaer_nota_ms(ms: &u64) -> bool {
+        *ms == xaer_nota_ms()
+    }
+
     pub fn is_nothing(ms: &u64) -> bool {
         *ms == 0
     }
@@ -211,6 +240,10 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         batches_in_flight_max: draw_of(seed, "entries in flight", &[4, 4, 1, 16]),
         lost_tm_ms: draw_of(seed, "lost TMs", &[0, 0, 0, 10_000]),
         linger_per_million: draw_of(seed, "lingering", &[0, 0, 10_000, 100_000]),
+        xaer_nota_ms: draw_of(seed, "time for the unknown", &[60_000, 60_000, 45_000, 100_000]),
+        commit_retry_ms: draw_of(seed, "time for commits", &[0, 0, 0, 20_000]),
+        rollback_retry_ms: draw_of(seed, "time for rollbacks", &[0, 0, 0, 15_000]),
+        unlocks: draw_of(seed, "unlocks", &[false, false, true]),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {
@@ -231,6 +264,17 @@ impl Options {
     /// How much of a class.
     pub fn level(&self, class: Class) -> Level {
         self.swarm.iter().find(|(known, _)| *known == class).map_or(Level::Off, |(_, level)| *level)
+    }
+
+    /// How long phase two waits.
+    pub fn patience(&self) -> Patience {
+        let given = |ms: u64| Some(ms).filter(|ms| *ms > 0);
+        Patience {
+            xaer_nota_ms: self.xaer_nota_ms,
+            commit_retry_ms: given(self.commit_retry_ms),
+            rollback_retry_ms: given(self.rollback_retry_ms),
+            unlocks: self.unlocks,
+        }
     }
 
     /// How links are when nothing is wrong with them.

@@ -97,8 +97,18 @@ pub struct PlannedBranch {
     pub work: Work,
     /// Its business fails after the registration.
     pub fails: bool,
-    /// So many phase-two calls are answered "try again" first.
+    /// Having failed and said so, its business tries once more, in a branch of its own.
+    pub tries_again: bool,
+    /// Its RM asks whether the rows of an AT branch are free, before it has them and after.
+    pub asks_rows: bool,
+    /// An AT branch in a local transaction of the business, which must not wait for one that rolls back.
+    pub holds_on: bool,
+    /// What its RM says of phase one beside that.
+    pub word: Option<Word>,
+    /// So many phase-two calls are answered "try again" first,
     pub retries: u32,
+    /// and then so many with "never"; a commit of AT branches none.
+    pub refuses: u32,
     /// So long its RM takes for phase two when it is first asked.
     pub slow_ms: u64,
     /// Where its RM dies.
@@ -115,6 +125,20 @@ pub enum Work {
     Tcc(u64, i64),
     /// The same in an XA database.
     Xa(u64, i64),
+    /// The same at once, for good unless it is compensated: a step of an annotated Saga.
+    Step(u64, i64),
+}
+
+/// What an RM may say of phase one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Word {
+    /// A failure is one of the preparation.
+    PrepareFailed,
+    /// An XA branch has only read: its database keeps nothing.
+    ReadOnly,
+    /// It is done, and not to be asked again and again in phase two before an operator says so.
+    StopRetry,
 }
 
 /// Where a TM dies.
@@ -156,8 +180,18 @@ impl PlannedBranch {
     pub fn delta(&self) -> i64 {
         match &self.work {
             Work::At(rows) => rows.iter().map(|(_, delta)| delta).sum(),
-            Work::Tcc(_, delta) | Work::Xa(_, delta) => *delta,
+            Work::Tcc(_, delta) | Work::Xa(_, delta) | Work::Step(_, delta) => *delta,
         }
+    }
+
+    /// It moves no money.
+    pub fn is_read_only(&self) -> bool {
+        self.word == Some(Word::ReadOnly)
+    }
+
+    /// Somebody has to see to it before its transaction can end.
+    pub fn needs_operator(&self) -> bool {
+        self.refuses > 0 || self.word == Some(Word::StopRetry)
     }
 }
 
@@ -167,6 +201,14 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
     let at_ms = dice.below(size.safety_ms);
     let count = 1 + dice.below(4) as usize;
     let mut branches: Vec<PlannedBranch> = (0..count).map(|_| draw_branch(&mut dice, size, swarm)).collect();
+    for (place, branch) in branches.iter_mut().enumerate() {
+        let dice = |what: &str| Dice::new(seed, &format!("{what} branch {place} of operation {number}"));
+        draw_words(&mut dice("words about"), swarm, branch);
+        // A quarter of what would be TCC has no confirm.
+        if let (Work::Tcc(account, delta), 0) = (&branch.work, dice("kind of").below(4)) {
+            branch.work = Work::Step(*account, *delta);
+        }
+    }
     balance(&mut branches);
     let deaths = chance(swarm.level(Class::TmDeath), 20_000, 150_000);
     let saga = dice.happens(200_000).then(|| draw_saga(&mut dice, swarm));
@@ -235,21 +277,48 @@ fn draw_branch(dice: &mut Dice, size: Size, swarm: &Swarm) -> PlannedBranch {
         rm: dice.below(u64::from(size.rms)) as u32,
         work,
         fails: dice.happens(hiccups / 2),
+        tries_again: false,
+        asks_rows: false,
+        holds_on: false,
+        word: None,
+        refuses: 0,
         retries: if dice.happens(hiccups) { dice.between(1, 4) as u32 } else { 0 },
         rm_death: dice.happens(deaths).then(|| draw_rm_death(dice)),
     }
 }
 
-/// The last branch takes what the others gave.
+/// What RMs say. What keeps a transaction, and maybe its rows, until an operator comes, is rare.
+fn draw_words(dice: &mut Dice, swarm: &Swarm, branch: &mut PlannedBranch) {
+    let seldom = chance(swarm.level(Class::Hiccup), 4_000, 20_000);
+    if matches!(branch.work, Work::At(_)) {
+        (branch.asks_rows, branch.holds_on) = (dice.happens(250_000), dice.happens(300_000));
+    }
+    match &mut branch.work {
+        _ if branch.fails => {
+            branch.tries_again = dice.happens(500_000);
+            branch.word = dice.happens(500_000).then_some(Word::PrepareFailed);
+            return;
+        }
+        Work::Xa(_, delta) if dice.happens(150_000) => {
+            (branch.word, *delta) = (Some(Word::ReadOnly), 0);
+            return;
+        }
+        Work::At(_) | Work::Tcc(..) | Work::Xa(..) | Work::Step(..) => {}
+    }
+    branch.refuses = if dice.happens(seldom) { dice.between(1, 2) as u32 } else { 0 };
+    branch.word = dice.happens(seldom / 2).then_some(Word::StopRetry);
+}
+
+/// The last branch that moves money takes what the others gave.
 pub fn balance(branches: &mut [PlannedBranch]) {
     let sum: i64 = branches.iter().map(PlannedBranch::delta).sum();
-    match branches.last_mut().map(|branch| &mut branch.work) {
+    match branches.iter_mut().rev().find(|branch| !branch.is_read_only()).map(|branch| &mut branch.work) {
         Some(Work::At(rows)) => {
             if let Some((_, delta)) = rows.last_mut() {
                 *delta -= sum;
             }
         }
-        Some(Work::Tcc(_, delta) | Work::Xa(_, delta)) => *delta -= sum,
+        Some(Work::Tcc(_, delta) | Work::Xa(_, delta) | Work::Step(_, delta)) => *delta -= sum,
         None => {}
     }
 }

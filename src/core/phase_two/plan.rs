@@ -150,6 +150,12 @@ fn word_at_end(session: &Session) -> GlobalStatus {
 pub fn is_skipped(branch: &Branch, direction: Direction) -> bool {
     let is_read_only = branch.kind == BranchType::XA && branch.status == BranchStatus::PhaseOne_RDONLY;
     let is_final = branch.kind == BranchType::SAGA_ANNOTATION && direction == Direction::Commit;
+    if is_final {
+        sometimes!("annotated_step_is_final_at_a_commit");
+    }
+    if is_read_only {
+        sometimes!("branch_that_only_read_is_passed_over");
+    }
     if branch.has_failed_phase_one() {
         sometimes!("branch_that_failed_is_passed_over");
     }

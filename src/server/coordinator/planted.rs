@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use quorate_core::model::{BranchId, GlobalStatus, TransactionId};
+use quorate_core::phase_two::is_skipped;
 use quorate_core::txn::command::BranchV1;
-use quorate_core::txn::{Command, Fate, Session, answer};
+use quorate_core::txn::{Command, Direction, Fate, Session, answer};
 use quorate_world::task;
 
 use super::ask::{Ask, RegisterAsk, Reply};
@@ -45,6 +46,26 @@ pub(super) fn remove_branches(tenure: &Tenure) {
 /// Phase two before the decision.
 pub(super) fn commit_branches(coordinator: &Arc<Coordinator>, tenure: &Tenure, transaction: TransactionId) {
     for request in tenure.replica.read(|state| driver::requests(state, transaction, Way::Commit)) {
+        let coordinator = coordinator.clone();
+        task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
+    }
+}
+
+/// Who has nothing to do in phase two is asked all the same.
+pub(super) fn tell_skipped(coordinator: &Arc<Coordinator>, tenure: &Tenure, id: TransactionId, direction: Direction) {
+    let is_planted = match direction {
+        Direction::Commit => quorate_world::bug!("annotated_step_is_committed"),
+        Direction::Rollback => quorate_world::bug!("failed_branch_is_asked"),
+    };
+    if !is_planted {
+        return;
+    }
+    let requests: Vec<_> = tenure.replica.read(|state| {
+        let branches = state.session(id).into_iter().flat_map(|session| session.branches.values());
+        let skipped = branches.filter(|branch| is_skipped(branch, direction));
+        skipped.filter_map(|branch| driver::request(state, id, branch.branch)).collect()
+    });
+    for request in requests {
         let coordinator = coordinator.clone();
         task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
     }

@@ -88,13 +88,26 @@ impl Coordinator {
     /// Are these rows free, or held by the asker? Asked of the lock home.
     pub(super) async fn lock_query(&self, tenure: &Arc<Tenure>, ask: &LockQueryAsk) -> Result<Reply, Lost> {
         // The text was parsed when it came in; a text that no longer parses is not this node's.
-        let Ok(rows) = lock_key::parse(&ask.lock_keys) else { return Ok(Reply::Lockable(false)) };
-        let asker = ask.transaction.unwrap_or(TransactionId(0));
+        let keys =
+            if quorate_world::bug!("lock_query_sees_one_row") { one_row(&ask.lock_keys) } else { &ask.lock_keys };
+        let Ok(rows) = lock_key::parse(keys) else { return Ok(Reply::Lockable(false)) };
+        let asker = ask.transaction.filter(|_| !quorate_world::bug!("lock_query_is_asked_by_nobody"));
+        let asker = asker.unwrap_or(TransactionId(0));
         let conflict = confirmed(tenure, hash::lock_slot(&ask.resource), |transactions| {
             transactions.conflict(asker, &ask.resource, &rows)
         });
-        Ok(Reply::Lockable(conflict.await?.is_none()))
+        let lockable = conflict.await?.is_none();
+        match lockable {
+            true => quorate_core::sometimes!("lock_query_found_rows_free"),
+            false => quorate_core::sometimes!("lock_query_found_a_holder"),
+        }
+        Ok(Reply::Lockable(lockable))
     }
+}
+
+/// Planted bug: the rest is not looked at.
+fn one_row(lock_keys: &str) -> &str {
+    lock_keys.split_once(',').map_or(lock_keys, |(first, _)| first)
 }
 
 async fn standing(tenure: &Tenure, transaction: TransactionId) -> Result<Option<GlobalStatus>, Lost> {

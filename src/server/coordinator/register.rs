@@ -433,7 +433,8 @@ impl Coordinator {
         self.counters.lock_conflicts.one();
         tenure.note_refusal(ask.transaction);
         let RefusedV1 { conflict, rolling_back } = refused;
-        let fail_fast = *rolling_back && !auto_commit(&ask.application_data);
+        let waits = !auto_commit(&ask.application_data) || quorate_world::bug!("everybody_fails_fast");
+        let fail_fast = *rolling_back && waits;
         let code = match fail_fast {
             true => {
                 quorate_core::sometimes!("conflict_is_told_to_fail_fast");

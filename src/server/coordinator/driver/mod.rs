@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
-use quorate_core::phase_two::{Reply, Run, Step, Verdict, plan};
+use quorate_core::phase_two::{Patience, Reply, Run, Step, Verdict, plan};
 use quorate_core::txn::{Direction, Session};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
@@ -35,7 +35,7 @@ use super::planted;
 use super::tenure::{Lost, Tenure};
 
 pub use asked::Asked;
-pub use view::requests;
+pub use view::{request, requests};
 
 use rest::Why;
 
@@ -86,7 +86,7 @@ impl Coordinator {
                 coordinator: self.clone(),
                 tenure: tenure.clone(),
                 transaction,
-                run: Run::new(self.patience),
+                run: Run::new(hasty(self.patience)),
                 rests: BTreeMap::new(),
                 nudges: 0,
                 busy: BTreeSet::new(),
@@ -135,6 +135,7 @@ impl Drive {
                 if status == GlobalStatus::AsyncCommitting {
                     self.answer();
                 }
+                planted::tell_skipped(&self.coordinator, &self.tenure, self.transaction, Direction::Commit);
             }
             Some((Some(Direction::Rollback), _)) => {
                 self.mark_rolling_back();
@@ -142,6 +143,7 @@ impl Drive {
                     self.release_for_commit().await;
                 }
                 self.release_skipped().await;
+                planted::tell_skipped(&self.coordinator, &self.tenure, self.transaction, Direction::Rollback);
             }
             Some((None, _)) | None => return Ok(()),
         }
@@ -300,15 +302,7 @@ impl Drive {
                 status,
             });
         }
-        let reply = match told {
-            Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => Reply::Status(asked::done(way)),
-            Ok(BranchStatus::PhaseTwo_RollbackFailed_XAER_NOTA_Retryable)
-                if quorate_world::bug!("unknown_branch_is_taken_for_undone") =>
-            {
-                Reply::Status(asked::done(way))
-            }
-            _ => reply,
-        };
+        let reply = misheard(told, way).unwrap_or(reply);
         let clock_ms = self.tenure.clock_ms().unwrap_or(0);
         let mut way_of_all = None;
         let verdict = self.tenure.replica.read(|state| {
@@ -351,5 +345,39 @@ impl Drive {
             return;
         };
         tracing::warn!(transaction = self.transaction.0, branch = branch.0, %status, "taken for done");
+    }
+}
+
+/// Planted bug: everything is given up in half of its time.
+fn hasty(patience: Patience) -> Patience {
+    if !quorate_world::bug!("given_up_early") {
+        return patience;
+    }
+    let half = |ms: Option<u64>| ms.map(|ms| ms / 2);
+    let (commit_retry_ms, rollback_retry_ms) = (half(patience.commit_retry_ms), half(patience.rollback_retry_ms));
+    Patience { commit_retry_ms, rollback_retry_ms, ..patience }
+}
+
+/// Planted bugs: what an RM said, or did not say, is taken for something else.
+fn misheard(told: Result<BranchStatus, Untold>, way: Way) -> Option<Reply> {
+    use BranchStatus::{
+        PhaseTwo_CommitFailed_Unretryable, PhaseTwo_RollbackFailed_Unretryable,
+        PhaseTwo_RollbackFailed_XAER_NOTA_Retryable,
+    };
+    match told {
+        Err(Untold::Silent) if quorate_world::bug!("silence_is_taken_for_done") => {
+            Some(Reply::Status(asked::done(way)))
+        }
+        Ok(PhaseTwo_RollbackFailed_XAER_NOTA_Retryable)
+            if quorate_world::bug!("unknown_branch_is_taken_for_undone") =>
+        {
+            Some(Reply::Status(asked::done(way)))
+        }
+        Ok(PhaseTwo_CommitFailed_Unretryable | PhaseTwo_RollbackFailed_Unretryable)
+            if quorate_world::bug!("refusal_is_asked_again") =>
+        {
+            Some(Reply::Nothing)
+        }
+        Ok(_) | Err(_) => None,
     }
 }

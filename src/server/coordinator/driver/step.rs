@@ -222,7 +222,7 @@ impl Drive {
             return Ok(false);
         }
         tracing::error!(transaction = self.transaction.0, after_ms, "phase two was given up");
-        if self.run.unlocks() {
+        if self.run.unlocks() || quorate_world::bug!("given_up_lets_its_locks_go") {
             let owed = self.tenure.replica.read(|state| given_up_slots(state, self.transaction));
             self.release(owed.into_iter().map(|slot| (slot, ReleaseScope::All)).collect()).await;
         }
