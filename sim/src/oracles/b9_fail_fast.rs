@@ -71,7 +71,7 @@ mod tests {
     fn told(decided: Option<GlobalStatus>, data: &str, code: ExceptionCode) -> Judgement {
         let (mut ghost, mut oracle) = (ghost_with(BranchType::AT, "account:1"), FailFast::default());
         ghost.locks.take(GROUP, FIRST, BRANCH, "at-1", "account:1");
-        for status in decided {
+        if let Some(status) = decided {
             ghost.transactions.get_mut(&FIRST).expect("it has begun").decide(status, 5);
         }
         let (resource, lock_keys, data) = ("at-1".to_owned(), "account:1".to_owned(), data.to_owned());
