@@ -210,6 +210,9 @@ struct DeterminismArgs {
 struct BugsArgs {
     /// Only these
     names: Vec<String>,
+    /// Of several equal parts of them only this one, counted from 0: K/N
+    #[arg(long)]
+    part: Option<batch::Part>,
     #[command(flatten)]
     jobs: Jobs,
 }
@@ -238,7 +241,7 @@ fn main() -> ExitCode {
         Command::Gate(args) => pass(&args),
         Command::Determinism(args) => batch::determinism(args.seeds, args.world, args.jobs.count()),
         Command::Bugs(_) if !is_usable(Some(batch::BUGS[0].0)) => Ok(EXIT_USAGE),
-        Command::Bugs(args) => batch::bugs(plan::SIZES[1], &args.names, args.jobs.count()),
+        Command::Bugs(args) => batch::bugs(plan::SIZES[1], &args.names, args.part, args.jobs.count()),
     };
     match code {
         Ok(code) => ExitCode::from(code),

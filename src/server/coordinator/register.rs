@@ -315,7 +315,10 @@ impl Coordinator {
         if !takes && !quorate_world::bug!("decision_is_not_looked_at") {
             // The branch stays in the list, as one that nobody works on (rule 10).
             quorate_core::sometimes!("branch_was_registered_and_then_came_the_decision");
-            self.abandon(tenure, ask, branch);
+            // Without rows there is nothing to let go; and another try of the same request may have been answered with it.
+            if ask.locks {
+                self.abandon(tenure, ask, branch);
+            }
             tenure.forget(branch);
             return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
         }
