@@ -47,7 +47,7 @@ pub(super) fn remove_branches(tenure: &Tenure) {
 pub(super) fn commit_branches(coordinator: &Arc<Coordinator>, tenure: &Tenure, transaction: TransactionId) {
     for request in tenure.replica.read(|state| driver::requests(state, transaction, Way::Commit)) {
         let coordinator = coordinator.clone();
-        task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
+        task::spawn(async move { coordinator.reach_rm(&request, 0, || true, &mut None).await });
     }
 }
 
@@ -67,7 +67,7 @@ pub(super) fn tell_skipped(coordinator: &Arc<Coordinator>, tenure: &Tenure, id: 
     });
     for request in requests {
         let coordinator = coordinator.clone();
-        task::spawn(async move { coordinator.reach_rm(&request, 0, || true).await });
+        task::spawn(async move { coordinator.reach_rm(&request, 0, || true, &mut None).await });
     }
 }
 

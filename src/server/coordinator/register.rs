@@ -63,10 +63,6 @@ impl Coordinator {
         request: Option<u64>,
         until: Instant,
     ) -> Result<Reply, Lost> {
-        if let Err(full) = self.memory.register() {
-            quorate_core::sometimes!("register_refused_for_memory");
-            return Ok(full.into());
-        }
         if quorate_world::bug!("resource_names_the_request")
             && let Some(branch) = planted::same_resource(tenure, ask)
         {
@@ -108,6 +104,11 @@ impl Coordinator {
                     }
                 }
             };
+            // What is there already costs nothing more.
+            if let Err(full) = self.memory.register() {
+                quorate_core::sometimes!("register_refused_for_memory");
+                return Ok(full.into());
+            }
             let branch = tenure.mint(ask.transaction).await?;
             let answer = match ask.locks && !home_here {
                 true => self.register_apart(tenure, ask, branch, fence, until).await?,

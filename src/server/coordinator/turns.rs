@@ -3,8 +3,8 @@
 //! A process works through what it is sent in the order in which that came, with as many threads as it has. Sent
 //! everything at once, one whose resource is slow makes the branches of its quick resources wait behind the slow ones,
 //! and after a failure it has the same work twice in its queue. So each resource of a channel begins with few turns, has
-//! one more with each quick answer, and one less with each silence: a quick one has as many as it can use after
-//! a few answers, a slow one is not asked more than it works on, a silent one is soon asked little.
+//! one more with each quick answer or with several slow ones, and one less with each silence: a quick one has as many as it can use after
+//! a few answers, a slow one is not asked much more than it works on, a silent one is soon asked little.
 //!
 //! Whoever waits has asked nobody: that is no silence of the RM. The order of waiting is the order of coming.
 
@@ -25,8 +25,9 @@ pub const CHANNEL_MAX: usize = 128;
 /// Of a node, over all its channels.
 pub const NODE_MAX: usize = 16_384;
 
-/// An answer that took longer says that the RM has enough to do.
+/// An answer that took longer says that the RM may have enough to do; so many of them make one turn.
 const QUICK: Duration = Duration::from_secs(5);
+const SLOW_PER_TURN: usize = 4;
 
 /// What nobody does.
 const OPEN: &str = "turns are never closed";
@@ -40,8 +41,15 @@ pub struct Turns {
 /// The turns of a resource.
 struct Window {
     turns: Arc<Semaphore>,
+    size: Mutex<Size>,
+}
+
+#[derive(Clone, Copy)]
+struct Size {
     /// How many there are, taken or not.
-    size: Mutex<usize>,
+    turns: usize,
+    /// Answers that were not quick, since the last turn they made.
+    slow: usize,
 }
 
 /// One question may be out. Given back when dropped.
@@ -79,7 +87,7 @@ impl Turns {
     /// How many turns a resource has.
     #[cfg(test)]
     pub fn of(&self, resource: &str) -> usize {
-        *locked(&self.window(resource).size)
+        locked(&self.window(resource).size).turns
     }
 
     /// There are as many as a channel may register resources.
@@ -89,7 +97,7 @@ impl Turns {
             return window.clone();
         }
         let turns = Arc::new(Semaphore::new(RESOURCE_MIN));
-        let window = Arc::new(Window { turns, size: Mutex::new(RESOURCE_MIN) });
+        let window = Arc::new(Window { turns, size: Mutex::new(Size { turns: RESOURCE_MIN, slow: 0 }) });
         windows.insert(resource.into(), window.clone());
         window
     }
@@ -99,9 +107,13 @@ impl Turn<'_> {
     /// The RM has answered after so long. Quick enough, it may be asked more.
     pub fn answered(self, after: Duration) {
         let mut size = locked(&self.window.size);
-        if after < QUICK && *size < RESOURCE_MAX {
-            *size += 1;
-            self.window.turns.add_permits(1);
+        size.slow = if after < QUICK { SLOW_PER_TURN } else { size.slow + 1 };
+        if size.slow >= SLOW_PER_TURN {
+            size.slow = 0;
+            if size.turns < RESOURCE_MAX {
+                size.turns += 1;
+                self.window.turns.add_permits(1);
+            }
         }
     }
 
@@ -109,9 +121,9 @@ impl Turn<'_> {
     pub fn silent(self) {
         let Turn { window, of_resource, .. } = self;
         let mut size = locked(&window.size);
-        if *size > RESOURCE_MIN {
+        if size.turns > RESOURCE_MIN {
             quorate_core::sometimes!("silent_rm_is_asked_less_at_a_time");
-            *size -= 1;
+            size.turns -= 1;
             of_resource.forget();
         }
     }
@@ -136,9 +148,14 @@ mod tests {
             assert!(timeout(NOW, turns.take("a", &node)).await.is_err(), "few at first");
             assert!(turns.try_take("a", &node).is_none());
             assert!(timeout(NOW, turns.take("b", &node)).await.is_ok(), "another resource has its own");
+            for _ in 1..SLOW_PER_TURN {
+                out.pop().expect("one is out").answered(QUICK);
+                out.push(turns.try_take("a", &node).expect("its own again"));
+                assert!(turns.try_take("a", &node).is_none(), "a slow one has enough to do");
+            }
             out.pop().expect("one is out").answered(QUICK);
-            out.push(turns.try_take("a", &node).expect("its own again"));
-            assert!(turns.try_take("a", &node).is_none(), "a slow one has enough to do");
+            assert_eq!(turns.of("a"), RESOURCE_MIN + 1, "but who knows");
+            out.extend((0..2).map_while(|_| turns.try_take("a", &node)));
             out.pop().expect("one is out").answered(NOW);
             for _ in 0..2 {
                 out.push(timeout(NOW, turns.take("a", &node)).await.expect("its own again, and one more"));

@@ -21,11 +21,11 @@ use std::sync::Arc;
 use quorate_core::console::{LastAnswer, Trouble};
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, TransactionId};
 use quorate_core::phase_two::{Patience, Reply, Run, Step, Verdict, plan};
-use quorate_core::txn::{Direction, Session};
+use quorate_core::txn::{Direction, Session, Transactions};
 use quorate_world::select::select3;
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
-use quorate_world::time::{Duration, Instant, sleep};
+use quorate_world::time::{Duration, sleep};
 
 use super::context::Coordinator;
 use super::drives::Waiter;
@@ -211,10 +211,11 @@ impl Drive {
             self.run.asked(branch);
             let (attempts, silences) = (self.run.attempts(branch), self.run.silences(branch));
             let asked = self.tenure.replica.read(|state| {
-                let standing = state.session(self.transaction)?.status;
-                Some((standing, view::request(state, self.transaction, branch)?))
+                let session = state.session(self.transaction)?;
+                let (standing, stood) = (session.status, view::stands(session, branch));
+                Some((standing, stood, view::request(state, self.transaction, branch)?))
             });
-            let Some((standing, request)) = asked else { continue };
+            let Some((standing, stood, request)) = asked else { continue };
             let question = Question { branch, way: request.way, standing };
             if attempts > 0 {
                 quorate_core::sometimes!("branch_is_asked_again");
@@ -222,8 +223,13 @@ impl Drive {
             }
             let (coordinator, tenure) = (self.coordinator.clone(), self.tenure.clone());
             let told = async move {
-                let asked = Instant::now();
-                (coordinator.reach_rm(&request, silences, || !tenure.is_over()).await, asked.elapsed())
+                let mut sent = None;
+                let stands = |state: &Transactions| {
+                    state.session(request.transaction).map(|session| view::stands(session, branch)) == Some(stood)
+                };
+                let is_wanted = || !tenure.is_over() && tenure.replica.read(stands);
+                let told = coordinator.reach_rm(&request, silences, is_wanted, &mut sent).await;
+                (told, sent.map_or(Duration::ZERO, |sent| sent.elapsed()))
             };
             if alone {
                 let (told, after) = told.await;

@@ -25,31 +25,31 @@ use crate::peer::CallError;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 /// One that was silent is given twice the time each time it is asked again, up to this: it may have much to do.
 const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(60);
-/// A driver waits for its turn for so long at most, and then goes to the end of the queue.
-const TURN_PATIENCE: Duration = Duration::from_secs(60);
-/// The same for another node's driver, which waits for the answer to its relay too.
-const TURN_PATIENCE_RELAYED: Duration = Duration::from_secs(15);
+/// A driver waits for its turn for so long at most, and then goes to the end of the queue: those of other nodes as our own.
+const TURN_PATIENCE: Duration = Duration::from_secs(15);
 /// A relayed request has its turn to wait for, its answer, and the way there and back.
 const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 
 impl Coordinator {
     /// Asks the RM that is best for this branch, wherever it is connected. `silences`: how often it has not answered.
-    /// `is_wanted`: whether it is still to be asked when its turn has come.
+    /// `is_wanted`: whether it is still to be asked when its turn has come. `sent`: when it was, or whoever it joined.
     pub(in super::super) async fn reach_rm(
         &self,
         request: &RelayV1,
         silences: u32,
         is_wanted: impl Fn() -> bool,
+        sent: &mut Option<Instant>,
     ) -> Result<BranchStatus, Untold> {
         if self.asked.heard_late(request.branch, request.way) {
             quorate_core::sometimes!("branch_had_answered_late_and_is_not_asked_again");
             return Ok(done(request.way));
         }
         match self.channels.best(&request.resource, &request.client, request.any_application()) {
-            Some(Place::Here(channel)) => self.ask_in_turn(&channel, request, silences, TURN_PATIENCE, is_wanted).await,
+            Some(Place::Here(channel)) => self.ask_in_turn(&channel, request, silences, is_wanted, sent).await,
             Some(Place::There(node)) => {
                 quorate_core::sometimes!("phase_two_goes_through_another_node");
                 self.counters.phase_two_relayed.one();
+                *sent = Some(Instant::now());
                 let mut late = self.asked.enter(request.branch, request.way, None);
                 match select2(&mut late.answer, self.relay(node, request)).await {
                     Either2::First(status) => {
@@ -90,7 +90,7 @@ impl Coordinator {
         channel: &Arc<Channel>,
         request: &RelayV1,
     ) -> Result<BranchStatus, Untold> {
-        self.ask_in_turn(channel, request, 0, TURN_PATIENCE_RELAYED, || true).await
+        self.ask_in_turn(channel, request, 0, || true, &mut None).await
     }
 
     /// Asks over a channel of this node when it is one's turn, or waits for the answer to what was asked before over it.
@@ -99,10 +99,11 @@ impl Coordinator {
         channel: &Channel,
         request: &RelayV1,
         silences: u32,
-        turn_patience: Duration,
         is_wanted: impl Fn() -> bool,
+        sent: &mut Option<Instant>,
     ) -> Result<BranchStatus, Untold> {
         if let Some((mut place, left)) = self.asked_already(channel, request) {
+            *sent = Some(Instant::now());
             return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
         let turn = match channel.turns.try_take(&request.resource, &self.turns) {
@@ -111,7 +112,7 @@ impl Coordinator {
                 quorate_core::sometimes!("branch_waits_for_its_turn");
                 let rest = self.asked.rest(request.branch);
                 let heard = rest.heard();
-                let turn = timeout(turn_patience, channel.turns.take(&request.resource, &self.turns));
+                let turn = timeout(TURN_PATIENCE, channel.turns.take(&request.resource, &self.turns));
                 let turn = select2(heard, turn).await;
                 if self.asked.heard_late(request.branch, request.way) {
                     quorate_core::sometimes!("branch_answered_before_its_turn");
@@ -128,8 +129,10 @@ impl Coordinator {
         };
         // Somebody else may have asked meanwhile.
         if let Some((mut place, left)) = self.asked_already(channel, request) {
+            *sent = Some(Instant::now());
             return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
+        *sent = Some(Instant::now());
         self.ask_rm(channel, request, silences, turn).await
     }
 

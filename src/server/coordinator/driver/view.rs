@@ -1,8 +1,8 @@
 //! What the driver reads of a session: requests for RMs.
 
-use quorate_core::model::{BranchId, BranchType, TransactionId};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, TransactionId};
 use quorate_core::phase_two::direction_of;
-use quorate_core::txn::{Branch, Direction, Session, Transactions};
+use quorate_core::txn::{Branch, Direction, Fate, Session, Transactions};
 
 use super::super::message::{RelayV1, Way};
 
@@ -17,6 +17,13 @@ pub fn way(session: &Session, branch: BranchId) -> Option<Way> {
         Direction::Commit => Way::Commit,
         Direction::Rollback => Way::Rollback,
     })
+}
+
+/// What decides whether and how a branch is asked: where it has changed while the branch waited for its turn, an operator or the
+/// engine of a Saga was here, or somebody has done with it.
+pub fn stands(session: &Session, branch: BranchId) -> (GlobalStatus, Option<(Fate, bool)>) {
+    let of = session.branches.get(&branch);
+    (session.status, of.map(|branch| (branch.fate, branch.status == BranchStatus::STOP_RETRY)))
 }
 
 /// The request for one branch, or for all steps of a Saga; nothing: there is no such branch.

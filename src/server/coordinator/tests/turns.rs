@@ -1,6 +1,8 @@
 //! What an RM is asked at a time, and when again.
 
+use quorate_core::console::Wish;
 use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, NodeId, Xid};
+use quorate_core::txn::command::Operation;
 use quorate_world::runtime::run_test;
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{Duration, sleep};
@@ -9,6 +11,7 @@ use super::super::turns::RESOURCE_MIN;
 use super::ONE;
 use super::client::{Answer, Client};
 use super::cluster::Cluster;
+use super::operate::ask;
 
 fn committing(tm: &Client, xid: &Xid) -> JoinHandle<GlobalStatus> {
     let (tm, xid) = (tm.clone(), xid.clone());
@@ -80,6 +83,39 @@ fn a_branch_waits_for_its_turn() {
         for commit in waiting {
             assert_eq!(commit.await, Ok(GlobalStatus::Committed));
         }
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// What an operator has stopped while it waited for its turn is not asked when that comes.
+#[test]
+fn who_was_stopped_meanwhile_loses_his_turn() {
+    run_test(async {
+        let mut cluster = Cluster::founded("turn_lost", &ONE, 2).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay").await);
+        rm.will_answer(&[Answer::Hold; RESOURCE_MIN]);
+        let mut begun = Vec::new();
+        for _ in 0..=RESOURCE_MIN {
+            let x = tm.begin(60_000).await;
+            rm.branch(&x, BranchType::TCC, "pay", "", "").await.expect("a branch");
+            begun.push((committing(&tm, &x), x));
+            rm.await_told(begun.len().min(RESOURCE_MIN)).await;
+        }
+        let (waiting, x) = begun.pop().expect("one waits");
+        tm.await_status(&x, GlobalStatus::Committing).await;
+        let stopped = GlobalStatus::StopCommitOrCommitRetry;
+        assert_eq!(ask(&cluster, 1, &x, Wish::Change(Operation::Stop)).await, Ok(stopped));
+        (0..RESOURCE_MIN).for_each(|_| rm.reply(BranchStatus::PhaseTwo_Committed));
+        for (committing, _) in begun {
+            assert_eq!(committing.await, Ok(GlobalStatus::Committed));
+        }
+        // Its turn has come by now, and it was not asked: its TM hears how it stands.
+        assert_eq!(waiting.await, Ok(GlobalStatus::CommitRetrying));
+        assert_eq!(rm.told().len(), RESOURCE_MIN);
+        let start = Wish::Change(Operation::Start);
+        assert_eq!(ask(&cluster, 1, &x, start).await, Ok(GlobalStatus::CommitRetrying));
+        tm.await_status(&x, GlobalStatus::Committed).await;
         cluster.at_rest().await;
         cluster.end().await;
     });
