@@ -309,11 +309,7 @@ impl Coordinator {
 
     /// Success, if the transaction is still undecided at this moment (rule 8).
     fn acknowledge(self: &Arc<Self>, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
-        let (takes, standing) = tenure.replica.read(|transactions| {
-            let session = transactions.session(ask.transaction);
-            (session.is_some_and(|session| session.takes(ask.kind)), transactions.standing(ask.transaction))
-        });
-        if !takes && !quorate_world::bug!("decision_is_not_looked_at") {
+        if let Some(no) = decided(tenure, ask).filter(|_| !quorate_world::bug!("decision_is_not_looked_at")) {
             // The branch stays in the list, as one that nobody works on (rule 10).
             quorate_core::sometimes!("branch_was_registered_and_then_came_the_decision");
             // Without rows there is nothing to let go; and another try of the same request may have been answered with it.
@@ -321,31 +317,20 @@ impl Coordinator {
                 self.abandon(tenure, ask, branch);
             }
             tenure.forget(branch);
-            return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
+            return Ok(no);
         }
         if !tenure.acknowledge(branch) {
             quorate_core::sometimes!("branch_was_given_up_before_it_was_acknowledged");
             return Err(Lost);
         }
-        quorate_world::tap!(events::BranchAcknowledged {
-            node: self.node,
-            group: tenure.group,
-            tenure: tenure.term,
-            transaction: ask.transaction,
-            branch,
-        });
-        Ok(Reply::Registered(branch))
+        Ok(self.registered(tenure, ask, branch))
     }
 
     /// Success with the branch that the request has registered before, here or under another leader: nobody was told of it.
     /// If the transaction is still undecided, as ever.
     fn acknowledge_again(&self, tenure: &Tenure, ask: &RegisterAsk, branch: BranchId) -> Result<Reply, Lost> {
-        let (takes, standing) = tenure.replica.read(|transactions| {
-            let session = transactions.session(ask.transaction);
-            (session.is_some_and(|session| session.takes(ask.kind)), transactions.standing(ask.transaction))
-        });
-        if !takes {
-            return Ok(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into());
+        if let Some(no) = decided(tenure, ask) {
+            return Ok(no);
         }
         // The first try of the request may still be under way.
         if tenure.is_pending(branch) && !tenure.acknowledge(branch) {
@@ -353,6 +338,10 @@ impl Coordinator {
             return Err(Lost);
         }
         quorate_core::sometimes!("register_is_answered_with_the_branch_of_before");
+        Ok(self.registered(tenure, ask, branch))
+    }
+
+    fn registered(&self, tenure: &Tenure, ask: &RegisterAsk, branch: BranchId) -> Reply {
         quorate_world::tap!(events::BranchAcknowledged {
             node: self.node,
             group: tenure.group,
@@ -360,7 +349,7 @@ impl Coordinator {
             transaction: ask.transaction,
             branch,
         });
-        Ok(Reply::Registered(branch))
+        Reply::Registered(branch)
     }
 
     /// The lock home refused, or was not heard: the branch is given up. The RM is told only what is certain.
@@ -450,6 +439,17 @@ impl Coordinator {
         tracing::debug!(transaction = ask.transaction.0, %row, holder, held_ms, "a row is locked by another transaction");
         Failure::new(code, format!("row {row} is locked by global transaction {holder} for {held_ms} ms")).into()
     }
+}
+
+/// Why the transaction takes no such branch any more, as the applied state has it; nothing: it does.
+fn decided(tenure: &Tenure, ask: &RegisterAsk) -> Option<Reply> {
+    tenure.replica.read(|transactions| {
+        if transactions.session(ask.transaction).is_some_and(|session| session.takes(ask.kind)) {
+            return None;
+        }
+        let standing = transactions.standing(ask.transaction);
+        Some(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into())
+    })
 }
 
 /// How many rows a branch locks, counted only where that may be too many.
