@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use quorate_world::time::Duration;
 
+use super::channels::RESOURCES_OF_CHANNEL_MAX;
 use super::guard::locked;
 
 /// Of a resource on one channel, at first and at least: a Java RM has two threads for each core.
@@ -90,11 +91,14 @@ impl Turns {
         locked(&self.window(resource).size).turns
     }
 
-    /// There are as many as a channel may register resources.
+    /// There are not many more than a channel may have resources at a time: whoever names others all the time starts anew.
     fn window(&self, resource: &str) -> Arc<Window> {
         let mut windows = locked(&self.windows);
         if let Some(window) = windows.get(resource) {
             return window.clone();
+        }
+        if windows.len() >= RESOURCES_OF_CHANNEL_MAX {
+            windows.retain(|_, window| Arc::strong_count(window) > 1);
         }
         let turns = Arc::new(Semaphore::new(RESOURCE_MIN));
         let window = Arc::new(Window { turns, size: Mutex::new(Size { turns: RESOURCE_MIN, slow: 0 }) });
@@ -183,6 +187,20 @@ mod tests {
             assert_eq!(turns.of("a"), RESOURCE_MIN);
             let _out: Vec<_> = (0..RESOURCE_MIN).map_while(|_| turns.try_take("a", &node)).collect();
             assert!(turns.try_take("a", &node).is_none());
+        });
+    }
+
+    #[test]
+    fn windows_that_nobody_uses_go_when_there_are_many() {
+        run_test(async {
+            let (turns, node) = (Turns::new(), Semaphore::new(NODE_MAX));
+            turns.take("used", &node).await.answered(NOW);
+            let _out = turns.take("used", &node).await;
+            for resource in 0..2 * RESOURCES_OF_CHANNEL_MAX {
+                drop(turns.take(&resource.to_string(), &node).await);
+                assert!(locked(&turns.windows).len() <= RESOURCES_OF_CHANNEL_MAX);
+            }
+            assert_eq!(turns.of("used"), RESOURCE_MIN + 1);
         });
     }
 

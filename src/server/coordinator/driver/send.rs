@@ -127,8 +127,9 @@ impl Coordinator {
                 }
             }
         };
-        // Somebody else may have asked meanwhile.
+        // Somebody else may have asked meanwhile: who waits with him needs no turn.
         if let Some((mut place, left)) = self.asked_already(channel, request) {
+            drop(turn);
             *sent = Some(Instant::now());
             return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
