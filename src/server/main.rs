@@ -5,6 +5,7 @@
 mod bench;
 mod cli;
 mod ctl;
+mod inspect;
 mod logging;
 
 use cli::{Asked, Given};
@@ -46,6 +47,7 @@ fn act(asked: Asked) -> Result<(), Failure> {
         }
         Asked::Bench(options) => block_on_main(bench::run(options)),
         Asked::Ctl(question) => block_on_main(ctl::run(question)),
+        Asked::Storage(look) => block_on_main(inspect::run(look)),
         Asked::Version => {
             process::say(concat!("quorate ", env!("CARGO_PKG_VERSION")));
             Ok(())

@@ -116,7 +116,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
-    ("src/server/cli.rs", &["crate::bench", "crate::ctl", "quorate_client", "quorate_server", "clap"]),
+    (
+        "src/server/cli.rs",
+        &["crate::bench", "crate::ctl", "crate::inspect", "quorate_client", "quorate_server", "clap"],
+    ),
+    ("src/server/inspect.rs", &["quorate_core", "quorate_server", "quorate_storage", "quorate_world", "clap"]),
     ("src/server/bench.rs", &["quorate_client", "quorate_server", "quorate_world", "clap"]),
     ("src/server/ctl", &["clap", "serde_json"]),
     ("src/server/ctl.rs", &["quorate_server", "quorate_world", "clap", "serde_json"]),
