@@ -1,4 +1,4 @@
-//! A stream of the world as hyper wants it, and the end of those that fall asleep.
+//! A stream of the world as hyper wants it, and the end of those that fall asleep, or whose request never gets to its end.
 
 use bytes::{Buf, Bytes};
 use core::future::Future;
@@ -7,11 +7,53 @@ use core::task::{Context, Poll};
 use quorate_world::io::{self, AsyncRead, AsyncWrite, ReadBuf};
 use quorate_world::net::Stream;
 use quorate_world::time::{Duration, Instant, Sleep, sleep_until};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A connection on which nothing moves for so long is closed. Longer than any watch.
 pub const IDLE: Duration = Duration::from_secs(120);
+/// The head of a request is whole within this: of the first since the connection came, of another since its first byte.
+pub const HEAD_PATIENCE: Duration = Duration::from_secs(15);
 
 const READ_BYTES: usize = 8 << 10;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// A request is on its way, and its head must be whole by then.
+    Head(Instant),
+    /// A request has come and is being answered.
+    Answering,
+    /// The next request may begin.
+    Between,
+}
+
+/// How far a connection is with its requests. Whoever answers them says so.
+#[derive(Clone, Debug)]
+pub struct Turn(Arc<Mutex<Phase>>);
+
+/// A request that is being answered, for as long as this lives.
+pub struct Answering(Turn);
+
+impl Turn {
+    /// A request's head is whole.
+    pub fn answering(&self) -> Answering {
+        self.set(Phase::Answering);
+        Answering(self.clone())
+    }
+
+    fn set(&self, phase: Phase) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = phase;
+    }
+
+    fn get(&self) -> Phase {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.set(Phase::Between);
+    }
+}
 
 /// The connection.
 pub struct Adapter {
@@ -19,24 +61,53 @@ pub struct Adapter {
     /// What was read before it was known that this is HTTP.
     before: Bytes,
     moved: Instant,
+    turn: Turn,
+    head_patience: Duration,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Adapter {
-    /// A connection from which `before` has been read already.
-    pub fn new(stream: Stream, before: Bytes) -> Adapter {
+    /// A connection from which `before` has been read already, and on which a request must have begun and ended its head
+    /// within so long.
+    pub fn new(stream: Stream, before: Bytes, head_patience: Duration) -> Adapter {
         let moved = Instant::now();
-        Adapter { stream, before, moved, alarm: Box::pin(sleep_until(moved + IDLE)) }
+        let head_by = moved + head_patience;
+        let turn = Turn(Arc::new(Mutex::new(Phase::Head(head_by))));
+        Adapter { stream, before, moved, turn, head_patience, alarm: Box::pin(sleep_until(head_by)) }
+    }
+
+    /// To be told when a request is being answered.
+    pub fn turn(&self) -> Turn {
+        self.turn.clone()
     }
 
     fn moved(&mut self) {
         self.moved = Instant::now();
     }
 
-    /// Pending, unless nothing has moved for too long. The alarm is set anew only when it rings, not at every byte.
+    /// Bytes have come. What is left in a body that nobody read counts as the next head: it is not to take long either.
+    fn has_read(&mut self) {
+        self.moved();
+        if self.turn.get() == Phase::Between {
+            let head_by = self.moved + self.head_patience;
+            self.turn.set(Phase::Head(head_by));
+            self.alarm = Box::pin(sleep_until(head_by));
+        }
+    }
+
+    /// When this connection is given up, as things stand.
+    fn deadline(&self) -> Instant {
+        let idle_at = self.moved + IDLE;
+        match self.turn.get() {
+            Phase::Head(head_by) => head_by.min(idle_at),
+            Phase::Answering | Phase::Between => idle_at,
+        }
+    }
+
+    /// Pending, unless it took too long. The alarm is set anew only when it rings, not at every byte.
     fn idle<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         while self.alarm.as_mut().poll(context).is_ready() {
-            let deadline = self.moved + IDLE;
+            let deadline = self.deadline();
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -65,7 +136,7 @@ impl hyper::rt::Read for Adapter {
         match Pin::new(&mut this.stream).poll_read(context, &mut read) {
             Poll::Ready(Ok(())) => {
                 into.put_slice(read.filled());
-                this.moved();
+                this.has_read();
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

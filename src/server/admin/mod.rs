@@ -30,7 +30,7 @@ pub use status::GroupStatus;
 pub use token::Login;
 pub use vgroup::{TellMeta, Untaken};
 
-use adapter::Adapter;
+use adapter::{Adapter, HEAD_PATIENCE};
 use bytes::Bytes;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -43,6 +43,7 @@ use quorate_core::cluster::Routing;
 use quorate_core::meters::PairFigures;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::net::Stream;
+use quorate_world::time::Duration;
 use quorate_world::watch;
 use std::sync::Arc;
 
@@ -107,19 +108,23 @@ struct HungUp;
 /// The HTTP side of a node.
 pub struct Admin {
     context: AdminContext,
+    head_patience: Duration,
 }
 
 impl Admin {
     /// Shows what `context` knows.
     pub fn new(context: AdminContext) -> Arc<Admin> {
-        Arc::new(Admin { context })
+        Arc::new(Admin { context, head_patience: HEAD_PATIENCE })
     }
 
     /// Serves one connection to its end. `before` has been read from it already.
     pub async fn serve(self: &Arc<Admin>, stream: Stream, peer: SocketAddr, before: Bytes, no_such_page: NoSuchPage) {
+        let adapter = Adapter::new(stream, before, self.head_patience);
+        let turn = adapter.turn();
         let answer = |request: Request<Incoming>| {
-            let admin = self.clone();
+            let (admin, answering) = (self.clone(), turn.answering());
             async move {
+                let _answering = answering;
                 match no_such_page {
                     NoSuchPage::HungUpOn if !route::is_for_clients(request.uri().path()) => Err(HungUp),
                     NoSuchPage::HungUpOn | NoSuchPage::Told => Ok(route::answer(&admin.context, peer, request).await),
@@ -129,7 +134,7 @@ impl Admin {
         let mut http = http1::Builder::new();
         // No date: it would be the kernel's wall clock, which a simulated node does not have.
         http.auto_date_header(false).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
-        let served = http.serve_connection(Adapter::new(stream, before), service_fn(answer)).await;
+        let served = http.serve_connection(adapter, service_fn(answer)).await;
         if let Err(error) = served {
             tracing::debug!(%peer, %error, "an HTTP connection ended early");
         }

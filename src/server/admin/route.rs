@@ -7,7 +7,7 @@ use super::{AdminContext, BODY_BYTES_MAX, console, seata, status, vgroup};
 use bytes::Bytes;
 use core::net::SocketAddr;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use quorate_core::cluster::command::SetStandingV1;
@@ -22,6 +22,9 @@ pub type Answer = Response<Full<Bytes>>;
 const TEXT: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const JSON: &str = "application/json";
+
+/// The body of a request is whole within this, or it is given up.
+const BODY_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The token that every login gets while there are no users: it opens nothing, and nothing asks for it.
 const TOKEN: &str = "Bearer opens-nothing";
@@ -103,9 +106,18 @@ pub fn json_of(status: StatusCode, value: &impl Serialize) -> Answer {
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Answer> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n"))),
+    read_within(BODY_PATIENCE, body).await
+}
+
+async fn read_within<B>(patience: Duration, body: B) -> Result<Bytes, Answer>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn core::error::Error + Send + Sync>>,
+{
+    match timeout(patience, Limited::new(body, BODY_BYTES_MAX).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n"))),
+        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the body did not come in time\n")),
     }
 }
 
@@ -260,5 +272,40 @@ pub(super) fn may_change(context: &AdminContext, peer: SocketAddr, headers: &Hea
     match (&context.token, bearer(headers)) {
         (Some(token), Some(shown)) => token::same(token, shown),
         (Some(_) | None, _) => peer.ip().to_canonical().is_loopback() && !headers.contains_key(ORIGIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+    use core::pin::Pin;
+    use core::task::{Context, Poll};
+    use hyper::body::Frame;
+    use quorate_world::runtime::run_test;
+
+    /// A body that never comes.
+    struct Never;
+
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_body_that_does_not_come_is_not_waited_for() {
+        run_test(async {
+            let refused = read_within(Duration::from_millis(20), Never).await.expect_err("nothing came");
+            assert_eq!(refused.status(), StatusCode::REQUEST_TIMEOUT);
+            let read = read_within(BODY_PATIENCE, Full::new(Bytes::from_static(b"a=1"))).await;
+            assert_eq!(read.expect("it is whole"), "a=1");
+        });
     }
 }

@@ -13,7 +13,7 @@ use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net;
 use quorate_world::runtime::run_test;
 use quorate_world::task::spawn;
-use quorate_world::time::{Duration, Instant, timeout};
+use quorate_world::time::{Instant, sleep, timeout};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,6 +66,16 @@ pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Con
 }
 
 pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<Login>, console: Console) -> Served {
+    serve_patiently(meta, token, login, console, HEAD_PATIENCE).await
+}
+
+async fn serve_patiently(
+    meta: &Meta,
+    token: Option<&str>,
+    login: Option<Login>,
+    console: Console,
+    head_patience: Duration,
+) -> Served {
     let (routing, routing_seen) = watch::channel(meta.routing().clone());
     let routing = Arc::new(routing);
     let (applied, shows) = (Mutex::new(meta.clone()), routing.clone());
@@ -74,7 +84,7 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
     let moves = moved.clone();
     let is_starting = Arc::new(AtomicBool::new(false));
     let starts = is_starting.clone();
-    let admin = Admin::new(AdminContext {
+    let context = AdminContext {
         presenter: Presenter {
             node: NodeId(1),
             seata: "10.0.0.1:8091".to_owned(),
@@ -111,7 +121,8 @@ pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<L
                 }
             })
         }),
-    });
+    };
+    let admin = Arc::new(Admin { context, head_patience });
     let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("bound");
     spawn(async move {
@@ -221,6 +232,61 @@ fn a_watch_ends_with_304() {
         assert_eq!(post(served.address, &query, "", "").await.0, "HTTP/1.1 304 Not Modified");
         let (status, _, body) = post(served.address, "/metadata/v1/watch", "", "default=new").await;
         assert_eq!((status.as_str(), body.as_str()), ("HTTP/1.1 400 Bad Request", "default must be a whole number\n"));
+    });
+}
+
+/// Sends a byte now and then until the connection is closed, and says whether an answer came before.
+async fn dribble(stream: &mut net::Stream, every: Duration) -> Vec<u8> {
+    let mut answer = Vec::new();
+    loop {
+        if stream.write_all(b"x").await.is_err() {
+            return answer;
+        }
+        let mut more = [0; 512];
+        match timeout(every, stream.read(&mut more)).await {
+            Ok(Ok(0) | Err(_)) => return answer,
+            Ok(Ok(bytes)) => answer.extend_from_slice(&more[..bytes]),
+            Err(_) => {}
+        }
+    }
+}
+
+#[test]
+fn a_head_that_does_not_end_is_given_up_though_bytes_keep_coming() {
+    run_test(async {
+        let patience = Duration::from_millis(400);
+        let served = serve_patiently(&founded(), None, None, Console::of_nothing(), patience).await;
+        let limit = Duration::from_secs(40);
+        // The first request of a connection, from its begin; silence is no better than slowness.
+        let mut stream = net::connect(served.address).await.expect("it listens");
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: ").await.expect("it reads");
+        let answer = timeout(limit, dribble(&mut stream, patience / 8)).await.expect("it is closed");
+        assert!(!answer.starts_with(b"HTTP/1.1 200"), "{answer:?}");
+        let mut stream = net::connect(served.address).await.expect("it listens");
+        let silence = timeout(limit, stream.read(&mut [0; 16])).await.expect("it is closed");
+        assert!(matches!(silence, Ok(0) | Err(_)), "{silence:?}");
+        // A later one, from its first byte on: as long as it likes between two requests.
+        let mut stream = net::connect(served.address).await.expect("it listens");
+        for _ in 0..2 {
+            stream.write_all(b"GET /quorate/v1/status HTTP/1.1\r\nhost: q\r\n\r\n").await.expect("it reads");
+            let mut answer = [0; 8 << 10];
+            let bytes = timeout(limit, stream.read(&mut answer)).await.expect("it answers").expect("and stays open");
+            assert!(answer[..bytes].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..bytes]));
+            sleep(patience * 2).await;
+        }
+        timeout(limit, dribble(&mut stream, patience / 8)).await.expect("it is closed");
+    });
+}
+
+#[test]
+fn an_answer_may_take_longer_than_a_head() {
+    run_test(async {
+        let meta = founded();
+        let patience = Duration::from_millis(500);
+        let served = serve_patiently(&meta, None, None, Console::of_nothing(), patience).await;
+        let form = format!("default={}&timeout=1200", meta.routing().picture());
+        let (status, _, _) = post(served.address, "/metadata/v1/watch", "", &form).await;
+        assert_eq!(status, "HTTP/1.1 304 Not Modified");
     });
 }
 

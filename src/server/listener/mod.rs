@@ -13,7 +13,7 @@ mod foreign;
 mod tests;
 mod traffic;
 
-pub use traffic::Traffic;
+pub use traffic::{Bounds, Traffic};
 
 use crate::admin::{Admin, NoSuchPage};
 use crate::coordinator::channel::{Channel, ChannelId, Roles};
@@ -30,9 +30,8 @@ use quorate_world::time::{Duration, Instant, sleep, timeout, timeout_at};
 use quorate_world::watch;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use traffic::Open;
 
-/// Connections at a time, both ports together. Beyond it a new one is closed at once.
-const CONNECTIONS_MAX: u64 = 16_384;
 /// After a failed accept (no file descriptors left), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,6 +43,7 @@ pub struct Listener {
     coordinator: Arc<Coordinator>,
     admin: Arc<Admin>,
     traffic: Arc<Traffic>,
+    bounds: Bounds,
     stop: watch::Receiver<bool>,
     unfinished: Unfinished,
     /// All Seata connections, so that a stop reaches them without being asked for at every frame.
@@ -56,17 +56,20 @@ impl Listener {
         coordinator: Arc<Coordinator>,
         admin: Arc<Admin>,
         traffic: Arc<Traffic>,
+        bounds: Bounds,
         stop: watch::Receiver<bool>,
     ) -> Arc<Listener> {
         let (unfinished, open) = (Unfinished::default(), Mutex::default());
-        Arc::new(Listener { coordinator, admin, traffic, stop, unfinished, open })
+        Arc::new(Listener { coordinator, admin, traffic, bounds, stop, unfinished, open })
     }
 
     /// The Seata port, until the node stops. Then no connection is read any further, and each ends when what was asked over
     /// it is answered and written, or takes too long. Returns when none is waited for any more.
     pub async fn serve_seata(self: Arc<Self>, door: net::Listener) {
-        let greet = |listener: Arc<Listener>, stream, peer| async move { listener.greet(stream, peer).await };
-        self.clone().accept(door, greet).await;
+        let admit = |listener: &Listener| listener.traffic.unknown(listener.bounds);
+        let greet =
+            |listener: Arc<Listener>, stream, peer, open| async move { listener.greet(stream, peer, open).await };
+        self.clone().accept(door, admit, greet).await;
         let until = Instant::now() + ANSWERS_MAX;
         let open: Vec<Arc<Channel>> = self.open().values().cloned().collect();
         let ending: Vec<JoinHandle<()>> = open.into_iter().map(|channel| spawn(answered(channel, until))).collect();
@@ -78,22 +81,32 @@ impl Listener {
 
     /// The admin port. Returns when the node stops.
     pub async fn serve_http(self: Arc<Self>, door: net::Listener) {
-        self.accept(door, |listener, stream, peer| async move {
+        let admit = |listener: &Listener| listener.traffic.http(listener.bounds);
+        self.accept(door, admit, |listener, stream, peer, open| async move {
+            let _open = open;
             listener.http(stream, peer, Bytes::new(), NoSuchPage::Told).await
         })
         .await;
     }
 
-    async fn accept<F>(self: Arc<Self>, door: net::Listener, serve: fn(Arc<Listener>, Stream, SocketAddr) -> F)
-    where
+    async fn accept<F>(
+        self: Arc<Self>,
+        door: net::Listener,
+        admit: fn(&Listener) -> Option<Open>,
+        serve: fn(Arc<Listener>, Stream, SocketAddr, Open) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut stop = self.stop.clone();
         loop {
             match select2(stop.wait_until(|stop| *stop), door.accept()).await {
                 Either2::First(_) => return,
-                Either2::Second(Ok(_)) if self.traffic.open() >= CONNECTIONS_MAX => self.traffic.full(),
-                Either2::Second(Ok((stream, peer))) => _ = spawn(serve(self.clone(), stream, peer)),
+                Either2::Second(Ok((stream, peer))) => {
+                    // Without room it is closed here.
+                    if let Some(open) = admit(&self) {
+                        spawn(serve(self.clone(), stream, peer, open));
+                    }
+                }
                 Either2::Second(Err(error)) => {
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(ACCEPT_PAUSE).await;
@@ -103,15 +116,19 @@ impl Listener {
     }
 
     /// Waits for the first bytes and sends the connection where it belongs.
-    async fn greet(self: Arc<Self>, mut stream: Stream, peer: SocketAddr) {
+    async fn greet(self: Arc<Self>, mut stream: Stream, peer: SocketAddr, unknown: Open) {
         let mut first = BytesMut::with_capacity(detect::BYTES_MAX);
-        let decided = {
-            let _open = self.traffic.unknown();
-            timeout(READ_IDLE, greeting(&mut stream, &mut first)).await
-        };
-        match decided {
-            Ok(Protocol::Seata) => self.seata(stream, peer, first.freeze()).await,
-            Ok(Protocol::Http) => self.http(stream, peer, first.freeze(), NoSuchPage::HungUpOn).await,
+        match timeout(READ_IDLE, greeting(&mut stream, &mut first)).await {
+            Ok(Protocol::Seata) => {
+                let _open = self.traffic.seata();
+                drop(unknown);
+                self.seata(stream, peer, first.freeze()).await;
+            }
+            Ok(Protocol::Http) => {
+                let Some(_open) = self.traffic.http(self.bounds) else { return };
+                drop(unknown);
+                self.http(stream, peer, first.freeze(), NoSuchPage::HungUpOn).await;
+            }
             Ok(Protocol::Stranger) => {
                 self.traffic.stranger();
                 tracing::info!(%peer, "a connection speaks neither Seata's protocol nor HTTP/1 and was closed");
@@ -121,7 +138,6 @@ impl Listener {
     }
 
     async fn seata(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
-        let _open = self.traffic.seata();
         let out = Arc::new(Outbox::new());
         let channel = self.coordinator.connect(peer, out.clone());
         self.remember(&channel);
@@ -164,7 +180,6 @@ impl Listener {
     }
 
     async fn http(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes, no_such_page: NoSuchPage) {
-        let _open = self.traffic.http();
         let mut stop = self.stop.clone();
         select2(self.admin.serve(stream, peer, before, no_such_page), stop.wait_until(|stop| *stop)).await;
     }

@@ -19,7 +19,7 @@ use crate::admin::{
 };
 use crate::config::{Config, ConsoleConfig};
 use crate::coordinator::Coordinator;
-use crate::listener::{Listener, Traffic};
+use crate::listener::{Bounds, Listener, Traffic};
 use crate::peer::Own;
 
 /// So long the meta group may take to hear an operator.
@@ -57,7 +57,7 @@ impl Doors {
         let (stop, stopped) = watch::channel(false);
         let traffic = Arc::new(Traffic::default());
         let pages = Admin::new(context(shows, coordinator.clone(), storage, traffic.clone()));
-        let listener = Listener::new(coordinator, pages, traffic, stopped);
+        let listener = Listener::new(coordinator, pages, traffic, Bounds::WIDEST, stopped);
         let (ended, closed) = watch::channel(false);
         let to_seata = listener.clone().serve_seata(seata);
         task::spawn(async move {

@@ -86,6 +86,10 @@ async fn doors() -> Open {
 }
 
 async fn doors_beside(other: Arc<Other>, routing: Routing) -> Open {
+    doors_within(Bounds::WIDEST, other, routing).await
+}
+
+async fn doors_within(bounds: Bounds, other: Arc<Other>, routing: Routing) -> Open {
     let (_, routing) = watch::channel(routing);
     let coordinator = Coordinator::new(CoordinatorContext {
         node: NodeId(1),
@@ -123,7 +127,7 @@ async fn doors_beside(other: Arc<Other>, routing: Routing) -> Open {
         tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
     });
     let (stop, stopped) = watch::channel(false);
-    let listener = Listener::new(coordinator, admin, traffic.clone(), stopped);
+    let listener = Listener::new(coordinator, admin, traffic.clone(), bounds, stopped);
     let mut bound = Vec::new();
     for _ in 0..2 {
         bound.push(net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port"));
@@ -162,6 +166,95 @@ fn both_ports_answer_http_and_one_answers_seata() {
         assert!(page.contains("quorate_connections_open{kind=\"seata\"} 1\n"), "{page}");
         assert!(page.contains("quorate_connections_accepted_total{kind=\"http\"} 2\n"), "{page}");
         assert!(page.contains("quorate_connections_refused_total{kind=\"stranger\"} 1\n"), "{page}");
+    });
+}
+
+async fn connected(address: SocketAddr) -> Stream {
+    net::connect(address).await.expect("it listens")
+}
+
+/// Whether it was closed, once somebody says so.
+async fn is_hung_up_on(client: &mut Stream) -> bool {
+    let read = timeout(LONG, client.read(&mut [0; 64])).await.expect("something comes");
+    matches!(read, Ok(0) | Err(_))
+}
+
+async fn is_served(client: &mut Stream, id: i32) {
+    client.write_all(&ping(id)).await.expect("it reads");
+    assert_eq!(pong_id(client).await, id);
+}
+
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: q\r\n\r\n";
+
+/// HTTP fills its own room at both ports, and Seata clients find theirs.
+#[test]
+fn http_crowds_out_nobody() {
+    run_test(async {
+        let bounds = Bounds { clients: 3, http: 2 };
+        let Open { seata, http, traffic, stop: _stop, .. } =
+            doors_within(bounds, Arc::default(), Routing::empty()).await;
+        let mut pages = Vec::new();
+        for address in [seata, http] {
+            let mut page = connected(address).await;
+            page.write_all(HEALTH).await.expect("it reads");
+            assert!(!is_hung_up_on(&mut page).await, "an answer comes");
+            pages.push(page);
+        }
+        for address in [seata, http] {
+            let mut page = connected(address).await;
+            // Closed at once it may not even read.
+            _ = page.write_all(HEALTH).await;
+            assert!(is_hung_up_on(&mut page).await, "no room");
+        }
+        let mut clients = Vec::new();
+        for id in 0..3 {
+            let mut client = connected(seata).await;
+            is_served(&mut client, id).await;
+            clients.push(client);
+        }
+        let page = metrics(&traffic);
+        assert!(page.contains("quorate_connections_refused_total{kind=\"http_full\"} 2\n"), "{page}");
+        assert!(page.contains("quorate_connections_refused_total{kind=\"full\"} 0\n"), "{page}");
+        // One that goes makes room.
+        pages.clear();
+        while metrics(&traffic).contains("quorate_connections_open{kind=\"http\"} 2\n") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let mut page = connected(http).await;
+        page.write_all(HEALTH).await.expect("it reads");
+        assert!(!is_hung_up_on(&mut page).await, "an answer comes");
+    });
+}
+
+/// Nor do clients crowd out HTTP; whoever has not said a word yet counts as one of them.
+#[test]
+fn clients_beyond_the_bound_are_closed_at_once() {
+    run_test(async {
+        let bounds = Bounds { clients: 3, http: 2 };
+        let Open { seata, http, traffic, stop: _stop, .. } =
+            doors_within(bounds, Arc::default(), Routing::empty()).await;
+        let mut clients = Vec::new();
+        for id in 0..2 {
+            let mut client = connected(seata).await;
+            is_served(&mut client, id).await;
+            clients.push(client);
+        }
+        let _silent = connected(seata).await;
+        for _ in 0..5 {
+            assert!(is_hung_up_on(&mut connected(seata).await).await, "no room");
+        }
+        assert!(metrics(&traffic).contains("quorate_connections_refused_total{kind=\"full\"} 5\n"));
+        for (id, client) in (10..).zip(&mut clients) {
+            is_served(client, id).await;
+        }
+        let mut page = connected(http).await;
+        page.write_all(HEALTH).await.expect("it reads");
+        assert!(!is_hung_up_on(&mut page).await, "an answer comes");
+        drop(clients);
+        while !metrics(&traffic).contains("quorate_connections_open{kind=\"seata\"} 0\n") {
+            sleep(Duration::from_millis(1)).await;
+        }
+        is_served(&mut connected(seata).await, 20).await;
     });
 }
 
