@@ -110,3 +110,12 @@ fn only_the_simulation_counts_probes() {
 fn production_has_no_planted_bugs() {
     complain(rules::planted_by_nobody(&manifests(), &source::read("Makefile")));
 }
+
+#[test]
+fn every_planted_bug_has_its_name_in_the_table() {
+    let is_place = |path: &str| (path.starts_with("src/") || path.starts_with("sim/src/")) && !path.contains("/tests/");
+    let table = source::read("sim/src/planted.rs");
+    let code: Vec<Source> =
+        source::rust_sources().into_iter().filter(|file| is_place(&file.path) && file.path != table.path).collect();
+    complain(rules::planted_bugs(&table, &source::read("docs/SIMULATION.md").text, &code));
+}

@@ -9,96 +9,12 @@
 
 use crate::child::{Ended, Job, children_cpu, run_all};
 use crate::plan::Size;
+use crate::planted::{BUGS, BUGS_OF_R1, BUGS_OF_R2};
 use crate::tally::Tally;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
-
-/// A planted bug, and the oracles that may find it.
-type Planted = (&'static str, &'static [&'static str]);
-
-/// The planted bugs.
-pub const BUGS: [Planted; 66] = [
-    ("acknowledge_before_sync", &["D2"]),
-    ("append_acknowledged_before_sync", &["D2"]),
-    ("log_not_synced", &["D2"]),
-    ("vote_not_awaited", &["D2"]),
-    ("vote_forgotten_at_start", &["D", "D2"]),
-    ("checkpoint_not_synced", &["D2"]),
-    ("no_folder_sync", &["D2"]),
-    ("last_batch_not_rewritten", &["D2"]),
-    ("snapshot_not_synced", &["D2"]),
-    ("snapshot_name_not_synced", &["D2"]),
-    ("snapshot_cut_short", &["D2", "D3"]),
-    ("applied_twice", &["D"]),
-    ("read_without_quorum", &["C3", "C7"]),
-    ("parked_answered_unknown", &["C1", "C3", "C7"]),
-    ("commit_told_before_decided", &["C1"]),
-    ("decide_before_commit", &["A3"]),
-    ("phase_two_turned", &["A1", "A2"]),
-    ("branch_forgotten", &["A6", "A8", "C4", "G2"]),
-    ("lock_kept_at_end", &["B3"]),
-    ("acknowledged_without_locks", &["B1"]),
-    ("released_before_undo", &["B5"]),
-    ("group_clock_is_the_wall_clock", &["A6"]),
-    ("deadlines_forgotten_at_failover", &["G1"]),
-    ("decisions_forgotten_at_failover", &["G1"]),
-    ("deletions_forgotten_at_failover", &["G1"]),
-    ("deleted_without_its_rm", &["A8", "C4", "G2"]),
-    ("acknowledged_and_removed", &["A4"]),
-    ("one_branch_goes_the_other_way", &["A1"]),
-    ("saga_failure_heard_as_done", &["A7"]),
-    ("second_row_not_locked", &["B2"]),
-    ("release_not_repeated", &["B3"]),
-    ("rollback_told_as_commit", &["C1"]),
-    ("status_from_any_replica", &["C3", "C7"]),
-    ("silence_is_taken_for_done", &["A6", "A8", "B5", "C4", "G2"]),
-    ("snapshot_of_a_later_state", &["D", "D3"]),
-    ("back_off_without_end", &["G1"]),
-    ("stop_waits_for_all_connections", &["G3"]),
-    ("only_the_first_row_is_locked", &["B4"]),
-    ("second_row_not_undone", &["B6"]),
-    ("conflict_is_waited_out", &["B7"]),
-    ("branch_ids_dealt_twice", &["C2"]),
-    ("late_end_commits_the_next", &["C5"]),
-    ("resource_names_the_request", &["C5"]),
-    ("slow_begin_is_refused", &["C6"]),
-    ("silent_leader_is_answered_for", &["C7"]),
-    // The mutants of the lock protocol.
-    ("same_tenure_is_refused", &["LK6", "B7", "G1"]),
-    ("new_leader_deals_ids_again", &["C2"]),
-    ("branches_join_after_the_decision", &["A4"]),
-    ("first_branch_holds", &["B1", "B4"]),
-    ("acknowledged_before_it_is_listed", &["A4"]),
-    ("decision_is_not_looked_at", &["A4"]),
-    ("given_up_and_acknowledged", &["B1", "LK6"]),
-    ("new_leader_removes_branches", &["A4", "B5"]),
-    ("stranger_acknowledges_a_release", &["LK4"]),
-    ("audit_frees_what_rolls_back", &["LK6"]),
-    ("two_groups_own_a_slot", &["LK2"]),
-    ("time_out_ends_as_a_rollback", &["A5"]),
-    ("failed_branch_is_asked", &["A10"]),
-    ("refusal_is_asked_again", &["A11"]),
-    ("annotated_step_is_committed", &["A10"]),
-    ("given_up_early", &["A6"]),
-    ("lock_query_sees_one_row", &["B8"]),
-    ("lock_query_is_asked_by_nobody", &["B8"]),
-    ("everybody_fails_fast", &["B9"]),
-    ("given_up_lets_its_locks_go", &["B5"]),
-    ("unknown_branch_is_taken_for_undone", &["A6", "A8"]),
-];
-
-/// Those that a small world hardly ever brings about.
-pub const BUGS_OF_R1: [Planted; 3] = [
-    ("orphan_locks_never_audited", &["B7", "G2"]),
-    ("empty_rollback_leaves_no_fence", &["A9"]),
-    ("tcc_registered_again", &["C5"]),
-];
-
-/// Those that need a world whose nodes come and go.
-pub const BUGS_OF_R2: [Planted; 2] =
-    [("left_replica_is_not_wiped", &["G3"]), ("drained_node_keeps_its_groups", &["G3"])];
 
 /// Seeds that each planted bug is looked for in.
 const BUG_SEEDS: u64 = 200;
@@ -161,11 +77,11 @@ pub fn determinism(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<u8>
     let mut different = 0;
     for pair in ended.chunks(2) {
         let [one, other] = pair else { continue };
-        let same = hashed(&one.line) == hashed(&other.line);
-        eprintln!("{} {}", if same { "same" } else { "DIFFERENT" }, one.line);
-        if !same {
+        if is_same(&one.line, &other.line) {
+            eprintln!("same {}", one.line);
+        } else {
             different += 1;
-            eprintln!("DIFFERENT {}", other.line);
+            eprintln!("DIFFERENT {}\nDIFFERENT {}", one.line, other.line);
             tell_difference(one.seed, size)?;
         }
     }
@@ -173,9 +89,22 @@ pub fn determinism(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<u8>
     Ok(if different == 0 { 0 } else { 13 })
 }
 
+/// Whether two lines are of the same run. Without a hash, as of children that died, nothing says so.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    has_hash(one) && hashed(one) == hashed(other)
+}
+
 /// The line without what only the outside world decides.
-pub(crate) fn hashed(line: &str) -> &str {
+fn hashed(line: &str) -> &str {
     line.split(" wall=").next().unwrap_or(line)
+}
+
+/// All zeros are the hash of a world that did not come to its end.
+fn has_hash(line: &str) -> bool {
+    let hash = line.split_whitespace().find_map(|word| word.strip_prefix("hash="));
+    hash.is_some_and(|hash| {
+        hash.len() == 32 && hash.chars().all(|c| c.is_ascii_hexdigit()) && hash.chars().any(|c| c != '0')
+    })
 }
 
 /// Runs a seed twice more with a trace, and shows where the two part.
@@ -184,7 +113,11 @@ pub(crate) fn tell_difference(seed: u64, size: Size) -> io::Result<()> {
     let path = |which: &str| folder.join(format!("quorate-trace-{}-{seed}-{which}", std::process::id()));
     let paths = [path("one"), path("other")];
     for path in &paths {
-        job(seed, size, None).traced(path).run()?;
+        let ended = job(seed, size, None).traced(path).run()?;
+        if !path.exists() {
+            eprintln!("seed {seed}: no trace; {}", ended.line);
+            return paths.iter().filter(|path| path.exists()).try_for_each(std::fs::remove_file);
+        }
     }
     let [one, other] = &paths;
     let lines = BufReader::new(File::open(one)?).lines().zip(BufReader::new(File::open(other)?).lines());
@@ -280,5 +213,16 @@ mod tests {
         assert_eq!(oracle_in("seed 7 FAILED safety oracle=A1 xid=4"), "A1");
         assert_eq!(oracle_in("seed 7 ok hash=1"), "-");
         assert_eq!(hashed("seed 7 ok hash=1 wall=2s"), "seed 7 ok hash=1");
+    }
+
+    #[test]
+    fn only_hashes_make_runs_the_same() {
+        let line = |digit: &str, wall| format!("seed 7 ok hash={} events=9 wall={wall}s", digit.repeat(32));
+        assert!(is_same(&line("a", 1), &line("a", 2)));
+        assert!(!is_same(&line("a", 1), &line("b", 1)));
+        assert!(!is_same(&line("0", 1), &line("0", 1)), "neither world came to its end");
+        let died = "seed 7 FAILED harness oracle=- (no line; exit code 101)";
+        assert!(!is_same(died, died));
+        assert!(!is_same("seed 7 ok hash=a", "seed 7 ok hash=a"));
     }
 }

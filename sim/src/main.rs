@@ -21,6 +21,7 @@ mod logging;
 mod nemesis;
 mod oracles;
 mod plan;
+mod planted;
 mod remains;
 mod scene;
 mod seen;
@@ -36,6 +37,7 @@ mod world;
 
 use artefact::Artefact;
 use batch::Seeds;
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use plan::{Plan, Size};
 use std::io;
@@ -84,7 +86,7 @@ struct RunArgs {
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
-    #[arg(long)]
+    #[arg(long, value_parser = bug_among(planted::names()), hide_possible_values = true)]
     bug: Option<String>,
     #[command(flatten)]
     windows: Windows,
@@ -132,7 +134,7 @@ struct ShrinkArgs {
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
-    #[arg(long)]
+    #[arg(long, value_parser = bug_among(planted::names()), hide_possible_values = true)]
     bug: Option<String>,
     #[command(flatten)]
     jobs: Jobs,
@@ -164,7 +166,7 @@ struct HuntArgs {
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
-    #[arg(long)]
+    #[arg(long, value_parser = bug_among(planted::names()), hide_possible_values = true)]
     bug: Option<String>,
     /// Writes a summary to this file
     #[arg(long)]
@@ -209,6 +211,7 @@ struct DeterminismArgs {
 #[derive(Args)]
 struct BugsArgs {
     /// Only these
+    #[arg(value_parser = bug_among(planted::looked_for()), hide_possible_values = true)]
     names: Vec<String>,
     /// Of several equal parts of them only this one, counted from 0: K/N
     #[arg(long)]
@@ -220,6 +223,11 @@ struct BugsArgs {
 fn size(name: &str) -> Result<Size, String> {
     let known: Vec<&str> = plan::SIZES.iter().map(|size| size.name).collect();
     Size::named(name).ok_or_else(|| format!("no such world; there are {}", known.join(", ")))
+}
+
+/// A name that no place in the code has would plant nothing, and the run would pass.
+fn bug_among(names: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
+    PossibleValuesParser::new(names)
 }
 
 fn main() -> ExitCode {
@@ -240,7 +248,7 @@ fn main() -> ExitCode {
         }
         Command::Gate(args) => pass(&args),
         Command::Determinism(args) => batch::determinism(args.seeds, args.world, args.jobs.count()),
-        Command::Bugs(_) if !is_usable(Some(batch::BUGS[0].0)) => Ok(EXIT_USAGE),
+        Command::Bugs(_) if !is_usable(Some(planted::BUGS[0].0)) => Ok(EXIT_USAGE),
         Command::Bugs(args) => batch::bugs(plan::SIZES[1], &args.names, args.part, args.jobs.count()),
     };
     match code {
@@ -279,6 +287,10 @@ impl FileArgs {
         let bug = artefact.bug.clone().filter(|_| !self.no_bug);
         if !is_usable(bug.as_deref()) {
             return EXIT_USAGE;
+        }
+        if let Some(unknown) = bug.as_deref().filter(|bug| !planted::names().any(|name| name == *bug)) {
+            eprintln!("{}: no bug is planted as {unknown}", self.file.display());
+            return Kind::Harness.exit_code();
         }
         act(&self.file, &artefact, bug)
     }

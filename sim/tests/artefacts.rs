@@ -88,3 +88,29 @@ fn what_cannot_be_read_is_a_failure_of_the_harness() {
     assert_eq!(missing.status.code(), Some(13), "{}", says(&missing));
     std::fs::remove_dir_all(&folder).expect("it is there");
 }
+
+#[test]
+fn a_bug_that_is_not_planted_is_refused() {
+    let folder = folder("names");
+    let refused = |arguments: &[&str], nearest: &str| {
+        let output = simulate(&folder, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", line(&output));
+        assert!(says(&output).contains(&format!("similar value exists: '{nearest}'")), "{}", says(&output));
+    };
+    let typo = "lock_kept_at_ende";
+    refused(&["run", "--seed", "1", "--world", "R0", "--bug", typo], BUG);
+    refused(&["hunt", "--seeds", "1..2", "--bug", typo], BUG);
+    refused(&["shrink", "--seed", "1", "--bug", typo], BUG);
+    refused(&["bugs", typo], BUG);
+    // It is there, but nobody is expected to find it, so no table can say that somebody did.
+    let unlooked = simulate(&folder, &["bugs", "remove_forgets_the_log"]);
+    assert_eq!(unlooked.status.code(), Some(2), "{}", says(&unlooked));
+
+    let (_, path) = red(&folder);
+    let text = std::fs::read_to_string(&path).expect("it was written");
+    std::fs::write(&path, text.replacen(BUG, typo, 1)).expect("a file for a test");
+    let replayed = simulate(&folder, &["replay", path.to_str().expect("ASCII")]);
+    assert_eq!(replayed.status.code(), Some(13), "{}", says(&replayed));
+    assert!(says(&replayed).contains(&format!("no bug is planted as {typo}")), "{}", says(&replayed));
+    std::fs::remove_dir_all(&folder).expect("it is there");
+}

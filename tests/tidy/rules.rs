@@ -168,8 +168,9 @@ pub fn probes(list: &Source, code: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Every planted bug of the code stands in the table that the simulation knows them by, and the table has no other.
-pub fn planted_bugs(table: &Source, code: &[Source]) -> Vec<Finding> {
+/// Every planted bug of the code stands in the table that the simulation knows them by, the table has no other, and `told`
+/// says what each does.
+pub fn planted_bugs(table: &Source, told: &str, code: &[Source]) -> Vec<Finding> {
     let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let names_of = |source: &Source, mark: &str| -> Vec<(usize, String)> {
         let marked = source.text.match_indices(mark).map(|(at, _)| (at, &source.text[at + mark.len()..]));
@@ -192,6 +193,10 @@ pub fn planted_bugs(table: &Source, code: &[Source]) -> Vec<Finding> {
     let gone = known.iter().filter(|(name, _)| !planted.contains(*name));
     findings.extend(
         gone.map(|(name, at)| Finding::new(table, line_of(&table.text, *at), format!("{name}: no such planted bug"))),
+    );
+    let untold = known.iter().filter(|(name, _)| !told.contains(&format!("`{name}`")));
+    findings.extend(
+        untold.map(|(name, at)| Finding::new(table, line_of(&table.text, *at), format!("{name}: nothing tells of it"))),
     );
     findings
 }
