@@ -15,7 +15,7 @@ use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, timeout};
 
 use super::guard::locked;
-use super::in_hand::{CONNECTION_BYTES_MAX, Room, STRANGER_BYTES_MAX};
+use super::in_hand::{CONNECTION_BYTES_MAX, Room, STRANGER_BYTES_MAX, Unanswered};
 use super::lost_tm::Begun;
 use super::outbox::Outbox;
 use super::turns::Turns;
@@ -65,6 +65,8 @@ pub struct Channel {
     pub turns: Turns,
     /// For its requests until they are answered.
     pub room: Room,
+    /// How many of them there are.
+    pub unanswered: Arc<Unanswered>,
     roles: AtomicU8,
     complained: AtomicBool,
     /// Of the last registration; requests of ours are written as it was.
@@ -83,6 +85,7 @@ impl Channel {
             out,
             turns: Turns::new(),
             room: Room::new(STRANGER_BYTES_MAX),
+            unanswered: Arc::default(),
             roles: AtomicU8::new(0),
             complained: AtomicBool::new(false),
             spoken: Mutex::new(Head::new(Version::V1, MessageKind::Request, 0)),

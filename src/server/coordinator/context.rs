@@ -20,6 +20,7 @@ use super::led::Led;
 use super::memory::Memory;
 use super::meters::Meters;
 use super::nodes::Nodes;
+use super::seldom::Seldom;
 use super::tenure::Tenure;
 use super::turns;
 
@@ -77,6 +78,8 @@ pub struct Coordinator {
     pub(super) asked: Asked,
     /// How many of them may be out at a time.
     pub(super) turns: Semaphore,
+    /// Whether a conflict over a row is written to the log.
+    pub(super) conflict_told: Seldom,
     /// Rings when a leader was elected, lost or heard of: parked requests look again.
     pub(super) changed: Notify,
     /// Drawn at the start of the process.
@@ -122,6 +125,7 @@ impl Coordinator {
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
             turns: Semaphore::new(turns::NODE_MAX),
+            conflict_told: Seldom::default(),
             changed: Notify::new(),
             start: random::u64(),
         })

@@ -7,7 +7,7 @@
 //!
 //! A commit or rollback that is decided and waits for its RMs gives its room back ([`Held`]): their answers may stand behind a
 //! frame that waits for that very room. What is left of it is its task, and there are no more of those than transactions in
-//! phase two, which `memory` bounds.
+//! phase two, which `memory` bounds. It counts as unanswered all the same ([`Unanswered`]): a stop waits for it.
 //!
 //! Not here: phase-two requests of ours (`channel`), what other nodes forward (`peer`), frames whose end has not come
 //! (`listener`).
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use quorate_core::model::limits;
 use quorate_core::wire::Message;
-use quorate_world::sync::{OwnedSemaphorePermit, Semaphore};
+use quorate_world::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::guard::locked;
 
@@ -69,14 +69,6 @@ impl Room {
         units.saturating_sub(self.free.available_permits()) * UNIT_BYTES
     }
 
-    /// Waits until all of it is given back. From the first wait on nothing more is taken.
-    pub async fn empty(&self) {
-        let units = self.units_max.load(Ordering::Acquire);
-        if let Ok(all) = self.free.acquire_many(units as u32).await {
-            all.forget();
-        }
-    }
-
     /// Waits for so much. Nothing: there never is.
     async fn take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         if units as usize > self.units_max.load(Ordering::Acquire) {
@@ -111,25 +103,59 @@ impl InHand {
     }
 }
 
-/// The room of one request, which may go before the request does.
+/// How many requests of a connection are not answered yet, with room or without.
 #[derive(Default)]
-pub struct Held(Mutex<Option<InHand>>);
+pub struct Unanswered {
+    count: AtomicUsize,
+    none: Notify,
+}
+
+impl Unanswered {
+    /// Waits until there are none.
+    pub async fn none(&self) {
+        loop {
+            let none = self.none.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
+    }
+}
+
+/// One request until it is answered, and its room, which may go before.
+#[derive(Default)]
+pub struct Held {
+    in_hand: Mutex<Option<InHand>>,
+    among: Option<Arc<Unanswered>>,
+}
 
 impl Held {
-    /// All of it.
-    pub fn new(in_hand: InHand) -> Held {
-        Held(Mutex::new(Some(in_hand)))
+    /// With all of its room.
+    pub fn new(in_hand: Option<InHand>, among: &Arc<Unanswered>) -> Held {
+        among.count.fetch_add(1, Ordering::AcqRel);
+        Held { in_hand: Mutex::new(in_hand), among: Some(among.clone()) }
     }
 
     /// What is left of the request is small and bounded otherwise.
     pub fn give_back(&self) {
-        locked(&self.0).take();
+        locked(&self.in_hand).take();
     }
 
     /// The request is answered, and its answer waits for those of its frame.
     pub fn keep_answer(&self) {
-        let mut held = locked(&self.0);
+        let mut held = locked(&self.in_hand);
         *held = held.take().and_then(|mut in_hand| in_hand.split(ANSWER_BYTES));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(among) = &self.among
+            && among.count.fetch_sub(1, Ordering::AcqRel) == 1
+        {
+            among.none.notify_waiters();
+        }
     }
 }
 
@@ -213,6 +239,23 @@ mod tests {
             assert_eq!((connection.bytes_taken(), node.bytes_taken()), (5 << 10, 5 << 10));
             drop(first);
             assert_eq!((connection.bytes_taken(), node.bytes_taken()), (0, 0));
+        });
+    }
+
+    #[test]
+    fn what_gave_its_room_back_is_unanswered_still() {
+        run_test(async {
+            let (connection, node) = (Room::new(8 << 10), Room::new(8 << 10));
+            let among = Arc::new(Unanswered::default());
+            let held = Held::new(InHand::take(&connection, &node, 4 << 10).await, &among);
+            held.give_back();
+            assert_eq!(connection.bytes_taken(), 0);
+            let waits = among.clone();
+            let none = task::spawn(async move { waits.none().await });
+            task::yield_now().await;
+            assert!(!none.is_finished());
+            drop(held);
+            none.await.expect("there are none");
         });
     }
 

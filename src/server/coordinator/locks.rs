@@ -7,6 +7,7 @@ use quorate_core::model::{GlobalStatus, Slot, TransactionId, hash, lock_key};
 use quorate_core::txn::command::AcquireLocksV1;
 use quorate_core::txn::status::{self, Direction};
 use quorate_core::txn::{Command, Conflict, Outcome, Refusal};
+use quorate_world::select::{Either2, select2};
 use quorate_world::time::{Instant, timeout};
 
 use super::begin::unreachable_outcome;
@@ -39,16 +40,21 @@ impl Coordinator {
                 Leader::There(node, group) => {
                     let patience = until.saturating_duration_since(Instant::now());
                     let query = Query::Acquire(locks.clone());
-                    match self.ask_there(node, group, &query, patience).await {
-                        Ok(Response::Acquired) => Some(Locks::Acquired),
-                        Ok(Response::Refused(refused)) => Some(Locks::Refused(refused)),
-                        Ok(Response::Unable(why)) => Some(Locks::Unable(why)),
-                        Ok(Response::Elsewhere(_)) => {
+                    let asked = self.ask_there(node, group, &query, patience);
+                    match select2(asked, self.succeeded(group, node)).await {
+                        Either2::First(Ok(Response::Acquired)) => Some(Locks::Acquired),
+                        Either2::First(Ok(Response::Refused(refused))) => Some(Locks::Refused(refused)),
+                        Either2::First(Ok(Response::Unable(why))) => Some(Locks::Unable(why)),
+                        Either2::First(Ok(Response::Elsewhere(_))) => {
                             quorate_core::sometimes!("lock_home_is_led_elsewhere");
                             None
                         }
-                        Ok(_) | Err(_) => {
+                        Either2::First(Ok(_) | Err(_)) => {
                             quorate_core::sometimes!("lock_home_did_not_answer");
+                            None
+                        }
+                        Either2::Second(()) => {
+                            quorate_core::sometimes!("lock_home_is_left_for_the_next_leader");
                             None
                         }
                     }

@@ -57,6 +57,7 @@ mod release;
 mod reply;
 mod request;
 mod route;
+mod seldom;
 mod serve;
 mod tenure;
 mod term;

@@ -233,7 +233,7 @@ impl Coordinator {
         request: Message,
         in_hand: InHand,
     ) {
-        let held = Held::new(in_hand);
+        let held = Held::new(Some(in_hand), &channel.unanswered);
         let Some(identity) = channel.identity() else {
             let (coordinator, channel) = (self.clone(), channel.clone());
             task::spawn(async move {
@@ -262,7 +262,7 @@ impl Coordinator {
 
     /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
     /// status (Java's RM cannot read a single status result), get one answer with all of them, in order: one that is late
-    /// holds up the others. Where an operator wants it, clients from 1.5 on get them in batches, as they are ready.
+    /// holds up the others, and fails without them where that says no more than silence would ([`Coordinator::too_late`]). Where an operator wants it, clients from 1.5 on get them in batches, as they are ready.
     fn merged(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
@@ -300,7 +300,7 @@ impl Coordinator {
         let (done, mut answers) = mpsc::unbounded_channel();
         for (message, id) in messages {
             let (coordinator, channel, done) = (self.clone(), channel.clone(), done.clone());
-            let held = in_hand.split(in_hand::weight_bytes(&message)).map(Held::new).unwrap_or_default();
+            let held = Held::new(in_hand.split(in_hand::weight_bytes(&message)), &channel.unanswered);
             task::spawn(async move {
                 let Some(question) = request::question(&message) else { return };
                 if let Some(answer) = coordinator.serve_request(&channel, question, message, &held).await {
@@ -313,11 +313,12 @@ impl Coordinator {
         let channel = channel.clone();
         task::spawn(async move {
             while let Some(first) = answers.recv().await {
-                let (mut messages, mut ids) = (Vec::new(), Vec::new());
+                let (mut messages, mut ids, mut all_held) = (Vec::new(), Vec::new(), Vec::new());
                 let mut next = Some(first);
-                while let Some((message, id, _held)) = next {
+                while let Some((message, id, held)) = next {
                     messages.push(message);
                     ids.push(id);
+                    all_held.push(held);
                     next = answers.try_recv().ok();
                 }
                 channel.answer(&head, &Message::BatchResult { messages, ids });
@@ -336,10 +337,13 @@ impl Coordinator {
             .into_iter()
             .map(|message| {
                 let (coordinator, channel) = (self.clone(), channel.clone());
-                let held = in_hand.split(in_hand::weight_bytes(&message)).map(Held::new).unwrap_or_default();
+                let held = Held::new(in_hand.split(in_hand::weight_bytes(&message)), &channel.unanswered);
                 task::spawn(async move {
                     let question = request::question(&message)?;
-                    let answer = coordinator.serve_request(&channel, question, message, &held).await?;
+                    let answer = match coordinator.serve_request(&channel, question, message, &held).await {
+                        Some(answer) => answer,
+                        None => coordinator.too_late(&channel, question)?,
+                    };
                     held.keep_answer();
                     Some((answer, held))
                 })
@@ -356,6 +360,20 @@ impl Coordinator {
             let (messages, _held): (Vec<Message>, Vec<Held>) = answers.into_iter().unzip();
             channel.answer(&head, &Message::MergeResult { messages });
         });
+    }
+
+    /// Instead of a silence that would take the other answers of its frame with it. A branch may have been registered and be
+    /// of no use, as after a client's own time-out. Of a decision nothing is said that may turn out wrong.
+    fn too_late(&self, channel: &Channel, question: Question) -> Option<Message> {
+        match question {
+            Question::Begin | Question::Register | Question::ReportBranch | Question::LockQuery => {}
+            Question::Commit | Question::Rollback | Question::Status | Question::Report => return None,
+        }
+        let identity = channel.identity()?;
+        quorate_core::sometimes!("late_request_fails_for_the_sake_of_its_frame");
+        let text = "not answered in time: its group has no leader that can be reached".to_owned();
+        let failure = Failure::new(request::refusal_code(question), text);
+        Some(self.answer_with(channel, &identity, question, None, failure.into()))
     }
 
     /// One request, from its message to the message of its answer; nothing: silence is the answer.

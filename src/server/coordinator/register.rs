@@ -10,10 +10,11 @@
 //! request has a name, which stands in the list with its branch, and the next leader that meets it answers with that one.
 
 mod half;
+mod refusal;
 
 use std::sync::Arc;
 
-use quorate_core::model::{BranchId, BranchType, ExceptionCode, Fence, GlobalStatus, hash, lock_key};
+use quorate_core::model::{BranchId, BranchType, ExceptionCode, Fence, hash, lock_key};
 use quorate_core::txn::command::{AcquireLocksV1, BranchV1, RegisterBranchOnceV1, ReleaseLocksV1};
 use quorate_core::txn::{Command, Conflict, ReleaseScope, Session, Transactions, bounds};
 use quorate_world::select::{Either2, select2};
@@ -24,11 +25,11 @@ use super::ask::{Failure, RegisterAsk, Reply};
 use super::context::Coordinator;
 use super::events;
 use super::locks::Locks;
-use super::message::RefusedV1;
 use super::planted;
-use super::request::no_such_transaction;
+use super::request::not_there;
 use super::tenure::{Lost, Tenure};
 use half::{Half, register_half, registration};
+use refusal::{decided, not_active};
 
 /// What the applied state says of a register before anything is proposed.
 enum Look {
@@ -132,7 +133,10 @@ impl Coordinator {
             let fence = Fence { epoch, tenure: tenure.term };
             let session = match transactions.session(ask.transaction) {
                 Some(session) => session,
-                None => return Ok((Look::Refuse(no_such_transaction(ask.transaction)), None)),
+                None => {
+                    let standing = transactions.standing(ask.transaction);
+                    return Ok((Look::Refuse(not_there(ask.transaction, standing)), None));
+                }
             };
             if !session.takes(ask.kind) {
                 return Ok((Look::Refuse(not_active(session.status)), None));
@@ -167,7 +171,7 @@ impl Coordinator {
             Some(request) => Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, request }),
             None => Command::RegisterBranch(register),
         };
-        let half = register_half(tenure, branch, command).await.inspect_err(|_| {
+        let half = register_half(tenure, ask.transaction, branch, command).await.inspect_err(|_| {
             // Never in the queue, or the leadership is gone and pending with it; a busy queue is asked again.
             quorate_core::sometimes!("register_did_not_get_into_the_queue");
             tenure.give_up(branch);
@@ -229,11 +233,12 @@ impl Coordinator {
                 tenure.forget(branch);
                 return Ok(reply);
             }
-            let half =
-                register_half(tenure, branch, register).await.inspect_err(|_| self.abandon(tenure, ask, branch))?;
+            let half = register_half(tenure, ask.transaction, branch, register)
+                .await
+                .inspect_err(|_| self.abandon(tenure, ask, branch))?;
             return self.both(tenure, ask, branch, half, acquired).await;
         }
-        let half = pin!(register_half(tenure, branch, register));
+        let half = pin!(register_half(tenure, ask.transaction, branch, register));
         let mut half = half;
         let mut acquire = pin!(self.acquire(&locks, until));
         let (half, acquired) = match select2(half.as_mut(), acquire.as_mut()).await {
@@ -420,36 +425,6 @@ impl Coordinator {
         });
         if queued { Ok(()) } else { Err(Lost) }
     }
-
-    /// The answer to an RM whose rows somebody else holds.
-    fn conflict(&self, tenure: &Tenure, ask: &RegisterAsk, refused: &RefusedV1) -> Reply {
-        self.counters.lock_conflicts.one();
-        tenure.note_refusal(ask.transaction);
-        let RefusedV1 { conflict, rolling_back } = refused;
-        let waits = !auto_commit(&ask.application_data) || quorate_world::bug!("everybody_fails_fast");
-        let fail_fast = *rolling_back && waits;
-        let code = match fail_fast {
-            true => {
-                quorate_core::sometimes!("conflict_is_told_to_fail_fast");
-                ExceptionCode::LockKeyConflictFailFast
-            }
-            false => ExceptionCode::LockKeyConflict,
-        };
-        let (row, held_ms, holder) = (&conflict.row, conflict.held_ms, self.xid_of(conflict.holder));
-        tracing::debug!(transaction = ask.transaction.0, %row, holder, held_ms, "a row is locked by another transaction");
-        Failure::new(code, format!("row {row} is locked by global transaction {holder} for {held_ms} ms")).into()
-    }
-}
-
-/// Why the transaction takes no such branch any more, as the applied state has it; nothing: it does.
-fn decided(tenure: &Tenure, ask: &RegisterAsk) -> Option<Reply> {
-    tenure.replica.read(|transactions| {
-        if transactions.session(ask.transaction).is_some_and(|session| session.takes(ask.kind)) {
-            return None;
-        }
-        let standing = transactions.standing(ask.transaction);
-        Some(standing.map_or_else(|| no_such_transaction(ask.transaction), not_active).into())
-    })
 }
 
 /// How many rows a branch locks, counted only where that may be too many.
@@ -460,37 +435,5 @@ fn rows_at_most(ask: &RegisterAsk, session: &Session) -> usize {
         true if bounds::has_room(session, bound).is_ok() => bound,
         true => lock_key::parse(&ask.lock_keys).map_or(bound, |rows| rows.len()),
         false => 0,
-    }
-}
-
-fn not_active(status: GlobalStatus) -> Failure {
-    let text = format!("the global transaction is {status}, not Begin");
-    Failure::new(ExceptionCode::GlobalTransactionNotActive, text)
-}
-
-/// `autoCommit` of the application data, true if it says nothing (semantics, section 3.3). Looked at after a conflict only.
-fn auto_commit(application_data: &str) -> bool {
-    let value: Option<serde_json::Value> = serde_json::from_str(application_data).ok();
-    let said = value.as_ref().and_then(|value| value.get("autoCommit")?.as_bool());
-    said.unwrap_or(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn auto_commit_is_what_the_data_says() {
-        assert!(!auto_commit(r#"{"autoCommit":false}"#));
-        for data in [
-            "",
-            "not json",
-            "[]",
-            r#"{"autoCommit":true}"#,
-            r#"{"autoCommit":"false"}"#,
-            r#"{"x":{"autoCommit":false}}"#,
-        ] {
-            assert!(auto_commit(data), "{data}");
-        }
     }
 }

@@ -122,7 +122,10 @@ impl Coordinator {
         let mut succeeded = pin!(self.succeeded(group, node));
         let answer = match select3(asked.as_mut(), succeeded.as_mut(), self.seen_decided(group, ask)).await {
             Either3::First(answer) => Some(answer),
-            Either3::Second(()) => None,
+            Either3::Second(()) => {
+                quorate_core::sometimes!("forwarded_request_is_left_for_the_next_leader");
+                None
+            }
             Either3::Third(()) => {
                 quorate_core::sometimes!("forwarded_decision_was_seen_in_the_log_first");
                 held.give_back();
@@ -152,14 +155,13 @@ impl Coordinator {
 
     /// Waits until another node is known to lead the group. One that stands still answers nothing, and its successor will:
     /// every request may be asked twice.
-    async fn succeeded(&self, group: GroupId, node: NodeId) {
+    pub(super) async fn succeeded(&self, group: GroupId, node: NodeId) {
         loop {
-            let changed = self.changed.notified();
+            let changed = select2(self.changed.notified(), self.led.hinted());
             if self.led.leader(group).is_some_and(|leader| leader != node) {
-                quorate_core::sometimes!("forwarded_request_is_left_for_the_next_leader");
                 return;
             }
-            changed.await;
+            _ = changed.await;
         }
     }
 

@@ -146,8 +146,12 @@ impl Tenure {
         }
     }
 
-    /// Puts a command into the queue of the log now; its outcome comes later, also if nobody waits for it.
+    /// Puts a command into the queue of the log now; its outcome comes later, also if nobody waits for it. Nothing any more
+    /// once this tenure is over, though the next one may be of the same term.
     pub fn submit(&self, command: Command) -> Result<Submitted, Lost> {
+        if self.is_over() {
+            return Err(Lost);
+        }
         match self.replica.submit(command) {
             Ok(pending) => Ok(Submitted::Pending(pending)),
             Err(ProposeError::TooLarge) => Ok(Submitted::TooLarge),

@@ -187,7 +187,7 @@ impl Listener {
 
 /// Closes a connection when nothing is owed to it, or there is no more time.
 async fn answered(channel: Arc<Channel>, until: Instant) {
-    if timeout_at(until, channel.room.empty()).await.is_err() {
+    if timeout_at(until, channel.unanswered.none()).await.is_err() {
         quorate_core::sometimes!("a_stop_leaves_requests_unanswered");
     }
     channel.out.close();

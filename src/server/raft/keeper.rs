@@ -1,5 +1,10 @@
 //! Two watchers of a replica, both asleep unless something happens: one follows who leads, one has snapshots made.
 //!
+//! A leader that no quorum answers stays one for openraft, and everything that waits for it would wait as long. So the watcher
+//! of leadership looks at the quorum while this node leads: after two of the longest election time-outs of silence the
+//! leadership counts as lost, whoever waits is told so and may look for another, and it begins anew, in the same term, when a
+//! quorum is there again and has elected nobody else.
+//!
 //! openraft stops a group whose storage failed or whose core broke, and would leave the node voting in the others. A
 //! replica that stopped by itself is a bug or a broken disk, so the watcher of leadership stops the process.
 
@@ -12,7 +17,7 @@ use openraft::metrics::RaftServerMetrics;
 use quorate_core::model::{GroupId, NodeId, Term};
 use quorate_world::select::{Either2, select2};
 use quorate_world::sync::Semaphore;
-use quorate_world::time::{Duration, sleep};
+use quorate_world::time::{Duration, Instant, sleep};
 use quorate_world::{process, tap, watch};
 
 use crate::clock::GroupClock;
@@ -50,18 +55,31 @@ pub(crate) struct LeadershipKeeper {
     pub receiving: Arc<Receiving>,
     /// Somebody stopped the replica on purpose.
     pub stopping: Arc<AtomicBool>,
+    /// A quorum that was silent for so long has left its leader; looked at twice in that time.
+    pub quorum_patience: Duration,
 }
 
 impl LeadershipKeeper {
     /// Runs until the replica stops.
     pub async fn run(self) {
         let mut metrics = self.raft.server_metrics();
+        let mut leads = None;
         loop {
             let now = leadership_of(self.node, &metrics.borrow_watched());
-            if self.note(now) {
+            leads = match (now.leading, leads) {
+                (true, Some((term, since))) if term == now.term => Some((term, since)),
+                (true, _) => Some((now.term, Instant::now())),
+                (false, _) => None,
+            };
+            let left = leads.is_some_and(|(_, since)| self.is_left_alone(since));
+            if self.note(if left { Leadership { leader: None, leading: false, ..now } } else { now }) {
                 self.receiving.forget_before(now.term);
             }
-            if metrics.changed().await.is_err() {
+            let changed = match leads {
+                Some(_) => select2(metrics.changed(), sleep(self.quorum_patience / 2)).await,
+                None => Either2::First(metrics.changed().await),
+            };
+            if let Either2::First(Err(_)) = changed {
                 break;
             }
         }
@@ -69,6 +87,23 @@ impl LeadershipKeeper {
             self.stopped_by_itself().await;
         }
         self.note(Leadership::default());
+    }
+
+    /// Whether no quorum has answered this leader for too long. It leads since then.
+    fn is_left_alone(&self, since: Instant) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let mut voters = metrics.membership_config.membership().voter_ids();
+        if voters.all(|voter| voter == self.node.0) {
+            return false;
+        }
+        let heard = metrics.last_quorum_acked.map(|at| openraft::Instant::elapsed(&at.into_inner()));
+        let silent_for = heard.map_or(since.elapsed(), |heard| heard.min(since.elapsed()));
+        let left = silent_for >= self.quorum_patience;
+        if left {
+            quorate_core::sometimes!("leader_is_left_by_its_quorum");
+        }
+        left
     }
 
     async fn stopped_by_itself(&self) {

@@ -66,6 +66,11 @@ impl RaftOptions {
         Duration::from_millis(self.election_timeout_ms * 2)
     }
 
+    /// A leader that no quorum has answered for so long leads no longer, as far as its node is concerned.
+    pub fn quorum_patience(&self) -> Duration {
+        self.election_timeout_max() * 2
+    }
+
     /// The shortest a follower waits before it stands for election.
     pub fn election_timeout_min(&self) -> Duration {
         Duration::from_millis(self.election_timeout_ms)

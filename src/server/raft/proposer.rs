@@ -10,13 +10,15 @@
 //! is tried again here before any later one, for as long as this node leads; and the next entry is made only when raft
 //! is known to have taken the last one: a question behind it in raft's own queue, the *fence*, tells.
 //!
-//! Not here: how long a caller waits. A leader without a quorum answers when it has one again, or leads no longer.
+//! Who waits for an entry that is on its way when the leadership is lost is told at once that its fate is unknown. Not here:
+//! how long a caller waits for a leader.
 
 use std::any::Any;
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -50,10 +52,32 @@ struct Waiting<M: Machine> {
 
 type Caller<M> = oneshot::Sender<Result<<M as Machine>::Outcome, ProposeError>>;
 
+/// Those who wait for one entry, until they are told.
+struct Callers<M: Machine>(Mutex<Option<Vec<Caller<M>>>>);
+
+impl<M: Machine> Callers<M> {
+    fn new(callers: Vec<Caller<M>>) -> Arc<Callers<M>> {
+        Arc::new(Callers(Mutex::new(Some(callers))))
+    }
+
+    /// To tell them; nothing: they have been.
+    fn take(&self) -> Option<Vec<Caller<M>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn are_told(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    fn tell(&self, error: &ProposeError) {
+        answer_all::<M>(self.take().unwrap_or_default(), error);
+    }
+}
+
 /// An entry ready to be proposed. Its places among those in flight are free again when it is gone.
 struct Batch<M: Machine> {
     entry: Bytes,
-    callers: Vec<Caller<M>>,
+    callers: Arc<Callers<M>>,
     places: OwnedSemaphorePermit,
 }
 
@@ -120,6 +144,8 @@ pub(crate) struct Proposer<M: Machine> {
     left_over: Option<Waiting<M>>,
     /// Places among the entries in flight.
     places: Arc<Semaphore>,
+    /// Who waits for them, in order; those of entries that are gone are, too.
+    on_their_way: VecDeque<Weak<Callers<M>>>,
     /// A batch that is to be tried again comes back here, before its fence falls.
     again: (mpsc::Sender<Batch<M>>, mpsc::Receiver<Batch<M>>),
     /// Falls when raft has taken or refused the last batch.
@@ -156,6 +182,7 @@ pub(crate) fn queue<M: Machine>(context: ProposerContext) -> (Proposals<M>, Prop
         waiting_bytes,
         left_over: None,
         places: Arc::new(Semaphore::new(options.batches_in_flight_max)),
+        on_their_way: VecDeque::new(),
         again: mpsc::channel(1),
         fence: None,
         options,
@@ -170,6 +197,7 @@ impl<M: Machine> Proposer<M> {
             let leadership = *self.leadership.borrow_and_update();
             if !leadership.leading {
                 self.refuse_waiting(leadership.leader);
+                self.leave_those_on_their_way();
             }
             let ready = ready(&self.places, &mut self.queue, self.left_over.is_some(), leadership.leading);
             match select3(self.again.1.recv(), self.leadership.changed(), ready).await {
@@ -204,7 +232,7 @@ impl<M: Machine> Proposer<M> {
         let bad_clock = bug!("group_clock_is_the_wall_clock");
         let stamp = if bad_clock { Stamp { clock_ms: stamp.wall_ms, ..stamp } } else { stamp };
         match entry::commands(&M::batch(stamp, commands)) {
-            Ok(entry) => self.propose(Batch { entry, callers, places }).await,
+            Ok(entry) => self.propose(Batch { entry, callers: Callers::new(callers), places }).await,
             // Several commands fit by their estimate, so this is one that nobody should have let in.
             Err(error) => {
                 tracing::error!(group = %self.group, %error, "a command does not fit into an entry");
@@ -251,6 +279,13 @@ impl<M: Machine> Proposer<M> {
 
     async fn propose(&mut self, batch: Batch<M>) {
         let (node, group, again) = (self.node, self.group, self.again.0.clone());
+        while self.on_their_way.front().is_some_and(|callers| callers.strong_count() == 0) {
+            self.on_their_way.pop_front();
+        }
+        let callers = Arc::downgrade(&batch.callers);
+        if self.on_their_way.back().is_none_or(|last| !last.ptr_eq(&callers)) {
+            self.on_their_way.push_back(callers);
+        }
         let alone = batch.places.num_permits() == self.options.batches_in_flight_max;
         let payload = Payload(batch.entry.clone());
         let answer = Answer(Box::new(move |result| finish(node, group, batch, result, &again)));
@@ -281,7 +316,7 @@ impl<M: Machine> Proposer<M> {
         if !leadership.leading {
             quorate_core::sometimes!("leadership_lost_while_an_entry_waited_to_be_tried_again");
             let leader = leadership.leader.filter(|leader| *leader != self.node);
-            return answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
+            return batch.callers.tell(&ProposeError::NotLeader { leader });
         }
         if let Err(fatal) = self.raft.trigger().heartbeat().await {
             tracing::warn!(group = %self.group, %fatal, "raft has stopped");
@@ -294,6 +329,13 @@ impl<M: Machine> Proposer<M> {
     fn refuse_waiting(&mut self, leader: Option<NodeId>) {
         while let Some(waiting) = self.left_over.take().or_else(|| self.queue.try_recv().ok()) {
             self.refuse(waiting, leader);
+        }
+    }
+
+    fn leave_those_on_their_way(&mut self) {
+        for callers in self.on_their_way.drain(..).filter_map(|callers| callers.upgrade()) {
+            quorate_core::sometimes!("leadership_was_lost_under_an_entry");
+            callers.tell(&ProposeError::Unknown);
         }
     }
 
@@ -342,24 +384,25 @@ fn finish<M: Machine>(
 ) {
     match result {
         Ok(written) => {
-            let commands = batch.callers.len();
+            let Some(callers) = batch.callers.take() else { return };
+            let commands = callers.len();
             tap!(events::Answered { node, group, log_id: types::our_log_id(&written.log_id), commands });
             let outcomes: Box<dyn Any> = written.data.0.expect("an entry with commands has outcomes");
             let outcomes = outcomes.downcast::<Vec<M::Outcome>>().expect("this group's machine gave them");
             assert_eq!(outcomes.len(), commands, "an outcome for each command");
-            for (caller, outcome) in batch.callers.into_iter().zip(*outcomes) {
+            for (caller, outcome) in callers.into_iter().zip(*outcomes) {
                 answer::<M>(caller, Ok(outcome));
             }
         }
         Err(ClientWriteError::ForwardToLeader(forward)) => refused(node, batch, forward, again),
         Err(ClientWriteError::LogEntryDiscarded(forward)) if bug!("unknown_told_as_refused") => {
             let leader = forward.leader_id.map(NodeId);
-            answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
+            batch.callers.tell(&ProposeError::NotLeader { leader });
         }
         // It was in our log and is no longer: another leader may have it, and commit it.
         Err(ClientWriteError::LogEntryDiscarded(_)) => {
             quorate_core::sometimes!("entry_was_discarded_on_its_way");
-            answer_all::<M>(batch.callers, &ProposeError::Unknown);
+            batch.callers.tell(&ProposeError::Unknown);
         }
         Err(error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_))) => {
             unreachable!("a batch of commands changes no members and has no precondition: {error}")
@@ -381,13 +424,15 @@ fn refused<M: Machine>(
                 _ => quorate_core::sometimes!("entry_refused_without_a_lease"),
             }
             // There is room: none is proposed before the last one is taken. If the proposer is gone, the callers read
-            // `Unknown`.
-            drop(again.try_send(batch));
+            // `Unknown`. Those who were told that already may be led elsewhere by now: it does not come behind them.
+            if !batch.callers.are_told() {
+                drop(again.try_send(batch));
+            }
         }
         ForwardReason::NotLeader => {
             quorate_core::sometimes!("entry_refused_by_one_that_no_longer_leads");
             let leader = forward.leader_id.map(NodeId).filter(|leader| *leader != node);
-            answer_all::<M>(batch.callers, &ProposeError::NotLeader { leader });
+            batch.callers.tell(&ProposeError::NotLeader { leader });
         }
     }
 }

@@ -187,6 +187,7 @@ impl Replicas {
             told,
             receiving,
             stopping: stopping.clone(),
+            quorum_patience: self.options.quorum_patience(),
         };
         let snapshots = SnapshotKeeper {
             group,

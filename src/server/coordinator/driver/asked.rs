@@ -106,6 +106,8 @@ pub enum Answer {
     Taken,
     /// Nobody waits for it, or no longer.
     Unknown,
+    /// No server asked with this id, so nobody is told of it.
+    Foreign,
     /// The node with this id, modulo 64, asked.
     Of(u64),
 }
@@ -186,7 +188,7 @@ impl Asked {
     pub fn answered(&self, id: i32, branch: BranchId, status: BranchStatus) -> Answer {
         let id = id as u32;
         if id & !(COUNTER_MASK | ((NODE_MASK as u32) << COUNTER_BITS)) != IDS_FROM {
-            return Answer::Unknown;
+            return Answer::Foreign;
         }
         let node = u64::from(id >> COUNTER_BITS) & NODE_MASK;
         if node != self.node.0 & NODE_MASK {

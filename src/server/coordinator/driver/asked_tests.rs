@@ -15,8 +15,8 @@ fn ids_name_the_node_and_are_found_by_themselves() {
         assert_eq!(asked.answered(place.id, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
         let other = Asked::new(NodeId(2), 0);
         assert_eq!(other.answered(place.id, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Of(1));
-        assert_eq!(other.answered(5, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
-        assert_eq!(other.answered(-1, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Unknown);
+        assert_eq!(other.answered(5, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Foreign);
+        assert_eq!(other.answered(-1, BranchId(7), BranchStatus::PhaseTwo_Committed), Answer::Foreign);
     });
 }
 

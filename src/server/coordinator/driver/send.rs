@@ -212,6 +212,10 @@ impl Coordinator {
     pub(in super::super) fn phase_two_answer(&self, id: i32, xid: &str, branch: BranchId, status: BranchStatus) {
         let asker = match self.asked.answered(id, branch, status) {
             Answer::Taken => return,
+            Answer::Foreign => {
+                quorate_core::sometimes!("answer_to_nothing_that_a_server_asked");
+                return self.counters.answers_unknown.one();
+            }
             Answer::Unknown => None,
             Answer::Of(residue) => self.pass_on(residue, PassOnV1 { id, branch, status }),
         };

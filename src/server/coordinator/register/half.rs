@@ -1,14 +1,14 @@
 //! The branch's half of a register: its place in the list of its transaction.
 
-use quorate_core::model::{BranchId, ExceptionCode, Fence};
+use quorate_core::model::{BranchId, ExceptionCode, Fence, TransactionId};
 use quorate_core::txn::command::RegisterBranchV1;
 use quorate_core::txn::{Command, Conflict, Outcome, Refusal};
 
 use super::super::ask::{Failure, RegisterAsk};
 use super::super::begin::unreachable_outcome;
-use super::super::request::no_such_transaction;
+use super::super::request::not_there;
 use super::super::tenure::{Lost, Tenure};
-use super::not_active;
+use super::refusal::not_active;
 
 /// What came of the branch's half in the transaction's own group.
 pub enum Half {
@@ -27,7 +27,12 @@ pub enum Half {
 }
 
 /// Puts the branch into the list. `Lost`: it will never get there.
-pub async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) -> Result<Half, Lost> {
+pub async fn register_half(
+    tenure: &Tenure,
+    transaction: TransactionId,
+    branch: BranchId,
+    command: Command,
+) -> Result<Half, Lost> {
     quorate_world::linger!("register_is_proposed_late");
     let submitted = tenure.submit(command).inspect_err(|_| tenure.forget(branch))?;
     let outcome = submitted.outcome().await;
@@ -47,7 +52,10 @@ pub async fn register_half(tenure: &Tenure, branch: BranchId, command: Command) 
             Half::Again
         }
         Refusal::OldTenure { .. } => return Err(Lost),
-        Refusal::NoSuchTransaction => Half::Refused(no_such_transaction("with this id")),
+        Refusal::NoSuchTransaction => {
+            let standing = tenure.replica.read(|transactions| transactions.standing(transaction));
+            Half::Refused(not_there(transaction, standing))
+        }
         Refusal::NotActive { status } => Half::Refused(not_active(status)),
         other => Half::Refused(Failure::new(ExceptionCode::FailedToAddBranch, other.to_string())),
     })

@@ -157,6 +157,13 @@ impl Client {
         other.answer(&head, &message, status);
     }
 
+    /// Says the same under a number that no server has asked with; the request is held still.
+    pub fn reply_to(&self, request_id: i32, status: BranchStatus) {
+        let held = locked(&self.inner.state).held.front().cloned();
+        let (head, message) = held.expect("a request is held");
+        self.answer(&Head { request_id, ..head }, &message, status);
+    }
+
     /// What to answer to the next phase-two requests.
     pub fn will_answer(&self, answers: &[Answer]) {
         locked(&self.inner.state).answers.extend(answers);

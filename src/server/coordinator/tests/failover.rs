@@ -1,6 +1,7 @@
 //! A leader goes away: parked requests are served by the next one, and what was decided goes on.
 
 use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, GroupId, NodeId};
+use quorate_core::wire::Message;
 use quorate_world::runtime::run_test;
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
@@ -74,6 +75,36 @@ fn the_next_leader_goes_on() {
         assert_eq!(tm.commit(&open).await, GlobalStatus::Committed);
         cluster.net.heal();
         cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// A group without a leader fails its own part of a frame, and takes no other answer with it.
+#[test]
+fn a_frame_is_answered_though_one_of_its_groups_has_no_leader() {
+    run_test(async {
+        let mut cluster = Cluster::founded("frame_without", &THREE, 1).await;
+        let node = cluster.serving(GroupId(1)).await;
+        let (tm, rm) = (cluster.tm(node).await, cluster.rm(node, "db-a").await);
+        let x = tm.begin(60_000).await;
+        cluster.net.isolate(node);
+        let register = |xid: String| Message::BranchRegister {
+            xid,
+            branch_type: BranchType::AT,
+            resource_id: "db-a".to_owned(),
+            lock_keys: "t:1".to_owned(),
+            application_data: String::new(),
+        };
+        let messages = vec![register("nonsense".to_owned()), register(x.to_string())];
+        let answer = rm.ask(Message::Merged { messages, ids: None }).await;
+        let Some(Message::MergeResult { messages }) = answer else { panic!("{answer:?}") };
+        let codes = messages.iter().map(|message| match message {
+            Message::BranchRegisterResult { result, .. } => result.exception,
+            other => panic!("{other:?}"),
+        });
+        let (none, late) = (ExceptionCode::GlobalTransactionNotExist, ExceptionCode::FailedToAddBranch);
+        assert_eq!(codes.collect::<Vec<_>>(), [none, late]);
+        cluster.net.heal();
         cluster.end().await;
     });
 }

@@ -72,6 +72,32 @@ fn an_answer_that_comes_late_counts() {
     });
 }
 
+/// An answer to nothing that a server has asked ends no branch.
+#[test]
+fn an_answer_that_nobody_asked_for_counts_for_nothing() {
+    run_test(async {
+        let mut cluster = Cluster::founded("tcc_unasked", &ONE, 1).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay").await);
+        let x = tm.begin(60_000).await;
+        tcc(&rm, &x).await;
+        rm.will_answer(&[Answer::Hold]);
+        let committing = task::spawn({
+            let (tm, x) = (tm.clone(), x.clone());
+            async move { tm.commit(&x).await }
+        });
+        rm.await_told(1).await;
+        rm.reply_to(7, BranchStatus::PhaseTwo_Committed);
+        // Served in the order of the connection: what it asks next shows that it was heard.
+        assert!(rm.lockable(None, "pay", "t:1").await);
+        assert_eq!(rm.coordinator.counts().answers_unknown, 1);
+        assert_eq!(tm.status(&x).await, GlobalStatus::Committing);
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        assert_eq!(committing.await, Ok(GlobalStatus::Committed));
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
 #[test]
 fn what_fails_is_retried_and_what_is_refused_stays() {
     run_test(async {

@@ -12,7 +12,7 @@ use quorate_world::time::{Duration, sleep, timeout};
 use super::NODES;
 use super::cluster::{Cluster, PATIENCE, any_change, quick};
 use super::ledger::{Ledger, put};
-use crate::replica::{MembersChange, ProposeError, Replica};
+use crate::replica::{Leadership, MembersChange, ProposeError, Replica};
 
 fn others(node: NodeId) -> Vec<NodeId> {
     NODES.into_iter().filter(|other| *other != node).collect()
@@ -113,10 +113,13 @@ fn a_deposed_leader_confirms_nothing() {
         assert!(cluster.replica(old).confirm().await.is_err());
         // Its state is old, and so is what it would have answered.
         assert_eq!(cluster.replica(old).read(|ledger| ledger.balance(1)), 0);
-        // Without a quorum it does not write, and takes itself for the leader until it hears of another one.
-        let pending = cluster.replica(old).submit(put(1, 1)).expect("it takes itself for the leader");
+        // Without a quorum it does not write, and takes itself for the leader for a while at most.
+        let pending = cluster.replica(old).submit(put(1, 1));
         cluster.net.heal();
-        let refused = timeout(PATIENCE, pending).await.expect("an answer in time");
+        let refused = match pending {
+            Ok(pending) => timeout(PATIENCE, pending).await.expect("an answer in time"),
+            Err(refused) => Err(refused),
+        };
         assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
         assert_eq!(cluster.converge().await.balance(1), 1);
         cluster.end().await;
@@ -157,12 +160,13 @@ fn a_leader_without_a_quorum_for_a_while_keeps_the_order() {
         for node in others(leader) {
             cluster.stop(node).await;
         }
-        // Longer than any lease: what is put from here on is not written at first.
-        assert!(cluster.replica(leader).confirm().await.is_err());
+        // As long as a lease: what is put from here on is not written at first.
         assert!(cluster.replica(leader).confirm().await.is_err());
         let mut pending = Vec::new();
         for amount in 1..=200 {
-            pending.push(cluster.replica(leader).submit(put(1, amount)).expect("room"));
+            // No longer, once it knows that its quorum has left it.
+            let Ok(put) = cluster.replica(leader).submit(put(1, amount)) else { break };
+            pending.push(put);
             task::yield_now().await;
         }
         for node in others(leader) {
@@ -179,6 +183,33 @@ fn a_leader_without_a_quorum_for_a_while_keeps_the_order() {
             sum += amount;
         }
         assert!(cluster.converge().await.balance(1) >= sum);
+        cluster.end().await;
+    });
+}
+
+/// Nobody waits longer for a leader without a quorum than for none; and it goes on when the others hear it again.
+#[test]
+fn a_leader_that_its_quorum_has_left_leads_no_longer_until_it_is_back() {
+    run_test(async {
+        let name = "a_leader_that_its_quorum_has_left_leads_no_longer_until_it_is_back";
+        let mut cluster = Cluster::founded(name, &NODES, quick()).await;
+        let old = cluster.leader().await;
+        let mut leadership = cluster.replica(old).leadership();
+        let term = leadership.borrow_and_update().term;
+        // Everybody is alone, so that nobody is elected.
+        for node in NODES {
+            cluster.net.isolate(node, &NODES);
+        }
+        let pending = cluster.replica(old).submit(put(1, 1)).expect("it takes itself for the leader");
+        timeout(PATIENCE, leadership.wait_until(|now| !now.leading)).await.expect("it notices").expect("it runs");
+        assert_eq!(*leadership.borrow(), Leadership { term, leader: None, leading: false });
+        let outcome = timeout(PATIENCE, pending).await.expect("an answer in time");
+        assert!(matches!(outcome, Err(ProposeError::Unknown | ProposeError::NotLeader { .. })), "{outcome:?}");
+        assert!(matches!(cluster.replica(old).submit(put(1, 1)), Err(ProposeError::NotLeader { leader: None })));
+        cluster.net.heal();
+        let new = cluster.leader().await;
+        cluster.replica(new).propose(put(2, 1)).await.expect("a quorum is there");
+        assert_eq!(cluster.converge().await.balance(2), 1);
         cluster.end().await;
     });
 }
