@@ -25,7 +25,7 @@ help:
 run: build
 	$(QUORATE) server
 
-## make cluster        three nodes on 8091.., 7091.., 9091.., ./data-cluster/n1..n3; Ctrl-C stops them
+## make cluster        three nodes on 8091.., 7091.., 9091.., ./data-cluster/n1..n3; Ctrl-C stops them, and so does the end of one
 cluster: $(BUILT)
 	@peers=1=127.0.0.1:9091,2=127.0.0.1:9092,3=127.0.0.1:9093; nodes=; \
 	trap 'trap - INT TERM; kill $$nodes 2>/dev/null; wait; exit 0' INT TERM; \
@@ -35,7 +35,12 @@ cluster: $(BUILT)
 	    --admin-listen 127.0.0.1:709$$n --peer-listen 127.0.0.1:909$$n --workers $(WORKERS) 2>data-cluster/n$$n/log & \
 	  nodes="$$nodes $$!"; \
 	done; \
-	echo "three nodes; logs in data-cluster/n1..n3/log; Ctrl-C stops them"; wait
+	echo "three nodes; logs in data-cluster/n1..n3/log; Ctrl-C stops them"; \
+	while :; do for node in $$nodes; do kill -0 $$node 2>/dev/null || break 2; done; sleep 0.2; done; \
+	n=0; for node in $$nodes; do n=$$((n + 1)); kill -0 $$node 2>/dev/null && continue; \
+	  wait $$node; echo "node $$n ended with $$?:"; tail -n 3 data-cluster/n$$n/log; \
+	done; \
+	echo "the others are stopped"; kill $$nodes 2>/dev/null; wait; exit 1
 
 build:
 	$(CARGO) build --locked --release --features jemalloc
@@ -72,6 +77,7 @@ test:
 ## make interop        stock Java, Go and Python clients against real nodes and MariaDB, a development build of it [BINARY=..]
 interop: interop-packages
 	@[ -n "$(BINARY)" ] || $(CARGO) build --locked
+	python3 -m unittest discover -q -s tests/interop
 	python3 tests/interop/run.py --binary $(or $(BINARY),target/debug/quorate) $(SUITES)
 
 interop-packages:

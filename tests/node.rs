@@ -10,9 +10,15 @@ use std::time::{Duration, Instant};
 
 /// What `quorate ctl` ends with, and what it says.
 fn ctl(words: &[&str]) -> (Option<i32>, String) {
-    let ended = Command::new(env!("CARGO_BIN_EXE_quorate")).arg("ctl").args(words).output().expect("the binary starts");
-    let said = [ended.stdout, ended.stderr].concat();
-    (ended.status.code(), String::from_utf8_lossy(&said).into_owned())
+    let (code, out, err) = quorate(&[&["ctl"], words].concat());
+    (code, out + &err)
+}
+
+/// What `quorate` ends with, and what it says on standard output and standard error.
+fn quorate(words: &[&str]) -> (Option<i32>, String, String) {
+    let ended = Command::new(env!("CARGO_BIN_EXE_quorate")).args(words).output().expect("the binary starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (ended.status.code(), text(ended.stdout), text(ended.stderr))
 }
 
 #[test]
@@ -45,6 +51,10 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
 
     node.terminate();
     assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
+    // Somebody else's folder.
+    let mut other = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0", "--node-id", "7"]);
+    assert_eq!(other.ended(PATIENCE), Some(77));
+    assert!(other.stderr().contains("the data folder belongs to node 1, not to node 7"));
     let mut again = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0", "--workers", "1"]);
     assert_eq!(value(&again.ready(), "cluster"), value(&fields, "cluster"));
     again.terminate();
@@ -143,4 +153,61 @@ fn a_node_that_is_not_let_in_yet_stops_when_asked() {
     }
     node.terminate();
     assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
+}
+
+/// Where a batch in the middle of the log starts: its file, and the offset in it.
+fn some_batch(dump: &str) -> (String, u64) {
+    let field = |line: &str, name: &str| {
+        let found = line.split(' ').find_map(|word| word.strip_prefix(name));
+        found.and_then(|value| value.parse::<u64>().ok()).unwrap_or_else(|| panic!("{name} is missing in {line}"))
+    };
+    let lines: Vec<&str> = dump.lines().collect();
+    let last = field(lines.last().expect("the log has records"), "batch=");
+    let line = lines.iter().find(|line| field(line, "batch=") * 2 >= last).expect("it has a middle");
+    let file = line.split(' ').next().expect("the line has a file");
+    (file.to_owned(), field(line, "offset="))
+}
+
+#[test]
+fn a_damaged_log_stops_the_start_and_is_found_offline_too() {
+    let folder = Folder::new();
+    let data = folder.0.to_str().expect("ASCII");
+    let (code, _, said) = quorate(&["storage", "verify", data]);
+    assert!(code == Some(77) && said.contains("this is no data folder"), "{code:?} {said}");
+    assert_eq!(std::fs::read_dir(&folder.0).expect("it is there").count(), 0, "nothing was made in it");
+    let nowhere = format!("{data}/nowhere");
+    assert_eq!(quorate(&["storage", "verify", &nowhere]).0, Some(74));
+    assert!(!Path::new(&nowhere).exists());
+
+    let mut node = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);
+    node.ready();
+    let (code, _, said) = quorate(&["storage", "verify", data]);
+    assert!(code == Some(75) && said.contains("in use by another process"), "{code:?} {said}");
+    node.terminate();
+    assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
+
+    let (code, said, complaint) = quorate(&["storage", "verify", data]);
+    assert_eq!((code, complaint.as_str()), (Some(0), ""));
+    assert!(said.starts_with("node 1 of cluster ") && said.contains("wal/wal-0000000001.log: whole, "), "{said}");
+    assert!(said.contains("group 8: entries=") && said.ends_with("end of the log: tail=clean\n"), "{said}");
+    let (code, dump, _) = quorate(&["storage", "dump", data]);
+    assert_eq!(code, Some(0));
+    let (code, one, _) = quorate(&["storage", "dump", data, "--group", "8"]);
+    assert!(code == Some(0) && !one.is_empty() && one.lines().all(|line| dump.contains(line)), "{one}");
+
+    let (file, offset) = some_batch(&dump);
+    let path = folder.0.join(&file);
+    let mut bytes = std::fs::read(&path).expect("it is there");
+    bytes[offset as usize + 100] ^= 1;
+    std::fs::write(&path, bytes).expect("it can be written");
+    let (code, said, complaint) = quorate(&["storage", "verify", data]);
+    assert_eq!(code, Some(65), "{said}");
+    assert!(said.contains(&format!("{file}: DAMAGED at offset {offset}: ")), "{said}");
+    assert!(complaint.starts_with(&format!("quorate: storage: damaged: {file} offset {offset} ")), "{complaint}");
+    assert!(complaint.contains("Inspect: quorate storage verify <data>."), "{complaint}");
+    assert!(complaint.contains("Replace the node: quorate ctl node replace 1, "), "{complaint}");
+    let mut damaged = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0"]);
+    assert_eq!(damaged.ended(PATIENCE), Some(65));
+    let refusal = damaged.stderr();
+    assert!(refusal.contains(&complaint), "{refusal}\n{complaint}");
 }

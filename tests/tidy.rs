@@ -16,6 +16,7 @@ mod rules;
 #[path = "tidy/source.rs"]
 mod source;
 
+use rules::Ground;
 use source::Source;
 
 /// Every rule about one Rust file.
@@ -50,6 +51,10 @@ impl std::fmt::Display for Finding {
     }
 }
 
+fn manifests() -> Vec<Source> {
+    source::text_sources().into_iter().filter(|file| file.path.ends_with("Cargo.toml")).collect()
+}
+
 fn complain(mut findings: Vec<Finding>) {
     findings.sort();
     let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
@@ -72,14 +77,17 @@ fn texts_name_no_place_of_one_machine() {
 fn the_map_shows_what_is_there() {
     let map = source::read("docs/ARCHITECTURE.md");
     let makefile = source::read("Makefile");
-    let everything = source::rust_sources();
-    complain(rules::map(&map, &makefile.text, &everything, source::exists));
+    let (code, manifests) = (source::rust_sources(), manifests());
+    let exists = source::exists;
+    complain(rules::map(&map, &Ground { makefile: &makefile.text, code: &code, manifests: &manifests, exists }));
 }
 
 #[test]
 fn every_dependency_has_a_sentence() {
     let decision = source::read("docs/decisions/0001-dependencies.md");
-    complain(rules::dependencies(&source::read("Cargo.toml"), &decision.text));
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        complain(rules::dependencies(&source::read(manifest), &decision.text));
+    }
 }
 
 #[test]
@@ -92,7 +100,13 @@ fn every_probe_is_listed() {
 /// The feature that counts probes is asked for by the simulation and by nobody else, so that production has none.
 #[test]
 fn only_the_simulation_counts_probes() {
-    let manifests = source::text_sources().into_iter().filter(|file| file.path.ends_with("Cargo.toml"));
+    let manifests = manifests().into_iter();
     let asking: Vec<String> = manifests.filter(|file| file.text.contains("\"probes\"")).map(|file| file.path).collect();
     assert_eq!(asking, ["sim/Cargo.toml"]);
+}
+
+/// So is the feature that plants bugs: the build of `make run` and of `cargo build` has none.
+#[test]
+fn production_has_no_planted_bugs() {
+    complain(rules::planted_by_nobody(&manifests(), &source::read("Makefile")));
 }

@@ -6,6 +6,7 @@
 use crate::bench::{self, Bench};
 use crate::ctl;
 use crate::ctl::Question;
+use crate::inspect::{self, Look};
 use clap::{Arg, ArgMatches, Command};
 use quorate_server::config::{FILE_VARIABLE, Sources, keys};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub enum Asked {
     Bench(Bench),
     /// Ask a running node.
     Ctl(Question),
+    /// Look into the data folder of a node that does not run.
+    Storage(Look),
     /// Say who we are.
     Version,
 }
@@ -61,6 +64,7 @@ where
             Asked::Bench(options.map_err(|reason| command().error(clap::error::ErrorKind::ValueValidation, reason))?)
         }
         Some(("ctl", matches)) => Asked::Ctl(ctl::question(matches)),
+        Some(("storage", matches)) => Asked::Storage(inspect::look(matches)),
         // clap demands a subcommand and knows no other.
         Some(_) | None => Asked::Version,
     })
@@ -80,6 +84,7 @@ fn command() -> Command {
         .subcommand(configured("check-config", "Read the configuration, print it, open nothing"))
         .subcommand(bench::command())
         .subcommand(ctl::command())
+        .subcommand(inspect::command())
         .subcommand(Command::new("version").about("Print the version"))
 }
 

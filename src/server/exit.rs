@@ -42,6 +42,11 @@ impl ExitCode {
         ExitCode::Identity,
     ];
 
+    /// The one with this number.
+    pub fn numbered(number: i32) -> Option<ExitCode> {
+        ExitCode::ALL.into_iter().find(|code| code.number() == number)
+    }
+
     /// The number given to the operating system.
     pub const fn number(self) -> i32 {
         self as i32

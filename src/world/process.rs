@@ -51,6 +51,11 @@ pub fn usage_of(pid: u32) -> crate::io::Result<Usage> {
     at_hand::usage_of(pid)
 }
 
+/// Whether the machine has this folder.
+pub fn has_folder(path: &str) -> bool {
+    std::path::Path::new(path).is_dir()
+}
+
 /// The text of a file that belongs to the machine and not to a node's data: its configuration.
 pub fn read_text(path: &str) -> std::io::Result<String> {
     std::fs::read_to_string(path)

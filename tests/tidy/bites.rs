@@ -1,7 +1,7 @@
 //! A bad example for each rule, and a good one beside it where the rule could bite too much.
 
 use crate::source::Source;
-use crate::{imports, rules};
+use crate::{imports, rules, source};
 
 type Rule = fn(&Source) -> Vec<crate::Finding>;
 
@@ -28,6 +28,8 @@ fn imports_are_those_of_the_table() {
         bites(allowed, "src/server/config/x.rs", "#[cfg(test)]\nmod tests {\n    use crate::exit::ExitCode;\n}"),
         [0; 0]
     );
+    assert_eq!(bites(allowed, "src/server/listener/x.rs", "use ::quorate_raft::Replica;"), [1]);
+    assert_eq!(bites(allowed, "src/server/listener/x.rs", "use quorate_raft as raft;"), [1]);
     assert_eq!(bites(allowed, "src/new/x.rs", ""), [1], "a folder without a row");
 }
 
@@ -45,8 +47,23 @@ fn names_stay_at_home() {
         "#[cfg(madsim)] fn f() {}",
         "#[cfg(not(madsim))] fn f() {}",
         "fn f() { if cfg!(madsim) {} }",
+        "#[cfg(all(unix, madsim))] fn f() {}",
+        "#[cfg(any(madsim, test))] fn f() {}",
         "use bincode::config;",
         "use openraft::Raft;",
+        "use ::std::fs;",
+        "use ::{std::fs};",
+        "pub use ::tokio::spawn;",
+        "use ::openraft::Raft;",
+        "fn f() -> ::std::time::Instant {}",
+        "impl ::openraft::Raft for X {}",
+        "use bincode as b;",
+        "use openraft as raft;",
+        "use madsim as m;",
+        "use std as s;",
+        "use std::{self as s};",
+        "extern crate openraft as raft;",
+        "use {bytes::Buf, openraft};",
     ] {
         assert!(!bites(homes, "src/server/coordinator/x.rs", bad).is_empty(), "{bad}");
     }
@@ -57,6 +74,9 @@ fn names_stay_at_home() {
         "use std::sync::Arc; use std::collections::BTreeMap;",
         "fn f<'a>(c: char) -> bool { c == '\"' } // tokio::",
         "use quorate_world::time::Instant;",
+        "fn f(openraft: u8, bincode: u8) -> u8 { openraft + bincode }",
+        "fn f<'a>(x: &'a u8) -> impl Sized + use<'a> { let openraft = x; openraft }",
+        "use std::{sync::Arc, collections::{self, BTreeMap}};",
     ] {
         assert_eq!(bites(homes, "src/server/coordinator/x.rs", good), [0; 0], "{good}");
     }
@@ -80,6 +100,18 @@ fn files_are_short() {
         format!("{}#[cfg(test)]\nmod tests {{\n{}}}\n", repeat("const A: u8 = 1;", 490), repeat("fn f() {}", 400));
     assert_eq!(bites(rules::file_lines, "src/x.rs", &tested), [0; 0]);
     assert_eq!(bites(rules::file_lines, "src/a/tests.rs", &code), [0; 0]);
+    assert_eq!(bites(rules::file_lines, "src/a/asked_tests.rs", &code), [0; 0]);
+    assert_eq!(bites(rules::file_lines, "src/a/contests.rs", &code), [1]);
+}
+
+#[test]
+fn only_what_is_left_behind_is_passed_over() {
+    for ours in ["src/target", "src/core/shared", "sim/src/data", "tests/artifacts", "docs"] {
+        assert!(source::is_ours(ours), "{ours}");
+    }
+    for other in ["target", "shared", "data", "fuzz/artifacts", ".git", "tests/clients/python/.venv"] {
+        assert!(!source::is_ours(other), "{other}");
+    }
 }
 
 #[test]
@@ -107,7 +139,7 @@ fn tests_are_not_skipped() {
 
 #[test]
 fn paths_are_relative() {
-    let places = ["root", "work", "home"].map(|place| format!("/{place}"));
+    let places = ["root", "work", "home", "opt", "tmp", "var", "Users", "usr/local"].map(|place| format!("/{place}"));
     for place in &places {
         for bad in [format!("cd {place}/x"), format!("x=\"{place}\""), format!("`{place}/a/b`"), place.clone()] {
             assert_eq!(bites(rules::absolute_paths, "a.md", &bad), [1], "{bad}");
@@ -123,7 +155,10 @@ fn the_map_must_not_lie() {
     let code = [Source::new("src/core/txn/apply.rs", "pub struct Transactions; impl Transactions { fn apply() {} }")];
     let look = |text: &str| {
         let map = Source::new("docs/ARCHITECTURE.md", text);
-        let findings = rules::map(&map, "run:\n\tcargo run\n", &code, |path| path == "src/core/txn");
+        let manifests = [Source::new("src/core/Cargo.toml", "[package]\nname = \"quorate-core\"\n")];
+        let exists = |path: &str| path == "src/core/txn";
+        let ground = rules::Ground { makefile: "run:\n\tcargo run\n", code: &code, manifests: &manifests, exists };
+        let findings = rules::map(&map, &ground);
         findings.iter().map(|finding| finding.line).collect::<Vec<usize>>()
     };
     assert_eq!(
@@ -131,6 +166,7 @@ fn the_map_must_not_lie() {
         [0; 0]
     );
     assert_eq!(look("`src/core/gone`\n`Vanished`\n`Transactions::vanished`\n`make gone`"), [1, 2, 3, 4]);
+    assert_eq!(look("`Vanished::apply`\n`quorate-core`\n`quorate-gone`\n`gone::Transactions::apply`"), [1, 3, 4]);
     assert_eq!(look("```\n`Vanished`\n```\n`--flag`, `a = 1`"), [0; 0]);
 }
 
@@ -140,6 +176,10 @@ fn dependencies_need_a_reason() {
     let manifest = Source::new("Cargo.toml", text);
     let findings = rules::dependencies(&manifest, "`serde`: because");
     assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<usize>>(), [6]);
+    let outside =
+        Source::new("fuzz/Cargo.toml", "[package]\nx = \"1\"\n[dependencies]\nserde = \"1\"\nrand = \"0.10\"\n");
+    let findings = rules::dependencies(&outside, "`serde`: because");
+    assert_eq!(findings.iter().map(|finding| finding.line).collect::<Vec<usize>>(), [5]);
 }
 
 #[test]
@@ -151,4 +191,31 @@ fn probes_and_their_list_agree() {
     let findings = rules::probes(&list, &sources);
     let places: Vec<(&str, usize)> = findings.iter().map(|found| (found.path.as_str(), found.line)).collect();
     assert_eq!(places, [("src/b.rs", 2), ("src/b.rs", 3), ("sim/probes.txt", 2)]);
+}
+
+#[test]
+fn planted_bugs_and_their_table_agree() {
+    let table =
+        Source::new("sim/src/planted.rs", "const BUGS = [\n(\"one\", &[\"A1\"]),\n(\"gone\", &[\"B1\"]),\n];\n");
+    let code = [Source::new("src/a.rs", "fn f() {\n if bug!(\"one\") {}\n if bug!(\"new\") {}\n}\n")];
+    let findings = rules::planted_bugs(&table, &code);
+    let places: Vec<(&str, usize)> = findings.iter().map(|found| (found.path.as_str(), found.line)).collect();
+    assert_eq!(places, [("src/a.rs", 3), ("sim/src/planted.rs", 3)]);
+}
+
+#[test]
+fn nobody_asks_for_planted_bugs() {
+    let asked = |manifest: &str, makefile: &str| -> Vec<usize> {
+        let manifests = [Source::new("Cargo.toml", manifest)];
+        let findings = rules::planted_by_nobody(&manifests, &Source::new("Makefile", makefile));
+        findings.iter().map(|finding| finding.line).collect()
+    };
+    assert_eq!(
+        asked("[features]\nplanted_bugs = [\"world/planted_bugs\"]\n", "sim:\n\trun --features planted_bugs"),
+        [0; 0]
+    );
+    assert_eq!(asked("[features]\ndefault = [\"planted_bugs\"]\n", ""), [2]);
+    assert_eq!(asked("[features]\ndefault = [\"world/planted_bugs\"]\n", ""), [2]);
+    assert_eq!(asked("[dependencies]\nworld = { path = \"w\", features = [\"planted_bugs\"] }\n", ""), [2]);
+    assert_eq!(asked("", "build:\n\tcargo build --release --features planted_bugs\n"), [2]);
 }

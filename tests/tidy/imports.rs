@@ -116,7 +116,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
-    ("src/server/cli.rs", &["crate::bench", "crate::ctl", "quorate_client", "quorate_server", "clap"]),
+    (
+        "src/server/cli.rs",
+        &["crate::bench", "crate::ctl", "crate::inspect", "quorate_client", "quorate_server", "clap"],
+    ),
+    ("src/server/inspect.rs", &["quorate_core", "quorate_server", "quorate_storage", "quorate_world", "clap"]),
     ("src/server/bench.rs", &["quorate_client", "quorate_server", "quorate_world", "clap"]),
     ("src/server/ctl", &["clap", "serde_json"]),
     ("src/server/ctl.rs", &["quorate_server", "quorate_world", "clap", "serde_json"]),
@@ -271,10 +275,11 @@ pub fn homes(source: &Source) -> Vec<Finding> {
             }
         }
     }
-    // The cfg is no path.
+    findings.extend(renamed_std(source));
+    // The cfg is no path, and stands anywhere between others: `all(unix, madsim)`.
     if !is_in(&source.path, "src/world") {
         let whole_test = |at: usize| is_test(&source.path) && source.code[..at].lines().last().is_some_and(is_of_file);
-        let cfgs = words(&source.code).filter(|(at, word)| *word == "madsim" && source.code[..*at].ends_with('('));
+        let cfgs = words(&source.code).filter(|(_, word)| *word == "madsim");
         findings.extend(cfgs.filter(|(at, _)| !whole_test(*at)).map(|(at, _)| {
             let what = "cfg(madsim) is for src/world, and for whole files of integration tests";
             Finding::new(source, line_of(&source.code, at), what)
@@ -282,6 +287,17 @@ pub fn homes(source: &Source) -> Vec<Finding> {
     }
     findings.dedup();
     findings
+}
+
+/// Under another name the standard library could give anything to anybody.
+fn renamed_std(source: &Source) -> Vec<Finding> {
+    let renamed = |at: usize, path: &[String]| match path {
+        [std] if std == "std" => words(&source.code[at..]).nth(1).is_some_and(|(_, next)| next == "as"),
+        [std, own] => std == "std" && own == "self",
+        _ => false,
+    };
+    let found = paths(&source.code).into_iter().filter(|(at, path)| renamed(*at, path));
+    found.map(|(at, _)| Finding::new(source, line_of(&source.code, at), "std keeps its name")).collect()
 }
 
 fn is_test(path: &str) -> bool {
@@ -333,18 +349,29 @@ fn absolute(path: &[String], file: &str) -> Vec<String> {
     ["crate".to_owned()].into_iter().chain(modules).chain(path[ups..].iter().cloned()).collect()
 }
 
+/// Words that no path goes on from: what follows in `use ::std::fs` begins at the root. `crate`, `self` and `super` begin paths.
+const KEYWORDS: [&str; 33] = [
+    "as", "async", "await", "break", "const", "continue", "dyn", "else", "enum", "extern", "fn", "for", "if", "impl",
+    "in", "let", "loop", "match", "mod", "move", "mut", "pub", "ref", "return", "static", "struct", "trait", "type",
+    "unsafe", "use", "where", "while", "yield",
+];
+
 /// Every path `a::b::c` of a code with its position. Groups `a::{b, c::d}` give `a::b` and `a::c::d`; single words count
-/// too, so that `use tokio;` is seen.
+/// where they are imported, so that `use openraft as r;` is seen, and `tokio` anywhere.
 pub fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
     let all: Vec<(usize, &str)> = words(code).collect();
-    let mut found: Vec<(usize, Vec<String>)> = Vec::new();
+    // Whether it is of an import, and its words.
+    let mut found: Vec<(usize, bool, Vec<String>)> = Vec::new();
+    let (mut importing, mut behind_keyword) = (false, false);
     // Open groups: where the prefix ends that holds inside of them.
     let mut prefixes: Vec<(Vec<String>, bool)> = Vec::new();
     let mut current: Vec<String> = Vec::new();
     let mut end = 0;
     for (at, word) in all {
         let between: String = code[end..at].chars().filter(|c| !c.is_whitespace()).collect();
-        let continues = between == "::" && end != 0;
+        let continues = between == "::" && end != 0 && !behind_keyword;
+        // `use<'a>` imports nothing.
+        importing &= !between.contains(';') && !between.starts_with('<');
         for (position, c) in between.char_indices() {
             match c {
                 '{' => {
@@ -360,10 +387,15 @@ pub fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
                 _ => {}
             }
         }
-        if continues {
+        let is_extern_crate = word == "crate" && code[..end].ends_with("extern");
+        behind_keyword = KEYWORDS.contains(&word) || is_extern_crate;
+        if behind_keyword {
+            importing |= word == "use" || is_extern_crate;
+            current = Vec::new();
+        } else if continues {
             current.push(word.to_owned());
             if let Some(last) = found.last_mut() {
-                last.1.push(word.to_owned());
+                last.2.push(word.to_owned());
             }
         } else {
             current = match prefixes.last() {
@@ -373,11 +405,11 @@ pub fn paths(code: &str) -> Vec<(usize, Vec<String>)> {
             current.push(word.to_owned());
             // A method or a field is no path.
             if !between.ends_with('.') {
-                found.push((at, current.clone()));
+                found.push((at, importing, current.clone()));
             }
         }
         end = at + word.len();
     }
-    found.retain(|(_, path)| path.len() > 1 || PACKAGES.contains(&path[0].as_str()) && path[0] == "tokio");
-    found
+    found.retain(|(_, imported, path)| path.len() > 1 || *imported || path[0] == "tokio");
+    found.into_iter().map(|(at, _, path)| (at, path)).collect()
 }

@@ -68,7 +68,7 @@ pub fn skipped_tests(source: &Source) -> Vec<Finding> {
 /// Nothing in the repository knows where it lies on one machine.
 pub fn absolute_paths(source: &Source) -> Vec<Finding> {
     // Put together here, or this file would find itself.
-    let places = ["root", "work", "home"].map(|place| format!("/{place}"));
+    let places = ["root", "work", "home", "opt", "tmp", "var", "Users", "usr/local"].map(|place| format!("/{place}"));
     let mut findings = Vec::new();
     for place in &places {
         for (at, _) in source.text.match_indices(place.as_str()) {
@@ -88,8 +88,20 @@ pub fn absolute_paths(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// What stands in backticks in the map must exist: paths, `make` targets, names in the code.
-pub fn map(map: &Source, makefile: &str, code: &[Source], exists: fn(&str) -> bool) -> Vec<Finding> {
+/// Where the names in the map come from.
+pub struct Ground<'a> {
+    /// The Makefile, for targets.
+    pub makefile: &'a str,
+    /// All code, for names.
+    pub code: &'a [Source],
+    /// All manifests, for packages.
+    pub manifests: &'a [Source],
+    /// Whether a path is in the repository.
+    pub exists: fn(&str) -> bool,
+}
+
+/// What stands in backticks in the map must exist: paths, `make` targets, packages, names in the code.
+pub fn map(map: &Source, ground: &Ground<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut fenced = false;
     for (number, line) in map.text.lines().enumerate() {
@@ -100,7 +112,7 @@ pub fn map(map: &Source, makefile: &str, code: &[Source], exists: fn(&str) -> bo
             continue;
         }
         for token in line.split('`').skip(1).step_by(2) {
-            if !is_there(token, makefile, code, exists) {
+            if !is_there(token, ground) {
                 findings.push(Finding::new(map, number + 1, format!("`{token}` does not exist")));
             }
         }
@@ -108,17 +120,22 @@ pub fn map(map: &Source, makefile: &str, code: &[Source], exists: fn(&str) -> bo
     findings
 }
 
-fn is_there(token: &str, makefile: &str, code: &[Source], exists: fn(&str) -> bool) -> bool {
+fn is_there(token: &str, ground: &Ground<'_>) -> bool {
     if let Some(target) = token.strip_prefix("make ") {
         let target = target.split(' ').next().unwrap_or(target);
-        return makefile.lines().any(|line| line.strip_prefix(target).is_some_and(|rest| rest.starts_with(':')));
+        return ground.makefile.lines().any(|line| line.strip_prefix(target).is_some_and(|rest| rest.starts_with(':')));
     }
     if token.contains('/') || token.ends_with(".rs") || token.ends_with(".md") || token.ends_with(".toml") {
-        return exists(token.trim_end_matches('/'));
+        return (ground.exists)(token.trim_end_matches('/'));
+    }
+    if token.contains('-') && token.split('-').all(|part| part.starts_with(|c: char| c.is_ascii_lowercase())) {
+        let name = format!("name = \"{token}\"");
+        return ground.manifests.iter().any(|manifest| manifest.text.lines().any(|line| line == name));
     }
     let is_name = token.chars().all(|c| c.is_alphanumeric() || "_:!()".contains(c));
+    let is_known = |name: &str| ground.code.iter().any(|source| has_word(source, name));
     // Anything else in backticks is a piece of text: a flag, a line, a value.
-    !is_name || words(token).last().is_none_or(|(_, name)| code.iter().any(|source| has_word(source, name)))
+    !is_name || words(token).all(|(_, name)| is_known(name))
 }
 
 fn has_word(source: &Source, name: &str) -> bool {
@@ -151,9 +168,58 @@ pub fn probes(list: &Source, code: &[Source]) -> Vec<Finding> {
     findings
 }
 
-/// Every dependency of the workspace stands in the list of decisions.
+/// Every planted bug of the code stands in the table that the simulation knows them by, and the table has no other.
+pub fn planted_bugs(table: &Source, code: &[Source]) -> Vec<Finding> {
+    let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let names_of = |source: &Source, mark: &str| -> Vec<(usize, String)> {
+        let marked = source.text.match_indices(mark).map(|(at, _)| (at, &source.text[at + mark.len()..]));
+        let named = marked.filter_map(|(at, rest)| Some((at, rest.split('"').next()?.to_owned())));
+        named.filter(|(_, name)| is_name(name)).collect()
+    };
+    let known: BTreeMap<String, usize> = names_of(table, "\"").into_iter().map(|(at, name)| (name, at)).collect();
+    let mut findings = Vec::new();
+    let mut planted = BTreeSet::new();
+    for source in code {
+        // In comments too, which only mention what is there.
+        for (at, name) in names_of(source, "bug!(\"") {
+            if !known.contains_key(&name) {
+                let what = format!("the planted bug {name} is not in {}", table.path);
+                findings.push(Finding::new(source, line_of(&source.text, at), what));
+            }
+            planted.insert(name);
+        }
+    }
+    let gone = known.iter().filter(|(name, _)| !planted.contains(*name));
+    findings.extend(
+        gone.map(|(name, at)| Finding::new(table, line_of(&table.text, *at), format!("{name}: no such planted bug"))),
+    );
+    findings
+}
+
+/// The feature that plants bugs hands itself on under its own name only: nobody asks for it, by default or of a dependency, so
+/// that no build has it but one that says so on its command line, and no recipe that builds a release does.
+pub fn planted_by_nobody(manifests: &[Source], makefile: &Source) -> Vec<Finding> {
+    const FEATURE: &str = "planted_bugs";
+    let lines = |source: &'_ Source| -> Vec<(usize, String)> {
+        let lines = source.text.lines().enumerate();
+        lines.map(|(at, line)| (at + 1, line.split('#').next().unwrap_or(line).trim().to_owned())).collect()
+    };
+    let mut findings = Vec::new();
+    for manifest in manifests {
+        let asking = lines(manifest).into_iter().filter(|(_, line)| line.contains(FEATURE));
+        let asking = asking.filter(|(_, line)| !line.starts_with(&format!("{FEATURE} = [")));
+        findings.extend(asking.map(|(at, _)| Finding::new(manifest, at, format!("{FEATURE} is asked for"))));
+    }
+    let released = lines(makefile).into_iter().filter(|(_, line)| line.contains("--release") && line.contains(FEATURE));
+    findings.extend(released.map(|(at, _)| Finding::new(makefile, at, format!("a release with {FEATURE}"))));
+    findings
+}
+
+/// Every dependency of the workspace, and of what stands outside, is in the list of decisions.
 pub fn dependencies(manifest: &Source, decision: &str) -> Vec<Finding> {
-    let lines = manifest.text.lines().enumerate().skip_while(|(_, line)| *line != "[workspace.dependencies]").skip(1);
+    let head =
+        if manifest.text.contains("[workspace.dependencies]") { "[workspace.dependencies]" } else { "[dependencies]" };
+    let lines = manifest.text.lines().enumerate().skip_while(|(_, line)| *line != head).skip(1);
     let lines = lines.take_while(|(_, line)| !line.starts_with('['));
     let names = lines.filter_map(|(number, line)| Some((number, line.split_once(" = ")?)));
     let others = names.filter(|(_, (_, value))| !value.contains("path = "));

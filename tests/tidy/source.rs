@@ -60,24 +60,33 @@ fn files(wanted: impl Fn(&str) -> bool) -> Vec<Source> {
     let mut paths = Vec::new();
     walk(&root(), &mut paths);
     paths.sort();
-    let root = root();
-    let relative = |path: &Path| path.strip_prefix(&root).unwrap_or(path).to_string_lossy().replace('\\', "/");
     let named = paths.iter().map(|path| (path, relative(path))).filter(|(_, name)| wanted(name));
     // What is no text has no lines to look at.
     named.filter_map(|(path, name)| Some(Source::new(&name, &fs::read_to_string(path).ok()?))).collect()
 }
 
-/// What builds, runs and checkouts leave behind; the names stand in `.gitignore` too.
-const NOT_OURS: [&str; 9] =
-    ["target", ".git", "data", "data-cluster", "artifacts", "shared", "node_modules", ".venv", ".gradle"];
+/// What builds, runs and checkouts leave behind, by its path: a folder of ours may have such a name elsewhere.
+const NOT_OURS: [&str; 7] =
+    ["target", "data", "data-cluster", "shared", "fuzz/target", "fuzz/artifacts", "tests/clients/java/target"];
+
+/// The same by names that nobody would give to a folder of ours.
+const NEVER_OURS: [&str; 4] = [".git", "node_modules", ".venv", ".gradle"];
+
+/// Whether a folder, named from the root of the repository, has anything to look at.
+pub fn is_ours(folder: &str) -> bool {
+    !NOT_OURS.contains(&folder) && !NEVER_OURS.contains(&folder.rsplit('/').next().unwrap_or(folder))
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).to_string_lossy().replace('\\', "/")
+}
 
 fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries.flatten() {
         let path = entry.path();
-        let name = entry.file_name();
         match entry.file_type() {
-            Ok(kind) if kind.is_dir() && !NOT_OURS.iter().any(|other| name == *other) => walk(&path, paths),
+            Ok(kind) if kind.is_dir() && is_ours(&relative(&path)) => walk(&path, paths),
             Ok(kind) if kind.is_file() => paths.push(path),
             Ok(_) | Err(_) => {}
         }
@@ -86,7 +95,11 @@ fn walk(folder: &Path, paths: &mut Vec<PathBuf>) {
 
 fn is_test_file(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    name.ends_with("tests.rs") || path.starts_with("tests/") || path.contains("/tests/") || path.contains("/examples/")
+    name == "tests.rs"
+        || name.ends_with("_tests.rs")
+        || path.starts_with("tests/")
+        || path.contains("/tests/")
+        || path.contains("/examples/")
 }
 
 fn blank(code: &str) -> String {

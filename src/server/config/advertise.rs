@@ -71,6 +71,13 @@ pub(super) fn advertised_address(text: &str) -> values::Parsed<String> {
     if address.len() > XID_ADDRESS_BYTES_MAX {
         return Err(format!("{} bytes; an XID has room for {XID_ADDRESS_BYTES_MAX}; use an IP address", address.len()));
     }
+    let (host, port) = address.rsplit_once(':').unwrap_or((&address, ""));
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+    if ip.is_ok_and(|ip: IpAddr| ip.is_unspecified()) {
+        return Err(format!(
+            "{host} is for listening, nobody can connect to it; write an address of this machine, like 10.0.0.1:{port}"
+        ));
+    }
     Ok(address)
 }
 

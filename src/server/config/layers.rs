@@ -34,6 +34,9 @@ pub struct Sources {
     pub file: Option<(String, String)>,
 }
 
+/// How variables of ours begin.
+pub const VARIABLES: &str = "QUORATE_";
+
 /// The variable that names the file; everything else behind `QUORATE_` is a key.
 pub const FILE_VARIABLE: &str = "QUORATE_CONFIG";
 
@@ -106,6 +109,12 @@ fn key_names() -> impl Iterator<Item = &'static str> {
     KEYS.iter().map(|key| key.name)
 }
 
+/// Tables that have keys. One that has none and is empty would be passed over without a word.
+fn tables() -> impl Iterator<Item = &'static str> {
+    let own = KEYS.iter().filter_map(|key| Some(key.name.rsplit_once('.')?.0));
+    own.chain([keys::GROUPS_AT.trim_end_matches('.')]).chain(seata::TABLES)
+}
+
 fn of_file(path: &str, text: &str) -> Result<BTreeMap<String, Setting>, ConfigError> {
     let table: toml::Table = text
         .parse()
@@ -136,6 +145,10 @@ fn flatten(
         if let toml::Value::Table(inner) = value
             && key != "sharding.table"
         {
+            if inner.is_empty() && !tables().any(|table| table == key) {
+                let nearest = nearest(&key, tables()).map(|table| format!("`{table}`"));
+                return Err(ConfigError::UnknownKey { named, nearest });
+            }
             flatten(&key, inner, path, flat)?;
             continue;
         }

@@ -19,7 +19,7 @@ mod tests;
 mod values;
 
 pub use error::ConfigError;
-pub use layers::{FILE_VARIABLE, Sources};
+pub use layers::{FILE_VARIABLE, Sources, VARIABLES};
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use layers::Settings;
@@ -31,7 +31,7 @@ use std::collections::BTreeMap;
 /// The whole configuration of `quorate server`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// Given, or 1 for a cluster of one; nothing while joining: the cluster gives it.
+    /// If it was given; [`Config::founds_as`] says what holds otherwise.
     pub node_id: Option<NodeId>,
     /// Seata TCP, and HTTP by protocol detection.
     pub listen: SocketAddr,
@@ -187,7 +187,7 @@ impl Config {
         let peer_ip = if alone { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
         let founding_replicas = if peers.len() < 3 { 1 } else { 3 };
         Ok(Config {
-            node_id: settings.read("node_id", values::node_id)?.or(alone.then_some(NodeId(1))),
+            node_id: settings.read("node_id", values::node_id)?,
             listen: settings.require("listen", values::listen_address)?,
             admin_listen: settings.require("admin_listen", values::listen_address)?,
             peer_listen: settings
@@ -199,7 +199,7 @@ impl Config {
             replicas: settings.read("replicas", replicas)?.unwrap_or(founding_replicas),
             groups_at,
             sharding: read_sharding(settings)?,
-            log: settings.require("log", non_empty)?,
+            log: settings.require("log", values::log_filter)?,
             log_format: settings.require("log_format", |text| values::choice(text, &LOG_FORMATS))?,
             cluster_name: settings.require("cluster.name", non_empty)?,
             admin_token: settings.read("admin.token", non_empty)?,
@@ -226,6 +226,13 @@ impl Config {
             peers,
             join,
         })
+    }
+
+    /// The number of a node that founds, or helps to: given, or 1 for a cluster of one. Nothing while joining: the cluster
+    /// gives it.
+    pub fn founds_as(&self) -> Option<NodeId> {
+        let is_alone = self.peers.is_empty() && self.join.is_none();
+        self.node_id.or(is_alone.then_some(NodeId(1)))
     }
 
     /// What is allowed and probably not meant; one line each, logged at start.

@@ -29,6 +29,9 @@ const NAMES: [(&str, &str); 7] = [
     ("election-timeout-ms", "raft.election_timeout_ms"),
 ];
 
+/// Tables that may stand there without a key.
+pub const TABLES: [&str; 5] = ["seata", "seata.raft", "seata.raft.sharding", "seata.raft.groups", "seata.metrics"];
+
 type Flat = BTreeMap<String, Setting>;
 
 /// Our settings of the file with Seata's among them.
@@ -60,8 +63,8 @@ pub fn merge(mut own: Flat, seata: Flat) -> Result<Flat, ConfigError> {
 fn unknown(key: &str, setting: Setting) -> ConfigError {
     let known = NAMES.iter().map(|(theirs, _)| format!("{PREFIX}{theirs}"));
     let known: Vec<String> = known.chain([MULTI_RAFT_ENABLED.to_owned(), format!("{PREFIX}serialization")]).collect();
-    let of_raft = known.iter().map(String::as_str).filter(|_| key.starts_with(PREFIX));
-    let known = of_raft.chain(key.starts_with(METRICS).then_some(METRICS_ENABLED));
+    let of_raft = known.iter().map(String::as_str).filter(|_| !key.starts_with(METRICS));
+    let known = of_raft.chain((!key.starts_with(PREFIX)).then_some(METRICS_ENABLED));
     let nearest = nearest(key, known).map(|key| format!("`{key}`"));
     ConfigError::UnknownKey { named: setting.named, nearest }
 }

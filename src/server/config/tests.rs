@@ -26,7 +26,7 @@ const PEERS: &str = "peers = '1=a:9091,2=b:9091,3=c:9091'\n";
 #[test]
 fn nothing_set_is_a_cluster_of_one() {
     let config = file("").expect("defaults");
-    assert_eq!(config.node_id, Some(NodeId(1)));
+    assert_eq!((config.node_id, config.founds_as()), (None, Some(NodeId(1))));
     assert_eq!(config.listen.to_string(), "0.0.0.0:8091");
     assert_eq!(config.admin_listen.to_string(), "0.0.0.0:7091");
     assert_eq!(config.peer_listen.to_string(), "127.0.0.1:9091");
@@ -53,7 +53,7 @@ fn founders_and_joiners() {
     assert_eq!((config.node_id, config.replicas), (Some(NodeId(2)), 3));
     assert_eq!(config.peer_listen.to_string(), "0.0.0.0:9091");
     let config = file("join = 'a:9091'").expect("a joiner");
-    assert_eq!(config.node_id, None);
+    assert_eq!(config.founds_as(), None);
     assert_eq!(config.peer_listen.to_string(), "0.0.0.0:9091");
 }
 
@@ -71,7 +71,19 @@ fn unknown_keys_name_the_nearest_right_one() {
         refusal(file("[seata.raft]\napply-btch = 1")),
         "unknown key `seata.raft.apply-btch` in q.toml; did you mean `seata.raft.apply-batch`?"
     );
-    assert_eq!(refusal(file("[seata]\nport = 1")), "unknown key `seata.port` in q.toml");
+    assert_eq!(
+        refusal(file("[seata]\nport = 1")),
+        "unknown key `seata.port` in q.toml; did you mean `seata.raft.apply-batch`?"
+    );
+    assert!(refusal(file("threads = 4")).starts_with("unknown key `threads` in q.toml; did you mean `"));
+    assert_eq!(refusal(file("[rafft]")), "unknown key `rafft` in q.toml; did you mean `raft`?");
+    assert_eq!(
+        refusal(file("[seata.raft.shardin]")),
+        "unknown key `seata.raft.shardin` in q.toml; did you mean `seata.raft.sharding`?"
+    );
+    for known in ["raft", "groups_at", "console", "seata", "seata.raft.sharding"] {
+        assert!(file(&format!("[{known}]")).is_ok(), "{known}");
+    }
     assert!(refusal(file("groups = ")).starts_with("q.toml: not TOML: "));
 }
 
@@ -94,10 +106,41 @@ fn bad_values_name_the_key_and_what_would_be_right() {
             "`memory.budget_bytes` in q.toml = `64MB`: `MB` is no unit of size; write 64MiB",
         ),
         ("peers = 'a:1'", "`peers` in q.toml = `a:1`: `a:1`: write it ID=a:1"),
+        (
+            "peers = ' , '",
+            "`peers` in q.toml = ` , `: empty; write ID=HOST:PEER_PORT,.. or leave the key out for a cluster of one",
+        ),
+        (
+            "log = 'inof'",
+            "`log` in q.toml = `inof`: `inof` is no LEVEL or TARGET=LEVEL: not one of off, error, warn, info, debug, \
+             trace; did you mean info?",
+        ),
+        (
+            "log = 'info,openraft=debgu'",
+            "`log` in q.toml = `info,openraft=debgu`: `openraft=debgu` is no LEVEL or TARGET=LEVEL: not one of off, error, \
+             warn, info, debug, trace; did you mean debug?",
+        ),
+        ("log = '=info'", "`log` in q.toml = `=info`: `=info`: no target; write it like quorate_server=debug"),
+        (
+            "advertise = '0.0.0.0:8091'",
+            "`advertise` in q.toml = `0.0.0.0:8091`: 0.0.0.0 is for listening, nobody can connect to it; write an address \
+             of this machine, like 10.0.0.1:8091",
+        ),
+        (
+            "advertise = '[::]:1'",
+            "`advertise` in q.toml = `[::]:1`: [::] is for listening, nobody can connect to it; write an address of this \
+             machine, like 10.0.0.1:1",
+        ),
         ("peers = '1=a:1,1=b:1'", "`peers` in q.toml = `1=a:1,1=b:1`: node 1 stands there twice"),
         ("data_dir = ''", "`data_dir` in q.toml = ``: empty; leave the key out for its default"),
     ] {
         assert_eq!(refusal(file(text)), expected);
+    }
+    assert!(refusal(load(&[("peers", "")], &[], "")).starts_with("--peers = ``: empty; "));
+    assert!(refusal(load(&[], &[("QUORATE_PEERS", "")], "")).starts_with("QUORATE_PEERS = ``: empty; "));
+    assert!(refusal(file("peers = []")).starts_with("`peers` in q.toml = ``: empty; "));
+    for right in ["warn", "info,openraft=warn", "quorate_server::node=DEBUG, off"] {
+        assert_eq!(load(&[("log", right)], &[], "").map(|config| config.log), Ok(right.to_owned()));
     }
     let refused = refusal(load(&[("node_id", "0")], &[], ""));
     assert_eq!(refused, "--node-id = `0`: too small; the nearest right value is 1");

@@ -90,6 +90,28 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Parsed<T> {
     Err(format!("not one of {}{near}", words.join(", ")))
 }
 
+const LOG_LEVELS: [(&str, ()); 6] =
+    [("off", ()), ("error", ()), ("warn", ()), ("info", ()), ("debug", ()), ("trace", ())];
+
+/// A filter of the log: `info`, `warn,quorate_server=debug`. A lone word that is no level would be taken for a target, and
+/// with it nothing else would be logged.
+pub fn log_filter(text: &str) -> Parsed<String> {
+    if text.trim().is_empty() {
+        return Err("empty; leave the key out for its default".to_owned());
+    }
+    for part in text.split(',').map(str::trim) {
+        let (target, level) = part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        choice(&level.trim().to_ascii_lowercase(), &LOG_LEVELS)
+            .map_err(|reason| format!("`{part}` is no LEVEL or TARGET=LEVEL: {reason}"))?;
+        let is_name =
+            |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-:.".contains(c));
+        if target.is_some_and(|target| !is_name(target.trim())) {
+            return Err(format!("`{part}`: no target; write it like quorate_server=debug"));
+        }
+    }
+    Ok(text.to_owned())
+}
+
 /// A node's number.
 pub fn node_id(text: &str) -> Parsed<NodeId> {
     number(text, 1..=u64::from(u32::MAX)).map(NodeId)
@@ -108,6 +130,10 @@ pub fn founders(text: &str) -> Parsed<BTreeMap<NodeId, String>> {
         if founders.insert(id, address).is_some() {
             return Err(format!("node {id} stands there twice"));
         }
+    }
+    if founders.is_empty() {
+        // It may be a variable that was never filled: a node alone would found a cluster of its own.
+        return Err("empty; write ID=HOST:PEER_PORT,.. or leave the key out for a cluster of one".to_owned());
     }
     Ok(founders)
 }

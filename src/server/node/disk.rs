@@ -35,15 +35,14 @@ impl Disk {
         let (storage, _recovered) = Storage::open(root, options).await.map_err(storage_failure)?;
         match storage.identity() {
             Some(identity) => {
-                if let Some(asked) = config.node_id.filter(|asked| *asked != identity.node && !config.peers.is_empty())
-                {
+                if let Some(asked) = config.node_id.filter(|asked| *asked != identity.node) {
                     let text = format!("the data folder belongs to node {}, not to node {asked}", identity.node);
                     return Err(Failure::new(ExitCode::Identity, text));
                 }
                 let cluster = Some(ClusterId(identity.cluster));
                 Ok(Disk { storage, node: Some(identity.node), disk: DiskId(identity.disk), cluster })
             }
-            None => Ok(Disk { storage, node: config.node_id, disk: DiskId(random::bytes16()), cluster: None }),
+            None => Ok(Disk { storage, node: config.founds_as(), disk: DiskId(random::bytes16()), cluster: None }),
         }
     }
 }

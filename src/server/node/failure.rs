@@ -11,16 +11,13 @@ use crate::peer::HelloRefusal;
 
 /// What storage says, as an end of the process.
 pub fn storage_failure(error: StorageError) -> Failure {
-    let code = ExitCode::ALL.into_iter().find(|code| code.number() == error.exit_code());
-    Failure::new(code.unwrap_or(ExitCode::Io), error.to_string())
+    Failure::new(ExitCode::numbered(error.exit_code()).unwrap_or(ExitCode::Io), error.to_string())
 }
 
 /// Why a group could not be opened, as an end of the process.
 pub fn open_failure(error: &OpenError) -> Failure {
     let code = match error {
-        OpenError::Unreadable { exit_code, .. } => {
-            ExitCode::ALL.into_iter().find(|code| code.number() == *exit_code).unwrap_or(ExitCode::Io)
-        }
+        OpenError::Unreadable { exit_code, .. } => ExitCode::numbered(*exit_code).unwrap_or(ExitCode::Io),
         OpenError::Open(_) | OpenError::Broken { .. } => ExitCode::Bug,
     };
     Failure::new(code, error.to_string())

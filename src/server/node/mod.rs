@@ -264,7 +264,7 @@ impl Node {
     async fn found_if_due(&self, seat: &Arc<Seat>) -> Result<Infallible, Failure> {
         let own = self.own.borrow().clone();
         // A joined node has its number from the cluster, not from its configuration: it never founds.
-        let is_founder = self.config.node_id == Some(own.node)
+        let is_founder = self.config.founds_as() == Some(own.node)
             && self.config.peers.keys().next().is_none_or(|lowest| *lowest == own.node);
         if seat.replica().is_initialized().await {
             self.elect_meta(seat).await;

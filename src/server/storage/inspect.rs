@@ -33,10 +33,10 @@ pub struct Report {
 }
 
 /// One segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentReport {
-    /// Its number.
-    pub segment: u32,
+    /// Its file, relative to the data folder.
+    pub file: String,
     /// The start that wrote it.
     pub epoch: u64,
     /// Whole batches.
@@ -65,6 +65,11 @@ pub struct GroupReport {
 }
 
 async fn lock(disk: &NodeDisk) -> Result<DiskLock, StorageError> {
+    // Taking the lock would make its file, and nothing is changed here.
+    let names = disk.pooled().list("").await.tried("list the data folder")?;
+    if !names.iter().any(|name| name == crate::storage::LOCK) {
+        return Err(StorageError::Refused("this is no data folder: no node has ever used it".to_owned()));
+    }
     match disk.pooled().lock(crate::storage::LOCK).await {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(StorageError::InUse),
         other => other.tried("lock the data folder"),
@@ -80,17 +85,19 @@ async fn owner(disk: &NodeDisk) -> Result<Identity, StorageError> {
     }
 }
 
-/// Damage goes to the report, other errors end it.
-fn note<T>(result: Result<T, StorageError>, damage: &mut Vec<Damage>) -> Result<Option<T>, StorageError> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(StorageError::Damaged(found)) => {
-            if !damage.contains(&found) {
-                damage.push(found);
+impl Report {
+    /// Damage goes to the report, other errors end it.
+    fn note<T>(&mut self, result: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+        match result.map_err(|error| error.of_node(self.identity.node)) {
+            Ok(value) => Ok(Some(value)),
+            Err(StorageError::Damaged(found)) => {
+                if !self.damage.contains(&found) {
+                    self.damage.push(found);
+                }
+                Ok(None)
             }
-            Ok(None)
+            Err(other) => Err(other),
         }
-        Err(other) => Err(other),
     }
 }
 
@@ -101,27 +108,27 @@ pub async fn verify(disk: &NodeDisk) -> Result<Report, StorageError> {
     let listing = Listing::read(disk, 0).await?;
     let mut report = Report { identity, segments: Vec::new(), groups: Vec::new(), tail: None, damage: Vec::new() };
     let mut live = Live::default();
-    if let Some(newest) = listing.segments.last().copied() {
-        let log = recovery::read_log(disk, &identity.disk, newest, &listing.segments).await;
-        if let Some(log) = note(log, &mut report.damage)? {
-            report.tail = Some(log.recovery.tail);
-            live = log.recovery.live;
-            report.groups = log
-                .recovery
-                .groups
-                .into_iter()
-                .map(|(group, index)| GroupReport {
-                    group,
-                    marks: index.marks(),
-                    terms: index.term_starts().count(),
-                    snapshot: None,
-                })
-                .collect();
-        }
+    let newest = listing.segments.last().copied().ok_or_else(recovery::no_segment)?;
+    let log = recovery::read_log(disk, &identity.disk, newest, &listing.segments).await;
+    if let Some(log) = report.note(log)? {
+        report.tail = Some(log.recovery.tail);
+        live = log.recovery.live;
+        report.groups = log
+            .recovery
+            .groups
+            .into_iter()
+            .map(|(group, index)| GroupReport {
+                group,
+                marks: index.marks(),
+                terms: index.term_starts().count(),
+                snapshot: None,
+            })
+            .collect();
     }
     for segment in listing.segments {
         let look = look_at(disk, &identity, segment, &live).await;
-        report.segments.extend(note(look, &mut report.damage)?);
+        let looked = report.note(look)?;
+        report.segments.extend(looked);
     }
     verify_snapshots(disk, &mut report).await?;
     Ok(report)
@@ -143,7 +150,7 @@ async fn look_at(
     let scanned = scanned.await?;
     let share = live.share(segment);
     Ok(SegmentReport {
-        segment: segment.0,
+        file: segment.path(),
         epoch: opened.header.epoch,
         batches,
         records,
@@ -160,7 +167,7 @@ async fn verify_snapshots(disk: &NodeDisk, report: &mut Report) -> Result<(), St
         let path = format!("{}/{name}", snapshot::FOLDER);
         let whose = (report.identity.cluster, group);
         let file = SnapshotFile::open(&pooled, &Descriptors::default(), path, whose, None).await;
-        if let Some(file) = note(file, &mut report.damage)?
+        if let Some(file) = report.note(file)?
             && let Some(found) = report.groups.iter_mut().find(|found| found.group == group)
         {
             found.snapshot = Some((name, file.name()));
@@ -172,8 +179,8 @@ async fn verify_snapshots(disk: &NodeDisk, report: &mut Report) -> Result<(), St
 /// One record, as `dump` shows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DumpedRecord {
-    /// The segment's number.
-    pub segment: u32,
+    /// The segment's file, relative to the data folder.
+    pub file: String,
     /// Where its batch starts in the file, in bytes.
     pub offset: u64,
     /// The number of its batch.
@@ -215,7 +222,7 @@ fn dump_batch(batch: &Seen<'_>, only: Option<GroupId>, show: &mut (dyn FnMut(Dum
         }
         let (text, payload) = describe(&record);
         let offset = u64::from(batch.position) * SECTOR_BYTES as u64;
-        show(DumpedRecord { segment: batch.segment.0, offset, batch: batch.number.0, group, text, payload });
+        show(DumpedRecord { file: batch.segment.path(), offset, batch: batch.number.0, group, text, payload });
     }
 }
 

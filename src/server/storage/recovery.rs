@@ -101,7 +101,7 @@ pub(crate) async fn recover(disk: &NodeDisk, owner: &[u8; 16], segment_bytes: u3
     disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
     let listing = Listing::read(disk, segment_bytes).await?;
     let Some(newest) = listing.segments.last().copied() else {
-        return Err(StorageError::Refused("the data folder has an IDENTITY, but no segment of the log".to_owned()));
+        return Err(no_segment());
     };
     let mut log = read_log(disk, owner, newest, &listing.segments).await?;
     if !quorate_world::bug!("last_batch_not_rewritten") {
@@ -119,6 +119,10 @@ pub(crate) async fn recover(disk: &NodeDisk, owner: &[u8; 16], segment_bytes: u3
     }
     (recovery.spares, recovery.rubbish) = (listing.spares, listing.rubbish);
     Ok(log.recovery)
+}
+
+pub(crate) fn no_segment() -> StorageError {
+    StorageError::Refused("the data folder has an IDENTITY, but no segment of the log".to_owned())
 }
 
 /// A log that was read, and its newest segment.
