@@ -5,6 +5,7 @@
 mod process;
 
 use process::{Folder, Node, PATIENCE, STOP_MAX, free_port, get, value};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
