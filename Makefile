@@ -6,6 +6,9 @@ CARGO ?= cargo
 SIM := RUSTFLAGS="--cfg madsim" CARGO_TARGET_DIR=target/sim $(CARGO)
 # Always with the planted bugs, which are off unless asked for: with other features all would be built a second time.
 SIM_TEST := $(SIM) test --locked --profile sim -p quorate-sim --features quorate-sim/planted_bugs
+# Unit tests of the coordinator and of raft in the simulated world: they run for seconds, and would be optimised for minutes.
+SIM_UNIT := $(SIM) --config profile.sim.package.quorate.opt-level=0 --config profile.sim.package.quorate-raft.opt-level=0 \
+  test --locked --profile sim -p quorate-sim --features quorate-sim/planted_bugs
 SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
 QUORATE := target/release/quorate
 # Given on the command line, it is there already.
@@ -17,7 +20,7 @@ DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy deny tidy test interop interop-packages demo-elastic sim replay shrink story view hunt gate night determinism bugs fuzz doc bench pgo
+.PHONY: help run cluster build check fmt clippy clippy-production clippy-simulated deny tidy test interop interop-packages demo-elastic sim replay shrink story view hunt gate night determinism bugs fuzz doc bench pgo
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -46,13 +49,19 @@ build:
 	$(CARGO) build --locked --release --features jemalloc
 
 ## make check          formatting, lints in both worlds, licenses and bans, house rules
-check: fmt clippy deny tidy
+check: fmt
+	@$(MAKE) -j3 clippy-production clippy-simulated deny
+	@$(MAKE) tidy
 
 fmt:
 	$(CARGO) fmt --all --check
 
-clippy:
+clippy: clippy-production clippy-simulated
+
+clippy-production:
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+clippy-simulated:
 	$(SIM) clippy --locked --profile sim --workspace --all-targets -- -D warnings
 
 $(DENY):
@@ -68,8 +77,8 @@ tidy:
 ## make test           all tests, in both worlds what touches the world, determinism, a quarter of the planted bugs (another one each day), 20 fresh seeds
 test:
 	$(CARGO) test --locked
-	$(SIM_TEST) -p quorate-world -p quorate-storage -p quorate-raft -p quorate-client
-	$(SIM_TEST) -p quorate --lib
+	$(SIM_TEST) -p quorate-world -p quorate-storage -p quorate-client
+	$(SIM_UNIT) -p quorate-raft -p quorate --lib
 	$(MAKE) determinism
 	$(MAKE) bugs PART=$$(( $$(date +%j | sed 's/^0*//') % 4 ))/4
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))

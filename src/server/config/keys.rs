@@ -70,7 +70,7 @@ pub const KEYS: &[Key] = &[
     key("auth.access_keys", Follows("none: every client may register"), "Who may register: ACCESS_KEY=SECRET_KEY,.. as set in the clients"),
     key("auth.window_s", Is("300"), "So far a client's clock may be from this node's when it registers"),
     key("raft.heartbeat_ms", Is("150"), "A leader's heartbeat"),
-    key("raft.election_timeout_ms", Is("500"), "An election starts after this to twice this; at least 3 heartbeats"),
+    key("raft.election_timeout_ms", Is("500"), "An election starts after this to twice this; at least 3 heartbeats. A leader that no quorum has answered for four times this leads no longer"),
     key("raft.snapshot_interval_s", Is("0"), "A snapshot also after so long, if anything was applied; 0: by size only"),
     key("raft.batch_commands_max", Is("512"), "Commands in one proposed entry"),
     key("raft.batch_bytes_max", Is("256KiB"), "Bytes of one proposed entry; a larger command goes alone"),

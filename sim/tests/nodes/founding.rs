@@ -3,11 +3,9 @@
 //!
 //! Source: design, section 10.4.
 
-mod three;
-
+use crate::three::{NODES, clusters, machines, stop};
 use quorate_world::sim::{self, Dice, Machine, Options};
 use quorate_world::time::{Duration, sleep};
-use three::{NODES, clusters, machines, stop};
 
 const SEEDS: u64 = 12;
 

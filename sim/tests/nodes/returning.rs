@@ -3,11 +3,9 @@
 //!
 //! Source: design, section 10.4 ("a restarted node that was preferred leader may call `elect` at once").
 
-mod three;
-
+use crate::three::{clusters, machines, stop, until};
 use quorate_world::sim::{self, Machine, Options};
 use quorate_world::time::{Duration, sleep};
-use three::{clusters, machines, stop, until};
 
 /// The `in_ms` of the newest ready line.
 async fn ready_in_ms(machine: Machine) -> u64 {

@@ -1,5 +1,4 @@
 //! Three machines that found a cluster together, for the tests beside it.
-#![allow(dead_code, reason = "each test uses a part of it")]
 
 use quorate_server::config::Config;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};

@@ -3,10 +3,8 @@
 //!
 //! Source: design, sections 6 and 10.4.
 
-mod three;
-
+use crate::three::{clusters, machines, stop, until};
 use quorate_world::sim::{self, Options};
-use three::{clusters, machines, stop, until};
 
 /// The status page counts `"leader":N`.
 fn leads(page: &str, node: u64) -> usize {
