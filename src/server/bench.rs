@@ -113,6 +113,7 @@ fn keys(text: &str) -> Result<Keys, String> {
 
 /// Makes it and prints what came of it.
 pub async fn run(bench: Bench) -> Result<(), Failure> {
+    process::raise_open_files();
     let report = match bench {
         Bench::Load(options) => load::run(options).await.map(|report| report.to_string()),
         Bench::Idle(options) => load::run_idle(options).await.map(|report| report.to_string()),

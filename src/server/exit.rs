@@ -10,7 +10,7 @@ use core::fmt;
 pub enum ExitCode {
     /// Stopped as asked.
     Stopped = 0,
-    /// A wrong flag, a wrong configuration.
+    /// A wrong flag, a wrong configuration, or a limit of open files that is too low.
     Usage = 2,
     /// Damaged data; the message names file and offset.
     Damaged = 65,

@@ -89,6 +89,15 @@ pub trait DiskFile: Send + Sync + 'static {
     fn sync_all(&self) -> impl Future<Output = io::Result<()>> + Send;
 }
 
+/// The kernel's numbers for: no descriptor left in the machine, and in this process.
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
+
+/// Whether nothing was opened because there is no file descriptor left: once others are closed it can be tried again.
+pub fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// A path of ours: relative, no empty, `.` or `..` part, printable ASCII without `\`.
 pub(crate) fn check_path(path: &str) -> io::Result<()> {
     let part_is_good = |part: &str| {

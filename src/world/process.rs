@@ -29,6 +29,12 @@ pub fn say(line: &str) {
     at_hand::say(line);
 }
 
+/// Raises the number of files that this process may have open, connections too, as far as the machine's owner allows, and
+/// says what it is then.
+pub fn raise_open_files() -> u64 {
+    at_hand::raise_open_files()
+}
+
 /// What a process of this machine has used since its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {

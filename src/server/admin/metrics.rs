@@ -39,6 +39,8 @@ pub fn of_log(figures: &Figures, page: &mut Exposition) {
     page.gauge("quorate_log_queued_bytes", "Bytes that wait for the disk").value(figures.queued_bytes as u64);
     page.gauge("quorate_log_cached_bytes", "Log entries in memory").value(figures.cached_bytes as u64);
     page.gauge("quorate_log_spare_segments", "Prepared segments").value(figures.spares as u64);
+    let waiting = "1 while the log waits for space or for a file descriptor";
+    page.gauge("quorate_log_waiting", waiting).value(u64::from(figures.is_waiting));
 }
 
 #[cfg(test)]

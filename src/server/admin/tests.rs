@@ -441,6 +441,8 @@ fn bounds_and_strangers() {
     run_test(async {
         let served = serve(&founded(), None).await;
         assert_eq!(get(served.address, "/nothing").await.0, "HTTP/1.1 404 Not Found");
+        let change = "/metadata/v1/changeCluster?raftClusterStr=10.0.0.1:9091";
+        assert_eq!(post(served.address, change, "", "").await.0, "HTTP/1.1 404 Not Found");
         assert_eq!(post(served.address, "/health", "", "").await.0, "HTTP/1.1 405 Method Not Allowed");
         let large = "x".repeat(BODY_BYTES_MAX + 1);
         assert_eq!(post(served.address, "/metadata/v1/watch", "", &large).await.0, "HTTP/1.1 413 Payload Too Large");

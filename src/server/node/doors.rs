@@ -43,6 +43,8 @@ pub struct Shows<'a> {
     pub is_ready: watch::Receiver<bool>,
     /// The groups, once there are any.
     pub parts: Arc<OnceLock<Parts>>,
+    /// How many connections there may be.
+    pub bounds: Bounds,
 }
 
 impl Doors {
@@ -55,9 +57,9 @@ impl Doors {
         admin: net::Listener,
     ) -> Doors {
         let (stop, stopped) = watch::channel(false);
-        let traffic = Arc::new(Traffic::default());
+        let (traffic, bounds) = (Arc::new(Traffic::default()), shows.bounds);
         let pages = Admin::new(context(shows, coordinator.clone(), storage, traffic.clone()));
-        let listener = Listener::new(coordinator, pages, traffic, Bounds::WIDEST, stopped);
+        let listener = Listener::new(coordinator, pages, traffic, bounds, stopped);
         let (ended, closed) = watch::channel(false);
         let to_seata = listener.clone().serve_seata(seata);
         task::spawn(async move {
@@ -78,7 +80,7 @@ impl Doors {
 }
 
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
-    let Shows { config, own, routing, is_ready, parts } = shows;
+    let Shows { config, own, routing, is_ready, parts, bounds: _ } = shows;
     let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
     let counting = coordinator.counts_as_seata().then(|| coordinator.clone());

@@ -13,6 +13,7 @@ mod admission;
 mod alarm;
 mod attendance;
 mod balance;
+mod descriptors;
 mod desk;
 mod disk;
 mod doors;
@@ -110,6 +111,7 @@ struct Parts {
 impl Node {
     /// Opens the disk, binds the ports, and speaks to the others.
     async fn start(config: Arc<Config>) -> Result<(Node, Wishes), Failure> {
+        let bounds = descriptors::divide(&config)?;
         let Disk { storage, node, disk, cluster } = Disk::open(&config).await?;
         let ports = Ports::bind(&config).await?;
         let unnumbered = Own {
@@ -146,7 +148,7 @@ impl Node {
         let desk = Desk::new(coordinator.clone(), joining, options.election_timeout);
         peers.serve(desk.clone());
         let parts: Arc<OnceLock<Parts>> = Arc::default();
-        let shows = doors::Shows { config: &config, own: &who, routing, is_ready, parts: parts.clone() };
+        let shows = doors::Shows { config: &config, own: &who, routing, is_ready, parts: parts.clone(), bounds };
         let doors = Doors::open(shows, coordinator.clone(), storage.clone(), ports.seata, ports.admin);
         let tasks = Mutex::default();
         if let Some(at) = config.join.clone().filter(|_| known.is_empty()) {
@@ -242,6 +244,7 @@ impl Node {
             coordinator: self.coordinator.clone(),
             peers: self.peers.clone(),
             routing: self.picture.subscribe(),
+            storage: self.storage.clone(),
         };
         let tasks = [
             task::spawn(seat.clone().follow(self.picture.clone())),

@@ -1,4 +1,5 @@
-//! Whether a Begin would be served: some group has a leader that serves, and this node can reach it.
+//! Whether a Begin would be served: some group has a leader that serves, and this node can reach it, and its own log does not
+//! wait for space or a file descriptor.
 
 use std::sync::Arc;
 
@@ -6,6 +7,7 @@ use quorate_core::cluster::Routing;
 use quorate_core::model::NodeId;
 use quorate_core::txn::Transactions;
 use quorate_raft::Replica;
+use quorate_storage::Storage;
 use quorate_world::time::{self, Duration};
 use quorate_world::watch;
 
@@ -30,6 +32,8 @@ pub struct Readiness {
     pub peers: Arc<Peers>,
     /// The picture.
     pub routing: watch::Receiver<Routing>,
+    /// Its log.
+    pub storage: Storage,
 }
 
 impl Readiness {
@@ -54,6 +58,9 @@ impl Readiness {
     }
 
     fn is_ready(&self) -> bool {
+        if self.storage.is_waiting() {
+            return false;
+        }
         let leads = self.coordinator.leads();
         let open = self.groups.open();
         if open.is_empty() {

@@ -4,7 +4,8 @@
 //! file stays open until the reader is done. So a segment that has died meanwhile is not written again under a reader:
 //! whoever retires it learns that it is still held.
 
-use crate::error::{StorageError, Tried};
+use crate::descriptors::Descriptors;
+use crate::error::StorageError;
 use crate::segment::SegmentNumber;
 use quorate_world::disk::{Disk, OpenHow, PooledDisk, PooledFile};
 use std::collections::BTreeMap;
@@ -13,12 +14,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Open segments.
 pub(crate) struct Files {
     disk: PooledDisk,
+    descriptors: Arc<Descriptors>,
     open: Mutex<BTreeMap<SegmentNumber, Arc<PooledFile>>>,
 }
 
 impl Files {
-    pub fn new(disk: PooledDisk) -> Files {
-        Files { disk, open: Mutex::new(BTreeMap::new()) }
+    pub fn new(disk: PooledDisk, descriptors: Arc<Descriptors>) -> Files {
+        Files { disk, descriptors, open: Mutex::new(BTreeMap::new()) }
     }
 
     fn open_files(&self) -> MutexGuard<'_, BTreeMap<SegmentNumber, Arc<PooledFile>>> {
@@ -27,7 +29,8 @@ impl Files {
 
     /// Opens a segment for readers.
     pub async fn open(&self, segment: SegmentNumber) -> Result<(), StorageError> {
-        let file = self.disk.open(&segment.path(), OpenHow::Read).await.tried("open a segment")?;
+        let path = segment.path();
+        let file = self.descriptors.wait_for("open a segment", || self.disk.open(&path, OpenHow::Read)).await?;
         self.open_files().insert(segment, Arc::new(file));
         Ok(())
     }

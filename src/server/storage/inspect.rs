@@ -3,6 +3,7 @@
 //! Both hold LOCK meanwhile. Neither repairs: repair is replacing the node.
 
 use crate::batch;
+use crate::descriptors::Descriptors;
 use crate::error::{Damage, StorageError, Tried};
 use crate::identity::{self, Identity, Standing};
 use crate::index::Live;
@@ -164,7 +165,8 @@ async fn verify_snapshots(disk: &NodeDisk, report: &mut Report) -> Result<(), St
     for name in pooled.list(snapshot::FOLDER).await.tried("list the snap folder")? {
         let Some((group, _)) = snapshot::parse_file_name(&name) else { continue };
         let path = format!("{}/{name}", snapshot::FOLDER);
-        let file = SnapshotFile::open(&pooled, path, report.identity.cluster, group, None).await;
+        let whose = (report.identity.cluster, group);
+        let file = SnapshotFile::open(&pooled, &Descriptors::default(), path, whose, None).await;
         if let Some(file) = report.note(file)?
             && let Some(found) = report.groups.iter_mut().find(|found| found.group == group)
         {

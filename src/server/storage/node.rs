@@ -1,5 +1,6 @@
 //! What the threads of one node's storage share.
 
+use crate::descriptors::Descriptors;
 use crate::files::Files;
 use crate::group::Group;
 use crate::identity::Identity;
@@ -70,6 +71,7 @@ pub(crate) struct Node {
     pub queue: Queue,
     pub spares: Arc<Spares>,
     pub files: Arc<Files>,
+    pub descriptors: Arc<Descriptors>,
     pub cached_bytes: Arc<AtomicUsize>,
     pub stats: Stats,
     /// One snapshot is built at a time.
@@ -91,11 +93,13 @@ pub(crate) struct Node {
 impl Node {
     pub fn new(disk: NodeDisk, options: StorageOptions, lock: DiskLock) -> Node {
         let pooled = disk.pooled();
+        let descriptors = Arc::<Descriptors>::default();
         Node {
             queue: Queue::new(limits::BATCH_BYTES.min(options.payload_bytes_max())),
             options,
             disk,
-            files: Arc::new(Files::new(pooled.clone())),
+            files: Arc::new(Files::new(pooled.clone(), descriptors.clone())),
+            descriptors,
             pooled,
             spares: Arc::new(Spares::new()),
             cached_bytes: Arc::default(),

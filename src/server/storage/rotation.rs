@@ -30,7 +30,8 @@ impl Writer {
     /// Seals the newest segment and goes on in this spare.
     pub async fn rotate_into(&mut self, spare: u64) -> Result<(), StorageError> {
         let path = segment::spare_path(spare);
-        let file = self.disk.open(&path, OpenHow::Write).await.tried("open a spare")?;
+        let (disk, descriptors) = (self.disk.clone(), self.node.descriptors.clone());
+        let file = descriptors.wait_for("open a spare", || disk.open(&path, OpenHow::Write)).await?;
         let file_bytes = u32::try_from(file.len().await.tried("read a spare")?).expect("a spare has a segment's size");
         if let Some(newest) = self.newest.take() {
             let sealed = Sealed { end_bytes: newest.at_bytes, file_bytes: newest.file_bytes };
@@ -59,7 +60,7 @@ impl Writer {
         }
         self.disk.rename(&path, &header.segment.path()).await.tried("rename a spare to a segment")?;
         if !quorate_world::bug!("no_folder_sync") {
-            self.disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
+            descriptors.wait_for("sync the wal folder", || disk.sync_folder(segment::FOLDER)).await?;
         }
         self.node.files.open(header.segment).await?;
         self.newest = Some(Newest { number: header.segment, file, file_bytes, at_bytes });

@@ -2,16 +2,18 @@
 //!
 //! Appending halves the rate of syncs, so segments are written once in advance. A helper keeps two spares ready and
 //! takes segments that no durable checkpoint lists any more: they become spares without zeroing, since old sectors
-//! carry old numbers, or they are removed. A full device is the one error that it survives: it tries again later.
+//! carry old numbers, or they are removed. A full device is the one error that it survives, beside a lack of
+//! file descriptors: it tries again later.
 //!
 //! A spare is written under another name, synced, then renamed: what is called a spare has its full length on disk.
 
+use crate::descriptors::Descriptors;
 use crate::error::{StorageError, Tried, is_full, stop};
 use crate::files::Files;
 use crate::limits::SPARES;
 use crate::segment::{self, SegmentNumber};
 use bytes::Bytes;
-use quorate_world::disk::{Disk, DiskFile, NodeDisk, OpenHow};
+use quorate_world::disk::{Disk, DiskFile, NodeDisk, NodeFile, OpenHow};
 use quorate_world::select::select2;
 use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, sleep};
@@ -137,6 +139,7 @@ pub(crate) struct Preparer {
     pub disk: NodeDisk,
     pub spares: Arc<Spares>,
     pub files: Arc<Files>,
+    pub descriptors: Arc<Descriptors>,
     pub segment_bytes: u32,
 }
 
@@ -174,7 +177,7 @@ impl Preparer {
 
     async fn prepare_one(&self) -> Result<(), StorageError> {
         let number = self.spares.fresh_number();
-        if prepare(&self.disk, number, self.segment_bytes, Some(&self.spares)).await? {
+        if prepare(&self.disk, &self.descriptors, number, self.segment_bytes, Some(&self.spares)).await? {
             self.spares.set_full(false);
             self.spares.add(number);
         }
@@ -199,27 +202,36 @@ impl Preparer {
             quorate_core::sometimes!("dead_segment_becomes_a_spare");
             let number = self.spares.fresh_number();
             self.disk.rename(&segment.path(), &segment::spare_path(number)).await.tried("rename a dead segment")?;
-            self.disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
+            sync_folder(&self.disk, &self.descriptors).await?;
             self.spares.add(number);
             return Ok(());
         }
         quorate_core::sometimes!("dead_segment_is_removed");
         self.disk.remove(&segment.path()).await.tried("remove a dead segment")?;
-        self.disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")
+        sync_folder(&self.disk, &self.descriptors).await
     }
+}
+
+async fn sync_folder(disk: &NodeDisk, descriptors: &Descriptors) -> Result<(), StorageError> {
+    descriptors.wait_for("sync the wal folder", || disk.sync_folder(segment::FOLDER)).await
 }
 
 /// Writes a spare full of zeros; with `shelf`, slowly as long as nobody waits for it, and only while it is open: false,
 /// and an unfinished file, if it was closed meanwhile.
 pub(crate) async fn prepare(
     disk: &NodeDisk,
+    descriptors: &Descriptors,
     number: u64,
     bytes: u32,
     shelf: Option<&Spares>,
 ) -> Result<bool, StorageError> {
     let path = segment::spare_path(number);
     let unfinished = format!("{path}.tmp");
-    let filled = fill(disk, &unfinished, bytes, shelf).await;
+    let created = descriptors.wait_for("create a spare", || disk.open(&unfinished, OpenHow::CreateNew)).await;
+    let filled = match created {
+        Ok(file) => fill(&file, bytes, shelf).await,
+        Err(error) => Err(error),
+    };
     if let Err(StorageError::Io { source, .. }) = &filled
         && is_full(source)
     {
@@ -227,14 +239,13 @@ pub(crate) async fn prepare(
     }
     if filled? {
         disk.rename(&unfinished, &path).await.tried("rename a spare")?;
-        disk.sync_folder(segment::FOLDER).await.tried("sync the wal folder")?;
+        sync_folder(disk, descriptors).await?;
         return Ok(true);
     }
     Ok(false)
 }
 
-async fn fill(disk: &NodeDisk, path: &str, bytes: u32, shelf: Option<&Spares>) -> Result<bool, StorageError> {
-    let file = disk.open(path, OpenHow::CreateNew).await.tried("create a spare")?;
+async fn fill(file: &NodeFile, bytes: u32, shelf: Option<&Spares>) -> Result<bool, StorageError> {
     let zeros = Bytes::from(vec![0; WRITE_BYTES.min(bytes as usize)]);
     let (mut at, end) = (0, u64::from(bytes));
     while at < end {

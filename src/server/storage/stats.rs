@@ -23,6 +23,8 @@ pub struct Figures {
     pub cached_bytes: usize,
     /// Spare segments.
     pub spares: usize,
+    /// Appends wait for space or for a file descriptor.
+    pub is_waiting: bool,
 }
 
 #[derive(Default)]

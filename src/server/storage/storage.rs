@@ -162,6 +162,12 @@ impl Storage {
         self.node().queue.bytes()
     }
 
+    /// Whether appends wait: the device is full and no spare is left, or there is no file descriptor to go on with. Nothing is
+    /// acknowledged, nothing is lost; it goes on when space or a descriptor returns.
+    pub fn is_waiting(&self) -> bool {
+        self.node().spares.is_full() == (true, true) || self.node().descriptors.are_missing()
+    }
+
     /// How much room the device has left for the log.
     pub async fn space(&self) -> Result<Space, StorageError> {
         match self.node().spares.is_full() {
@@ -180,6 +186,7 @@ impl Storage {
             queued_bytes: node.queue.bytes(),
             cached_bytes: node.cached_bytes.load(std::sync::atomic::Ordering::Relaxed),
             spares: node.spares.ready(),
+            is_waiting: self.is_waiting(),
             ..node.stats.read()
         }
     }
@@ -223,6 +230,7 @@ fn preparer_of(node: &Node) -> Preparer {
         disk: node.disk.clone(),
         spares: node.spares.clone(),
         files: node.files.clone(),
+        descriptors: node.descriptors.clone(),
         segment_bytes: node.options.segment_bytes,
     }
 }
@@ -293,7 +301,7 @@ async fn rotate_at_start(writer: &mut Writer) -> Result<(), StorageError> {
         None => {
             let spare = writer.node.spares.fresh_number();
             let bytes = FIRST_SEGMENT_BYTES.min(writer.node.options.segment_bytes);
-            let made = spare::prepare(&writer.disk, spare, bytes, None).await?;
+            let made = spare::prepare(&writer.disk, &writer.node.descriptors, spare, bytes, None).await?;
             assert!(made, "only a closed shelf interrupts");
             spare
         }

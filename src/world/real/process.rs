@@ -2,6 +2,7 @@
 
 use crate::process::{EXIT_PANIC, Usage};
 use crate::select::select2;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::Write;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -39,6 +40,18 @@ pub(crate) fn say(line: &str) {
     }
 }
 
+pub(crate) fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the number of open files stays limited as it was");
+        }
+    }
+    // Without a number there is no limit.
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Linux counts process times in hundredths of a second for user space (`USER_HZ`), whatever its own tick is.
 const TICK: std::time::Duration = std::time::Duration::from_millis(10);
 
@@ -61,7 +74,14 @@ pub(crate) fn usage_of(pid: u32) -> std::io::Result<Usage> {
 
 #[cfg(test)]
 mod tests {
-    use super::usage_of;
+    use super::*;
+
+    #[test]
+    fn as_many_files_may_be_open_as_the_owner_allows() {
+        let raised = raise_open_files();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!((limit.current, limit.current), (limit.maximum, (raised < u64::MAX).then_some(raised)));
+    }
 
     #[test]
     fn a_process_can_look_at_itself() {

@@ -61,6 +61,8 @@ pub enum FaultClass {
     ClockRate,
     /// A wall clock was moved.
     ClockJump,
+    /// Something was to be opened, and no file descriptor was left.
+    NoDescriptor,
 }
 
 /// How often each class has happened; classes that have not are absent.

@@ -171,8 +171,10 @@ async fn sessions(context: &AdminContext, form: &Form) -> Result<Answer, String>
 
 async fn locks(context: &AdminContext, form: &Form) -> Result<Answer, String> {
     let page = page(form)?;
-    let filter = lock_filter(form)?;
-    let gathered = (context.console.locks)(filter, page).await;
+    let gathered = match lock_filter(form)? {
+        Some(filter) => (context.console.locks)(filter, page).await,
+        None => Gathered { rows: Vec::new(), total: 0, unanswered: Vec::new() },
+    };
     Ok(page_result(page, &gathered, rows::lock))
 }
 
@@ -209,16 +211,24 @@ fn transaction(form: &Form) -> Result<Option<TransactionId>, String> {
     Ok(of_xid.or(transaction))
 }
 
-fn lock_filter(form: &Form) -> Result<LockFilter, String> {
-    Ok(LockFilter {
-        transaction: transaction(form)?,
+/// Which locks are wanted; none: what is asked for no lock can have, such as a holder whose `xid` is none of ours, or is not the
+/// one that `transactionId` names. Seata compares texts, and finds nothing then.
+fn lock_filter(form: &Form) -> Result<Option<LockFilter>, String> {
+    let by_number = form.number("transactionId")?.map(TransactionId);
+    let transaction = match form.text("xid").map(|text| Xid::parse(&text)) {
+        None => by_number,
+        Some(Ok(xid)) if by_number.is_none_or(|number| number == xid.transaction) => Some(xid.transaction),
+        Some(Ok(_) | Err(_)) => return Ok(None),
+    };
+    Ok(Some(LockFilter {
+        transaction,
         branch: form.number("branchId")?.map(BranchId),
         resource: form.text("resourceId"),
         table: form.text("tableName"),
         key: form.text("pk"),
         since_from_ms: form.number("timeStart")?,
         since_until_ms: form.number("timeEnd")?,
-    })
+    }))
 }
 
 fn page_result<R, T: Serialize>(page: Page, gathered: &Gathered<R>, show: impl Fn(&R) -> T) -> Answer {

@@ -2,6 +2,7 @@
 
 use super::format::{self, CHUNK_HEAD_BYTES, Checker, Said, SnapshotMeta, Table};
 use super::writer::Leftover;
+use crate::descriptors::Descriptors;
 use crate::error::{Damage, StorageError, Tried};
 use bytes::Bytes;
 use quorate_core::model::GroupId;
@@ -33,12 +34,12 @@ impl SnapshotFile {
     /// Opens and verifies every chunk; anything wrong is damage.
     pub(crate) async fn open(
         disk: &PooledDisk,
+        descriptors: &Descriptors,
         path: String,
-        cluster: [u8; 16],
-        group: GroupId,
+        (cluster, group): ([u8; 16], GroupId),
         leftover: Option<Leftover>,
     ) -> Result<SnapshotFile, StorageError> {
-        let file = disk.open(&path, OpenHow::Read).await.tried("open a snapshot")?;
+        let file = descriptors.wait_for("open a snapshot", || disk.open(&path, OpenHow::Read)).await?;
         let end = file.len().await.tried("read a snapshot")?;
         let mut checker = Checker::new(cluster, group);
         let mut starts = vec![0];

@@ -31,6 +31,9 @@ pub enum SnapshotError {
     /// The device is full; what was written is gone. Later may work.
     #[error("no space for the snapshot")]
     Full,
+    /// No file descriptor is left; nothing was written. Later may work.
+    #[error("no file descriptor for the snapshot")]
+    NoDescriptor,
     /// Above [`crate::limits::SNAPSHOT_BYTES_MAX`].
     #[error("the snapshot is too large")]
     TooLarge,

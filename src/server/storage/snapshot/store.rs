@@ -79,7 +79,8 @@ impl SnapshotStore {
         }
         let identity = self.node.identity();
         let path = path_of(self.group, last);
-        let opened = SnapshotFile::open(&self.node.pooled, path.clone(), identity.cluster, self.group, None).await;
+        let (node, whose) = (&self.node, (identity.cluster, self.group));
+        let opened = SnapshotFile::open(&node.pooled, &node.descriptors, path.clone(), whose, None).await;
         let file = opened.map_err(|error| {
             quorate_core::sometimes!("snapshot_on_the_disk_is_damaged");
             error.of_node(identity.node)
@@ -144,9 +145,13 @@ impl SnapshotStore {
         if let Some(known) = known {
             let disk = &self.node.pooled;
             or_stop(disk.remove(&path_of(self.group, known.last)).await.tried("remove a snapshot"));
-            or_stop(disk.sync_folder(FOLDER).await.tried("sync the snap folder"));
+            or_stop(sync_folder(&self.node).await);
         }
     }
+}
+
+async fn sync_folder(node: &Node) -> Result<(), StorageError> {
+    node.descriptors.wait_for("sync the snap folder", || node.pooled.sync_folder(FOLDER)).await
 }
 
 /// Gives a synced file its name; the older one goes afterwards. If a newer one has come meanwhile, that one stays; none if
@@ -177,7 +182,7 @@ pub(crate) async fn settle(
     file.settle();
     node.pooled.rename(file.path(), &path).await.tried("rename a snapshot")?;
     if !quorate_world::bug!("snapshot_name_not_synced") {
-        node.pooled.sync_folder(FOLDER).await.tried("sync the snap folder")?;
+        sync_folder(node).await?;
     }
     let settled = file.renamed(path.clone());
     node.snapshots().insert(group, Known { last, file: Some(settled.clone()) });

@@ -9,7 +9,7 @@ use crate::limits::{CHUNK_BYTES, PAYLOAD_BYTES_MAX, SNAPSHOT_BYTES_MAX, SNAPSHOT
 use crate::node::Node;
 use bytes::Bytes;
 use quorate_core::model::GroupId;
-use quorate_world::disk::{Disk, DiskFile, OpenHow, PooledFile};
+use quorate_world::disk::{Disk, DiskFile, OpenHow, PooledFile, is_out_of_descriptors};
 use quorate_world::sync::OwnedSemaphorePermit;
 use quorate_world::time::{Duration, Instant, sleep_until};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +62,10 @@ impl Unfinished {
         remove_abandoned(&node).await;
         let path = format!("{FOLDER}/g{:010}-{}.tmp", group.0, node.fresh_file_number());
         let created = node.pooled.open(&path, OpenHow::CreateNew).await;
+        if created.as_ref().is_err_and(is_out_of_descriptors) {
+            quorate_core::sometimes!("snapshot_finds_no_file_descriptor");
+            return Err(SnapshotError::NoDescriptor);
+        }
         let file = survive_full(created.tried("create a snapshot"))?;
         let removals = node.group(group).removals();
         let leftover = Leftover { node: Arc::downgrade(&node), path, removals, settled: AtomicBool::new(false) };
@@ -89,15 +93,12 @@ impl Unfinished {
 
     /// Everything is written: sync, and open what is there as a snapshot. Dropped before it has its place, it goes.
     pub async fn finish(self, group: GroupId) -> Result<SnapshotFile, SnapshotError> {
-        if quorate_world::bug!("snapshot_not_synced") {
-            let cluster = self.node.identity().cluster;
-            let path = self.leftover.path.clone();
-            return Ok(or_stop(SnapshotFile::open(&self.node.pooled, path, cluster, group, Some(self.leftover)).await));
+        if !quorate_world::bug!("snapshot_not_synced") {
+            survive_full(self.file.sync_all().await.tried("sync a snapshot"))?;
         }
-        survive_full(self.file.sync_all().await.tried("sync a snapshot"))?;
-        let cluster = self.node.identity().cluster;
-        let path = self.leftover.path.clone();
-        Ok(or_stop(SnapshotFile::open(&self.node.pooled, path, cluster, group, Some(self.leftover)).await))
+        let (node, path) = (&self.node, self.leftover.path.clone());
+        let whose = (node.identity().cluster, group);
+        Ok(or_stop(SnapshotFile::open(&node.pooled, &node.descriptors, path, whose, Some(self.leftover)).await))
     }
 }
 
@@ -108,7 +109,7 @@ pub(crate) async fn remove_abandoned(node: &Node) {
     }
 }
 
-/// A full device is the one error that a snapshot survives.
+/// A full device is the one error that a snapshot survives once it is begun.
 fn survive_full<T>(result: Result<T, StorageError>) -> Result<T, SnapshotError> {
     match result {
         Ok(value) => Ok(value),

@@ -1,5 +1,5 @@
 //! Crashes of the simulated disk at any moment, recovery included: process kills, power failures with torn and lost
-//! sectors and names, failing syncs, a full device, flipped bits.
+//! sectors and names, failing syncs, a full device, no file descriptor left, flipped bits.
 //!
 //! The model is one list of operations of all groups in the order in which they were queued. After a crash the state
 //! must be all that were acknowledged, plus a prefix of the others: first in, first out over all groups.
@@ -369,6 +369,15 @@ fn a_full_device() {
     let (bad, sum) = run_all(seeds(10), &Campaign { faults, ..Campaign::default() });
     assert!(bad.is_empty(), "{bad:?}");
     assert!(sum.acknowledged > 1000, "{sum:?}");
+}
+
+/// Whoever starts without a descriptor ends; whoever runs waits.
+#[test]
+fn few_file_descriptors() {
+    let faults = DiskFaults { no_descriptor_per_million: 20_000, ..DiskFaults::default() };
+    let (bad, sum) = run_all(seeds(10), &Campaign { faults, ..Campaign::default() });
+    assert!(bad.is_empty(), "{bad:?}");
+    assert!(sum.acknowledged > 1000 && sum.io_stops > 0, "{sum:?}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::io;
 
 /// The kernel's numbers for these errors.
 const EIO: i32 = 5;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 
@@ -64,6 +65,8 @@ pub struct DiskFaults {
     pub capacity_bytes: Option<u64>,
     /// Every change fails.
     pub read_only: bool,
+    /// How many openings in a million, of files and of folders for their sync, find no file descriptor left.
+    pub no_descriptor_per_million: u32,
     /// Syncs do nothing and say otherwise. No storage can survive this; it shows that the harness notices.
     pub lying_sync: bool,
 }
@@ -218,7 +221,16 @@ impl DiskState {
         self.faults.capacity_bytes.unwrap_or(ROOMY_BYTES).saturating_sub(self.used_bytes())
     }
 
+    fn take_descriptor(&mut self) -> io::Result<()> {
+        if self.dice.happens(self.faults.no_descriptor_per_million) {
+            self.happened.push(FaultClass::NoDescriptor);
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
+        Ok(())
+    }
+
     pub fn open(&mut self, path: &str, how: OpenHow) -> io::Result<u64> {
+        self.take_descriptor()?;
         let number = match how {
             OpenHow::Read | OpenHow::Write => self.names.file(path)?,
             OpenHow::CreateNew => {
@@ -344,6 +356,7 @@ impl DiskState {
     }
 
     pub fn begin_sync_folder(&mut self, folder: &str) -> io::Result<u64> {
+        self.take_descriptor()?;
         self.names.mark(folder)
     }
 
