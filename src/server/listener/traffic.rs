@@ -17,7 +17,7 @@ pub struct Bounds {
 
 impl Bounds {
     /// Where nothing else sets narrower ones.
-    pub const WIDEST: Bounds = Bounds { clients: 16_384, http: 1_024 };
+    pub const WIDEST: Bounds = Bounds { clients: 16_384, http: 4_096 };
 }
 
 /// Since the process started.

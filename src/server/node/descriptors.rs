@@ -72,7 +72,7 @@ mod tests {
         assert_eq!(reserved(&Config::from_toml("").expect("all has a default")), 176);
         assert_eq!(divided(1_024), Ok(Bounds { clients: 742, http: 106 }));
         assert_eq!(divided(256), Ok(Bounds { clients: 70, http: 10 }));
-        assert_eq!(divided(20_000), Ok(Bounds::WIDEST));
+        assert_eq!(divided(40_000), Ok(Bounds::WIDEST));
         assert_eq!(divided(u64::MAX), Ok(Bounds::WIDEST));
         let many = Config::from_toml("groups = 300").expect("a legal configuration");
         assert!(bounds(760, &many).is_err() && bounds(1_024, &many).is_ok());
