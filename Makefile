@@ -50,8 +50,8 @@ build:
 
 ## make check          formatting, lints in both worlds, licenses and bans, house rules
 check: fmt
-	@$(MAKE) -j3 clippy-production clippy-simulated deny
-	@$(MAKE) tidy
+	@$(MAKE) --no-print-directory -j3 clippy-production clippy-simulated deny
+	@$(MAKE) --no-print-directory tidy
 
 fmt:
 	$(CARGO) fmt --all --check
