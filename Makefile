@@ -28,22 +28,24 @@ help:
 run: build
 	$(QUORATE) server
 
-## make cluster        three nodes on 8091.., 7091.., 9091.., ./data-cluster/n1..n3; Ctrl-C stops them, and so does the end of one
+## make cluster        three nodes on 8091.., 7091.., 9091.., ./data-cluster/n1..n3; Ctrl-C stops them, and so does one that fails
 cluster: $(BUILT)
-	@peers=1=127.0.0.1:9091,2=127.0.0.1:9092,3=127.0.0.1:9093; nodes=; \
-	trap 'trap - INT TERM; kill $$nodes 2>/dev/null; wait; exit 0' INT TERM; \
+	@peers=1=127.0.0.1:9091,2=127.0.0.1:9092,3=127.0.0.1:9093; nodes=; pids=; \
+	trap 'trap - INT TERM; kill $$pids 2>/dev/null; wait; exit 0' INT TERM; \
 	for n in 1 2 3; do \
 	  mkdir -p data-cluster/n$$n; \
 	  $(QUORATE) server --node-id $$n --peers $$peers --data-dir data-cluster/n$$n --listen 127.0.0.1:809$$n \
 	    --admin-listen 127.0.0.1:709$$n --peer-listen 127.0.0.1:909$$n --workers $(WORKERS) 2>data-cluster/n$$n/log & \
-	  nodes="$$nodes $$!"; \
+	  nodes="$$nodes $$n:$$!"; pids="$$pids $$!"; \
 	done; \
 	echo "three nodes; logs in data-cluster/n1..n3/log; Ctrl-C stops them"; \
-	while :; do for node in $$nodes; do kill -0 $$node 2>/dev/null || break 2; done; sleep 0.2; done; \
-	n=0; for node in $$nodes; do n=$$((n + 1)); kill -0 $$node 2>/dev/null && continue; \
-	  wait $$node; echo "node $$n ended with $$?:"; tail -n 3 data-cluster/n$$n/log; \
-	done; \
-	echo "the others are stopped"; kill $$nodes 2>/dev/null; wait; exit 1
+	while [ -n "$$nodes" ]; do sleep 0.2; left=; for node in $$nodes; do \
+	  n=$${node%:*}; pid=$${node#*:}; if kill -0 $$pid 2>/dev/null; then left="$$left $$node"; continue; fi; \
+	  wait $$pid; code=$$?; \
+	  if [ $$code -gt 128 ] || [ $$code -eq 0 ]; then echo "node $$n was killed or stopped ($$code); the others go on"; continue; fi; \
+	  echo "node $$n ended with $$code:"; tail -n 3 data-cluster/n$$n/log; \
+	  echo "the others are stopped"; kill $$pids 2>/dev/null; wait; exit 1; \
+	done; nodes=$$left; done
 
 build:
 	$(CARGO) build --locked --release --features jemalloc
