@@ -1,10 +1,12 @@
 //! Whole nodes in one process, over loopback and real folders, or in the simulated world.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use quorate_core::model::NodeId;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, SocketAddr};
+use quorate_world::random;
 use quorate_world::runtime::{run_test, test_folder};
 use quorate_world::task::{self, JoinHandle};
 use quorate_world::time::{self, Duration, Instant};
@@ -19,9 +21,21 @@ use crate::exit::{ExitCode, Failure};
 /// Ample on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Below the ports that the kernel gives to outgoing connections: one of those, of a neighbour that tries to reach a node that is
+/// away, would have taken its place when it comes back.
+const PORTS: core::ops::Range<u64> = 11_000..32_000;
+
+/// A port that nobody has, handed out once.
 async fn free_port() -> SocketAddr {
-    let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a free port");
-    listener.local_addr().expect("it is bound")
+    static HANDED_OUT: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    loop {
+        let port = PORTS.start + random::below(PORTS.end - PORTS.start);
+        let address = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("it is one")));
+        let is_new = HANDED_OUT.lock().expect("nobody panics with it").insert(address);
+        if is_new && net::listen(address).await.is_ok() {
+            return address;
+        }
+    }
 }
 
 struct Member {
@@ -32,10 +46,14 @@ struct Member {
 impl Member {
     async fn start(toml: &str) -> Result<Member, Failure> {
         let config = Arc::new(Config::from_toml(toml).expect("a legal configuration"));
+        let began = Instant::now();
         let (node, wishes) = loop {
             match Node::start(config.clone()).await {
                 // The process before it, in this same process, still lets go of the folder or the port.
-                Err(failure) if matches!(failure.code, ExitCode::InUse | ExitCode::Unavailable) => {
+                Err(failure)
+                    if matches!(failure.code, ExitCode::InUse | ExitCode::Unavailable)
+                        && began.elapsed() < PATIENCE =>
+                {
                     time::sleep(Duration::from_millis(5)).await;
                 }
                 started => break started?,
