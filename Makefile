@@ -10,6 +10,8 @@ SIM_TEST := $(SIM) test --locked --profile sim -p quorate-sim --features quorate
 SIM_UNIT := $(SIM) --config profile.sim.package.quorate.opt-level=0 --config profile.sim.package.quorate-raft.opt-level=0 \
   test --locked --profile sim -p quorate-sim --features quorate-sim/planted_bugs
 SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
+# The simulator as its own tests have it: `run` would build server and simulator once more, for fewer features of what they use.
+SIM_BUILT := target/sim/sim/quorate-sim
 QUORATE := target/release/quorate
 # Given on the command line, it is there already.
 BUILT := $(if $(filter command,$(origin QUORATE)),,build)
@@ -81,9 +83,9 @@ test:
 	$(CARGO) test --locked
 	$(SIM_TEST) -p quorate-world -p quorate-storage -p quorate-client
 	$(SIM_UNIT) -p quorate-raft -p quorate --lib
-	$(MAKE) determinism
-	$(MAKE) bugs PART=$$(( $$(date +%j | sed 's/^0*//') % 4 ))/4
-	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_RUN) hunt --seeds $$first..$$((first + 19))
+	$(SIM_BUILT) determinism
+	$(SIM_BUILT) bugs --part $$(( $$(date +%j | sed 's/^0*//') % 4 ))/4
+	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_BUILT) hunt --seeds $$first..$$((first + 19))
 
 ## make interop        stock Java, Go and Python clients against real nodes and MariaDB, a development build of it [BINARY=..]
 interop: interop-packages
