@@ -86,7 +86,7 @@ struct RunArgs {
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
-    #[arg(long, value_parser = bug_among(planted::names()), hide_possible_values = true)]
+    #[arg(long, value_parser = PossibleValuesParser::new(planted::names()), hide_possible_values = true)]
     bug: Option<String>,
     #[command(flatten)]
     windows: Windows,
@@ -134,7 +134,7 @@ struct ShrinkArgs {
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
-    #[arg(long, value_parser = bug_among(planted::names()), hide_possible_values = true)]
+    #[arg(long, value_parser = PossibleValuesParser::new(planted::names()), hide_possible_values = true)]
     bug: Option<String>,
     #[command(flatten)]
     jobs: Jobs,
@@ -166,7 +166,7 @@ struct HuntArgs {
     #[arg(long, default_value = "R1", value_parser = size)]
     world: Size,
     /// Plants this bug
-    #[arg(long, value_parser = bug_among(planted::names()), hide_possible_values = true)]
+    #[arg(long, value_parser = PossibleValuesParser::new(planted::names()), hide_possible_values = true)]
     bug: Option<String>,
     /// Writes a summary to this file
     #[arg(long)]
@@ -211,7 +211,7 @@ struct DeterminismArgs {
 #[derive(Args)]
 struct BugsArgs {
     /// Only these
-    #[arg(value_parser = bug_among(planted::looked_for()), hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(planted::looked_for()), hide_possible_values = true)]
     names: Vec<String>,
     /// Of several equal parts of them only this one, counted from 0: K/N
     #[arg(long)]
@@ -223,11 +223,6 @@ struct BugsArgs {
 fn size(name: &str) -> Result<Size, String> {
     let known: Vec<&str> = plan::SIZES.iter().map(|size| size.name).collect();
     Size::named(name).ok_or_else(|| format!("no such world; there are {}", known.join(", ")))
-}
-
-/// A name that no place in the code has would plant nothing, and the run would pass.
-fn bug_among(names: impl Iterator<Item = &'static str>) -> PossibleValuesParser {
-    PossibleValuesParser::new(names)
 }
 
 fn main() -> ExitCode {

@@ -262,7 +262,8 @@ impl Coordinator {
 
     /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
     /// status (Java's RM cannot read a single status result), get one answer with all of them, in order: one that is late
-    /// holds up the others, and fails without them where that says no more than silence would ([`Coordinator::too_late`]). Where an operator wants it, clients from 1.5 on get them in batches, as they are ready.
+    /// holds up the others, and fails without them where that says no more than silence would ([`Coordinator::too_late`]).
+    /// Where an operator wants it, clients from 1.5 on get them in batches, as they are ready.
     fn merged(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
@@ -371,7 +372,7 @@ impl Coordinator {
         }
         let identity = channel.identity()?;
         quorate_core::sometimes!("late_request_fails_for_the_sake_of_its_frame");
-        let text = "not answered in time: its group has no leader that can be reached".to_owned();
+        let text = "not answered in time: it is not known whether it was done".to_owned();
         let failure = Failure::new(request::refusal_code(question), text);
         Some(self.answer_with(channel, &identity, question, None, failure.into()))
     }

@@ -6,7 +6,8 @@
 //!
 //! Read in this order: `sector`, `batch`, `record`, `segment` (the bytes), `verdict` (torn or damaged), `index` (what
 //! records amount to), `group` and `queue` (what runs ahead of the disk), `writer`, `rotation`, `carry`, `spare` (the
-//! way to it), `descriptors` (when nothing can be opened), `scan` and `recovery` (the way back), `snapshot`, and `storage` and `group_log`, which a replica uses.
+//! way to it), `descriptors` (when nothing can be opened), `scan` and `recovery` (the way back), `snapshot`, and `storage` and
+//! `group_log`, which a replica uses.
 //!
 //! ```text
 //! <data>/  LOCK                          held for the life of the process
