@@ -335,14 +335,17 @@ impl Cluster {
             }
         });
         let rested = rest.await;
-        for replica in self.running.values().flat_map(|running| running.groups.values()) {
-            replica.read(|state| {
-                state.check_invariants().expect("invariants");
-                let left: Vec<_> = state.sessions().map(|session| (session.transaction, session.status)).collect();
-                let locks: Vec<_> = state.locks().map(|lock| (lock.row.to_string(), lock.transaction)).collect();
-                assert!(rested.is_ok(), "left: {left:?}, locked: {locks:?}");
-            });
+        let mut left = Vec::new();
+        for (node, running) in &self.running {
+            for (group, replica) in &running.groups {
+                replica.read(|state| {
+                    state.check_invariants().expect("invariants");
+                    left.extend(state.sessions().map(|session| format!("{node} {group}: {session:?}")));
+                    left.extend(state.locks().map(|lock| format!("{node} {group}: {} of {}", lock.row, lock.transaction)));
+                });
+            }
         }
+        assert!(rested.is_ok(), "left: {left:#?}");
     }
 
     /// Stops all nodes: a log that is closed leaves no thread behind.
