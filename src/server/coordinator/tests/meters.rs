@@ -49,7 +49,7 @@ async fn await_counts(cluster: &Cluster, wanted: [u64; Event::ALL.len()]) -> Pai
 #[test]
 fn every_end_is_counted_once() {
     run_test(async {
-        let patience = Patience { rollback_retry_ms: Some(400), ..Patience::DEFAULT };
+        let patience = Patience { rollback_retry_ms: Some(3_000), ..Patience::DEFAULT };
         let mut cluster = cluster("meters", &ONE, 2, patience).await;
         let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "db-a").await);
         assert_eq!(shown(&cluster, NodeId(1)).await, None);
@@ -76,7 +76,7 @@ fn every_end_is_counted_once() {
         assert_eq!(tm.rollback(&bad).await, GlobalStatus::RollbackFailed);
         let given_up = tm.begin(60_000).await;
         rm.at(&given_up, "db-a", "t:4").await.expect("free");
-        rm.will_answer(&[FAILS; 8]);
+        rm.will_answer(&[FAILS; 64]);
         assert_eq!(tm.rollback(&given_up).await, GlobalStatus::RollbackRetrying);
         let open = tm.begin(60_000).await;
         let figures = await_counts(&cluster, [2, 1, 1, 1, 2, 2]).await;
