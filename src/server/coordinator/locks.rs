@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_core::model::{GlobalStatus, Slot, TransactionId, hash, lock_key};
 use quorate_core::txn::command::AcquireLocksV1;
 use quorate_core::txn::status::{self, Direction};
-use quorate_core::txn::{Command, Conflict, Outcome, Refusal};
+use quorate_core::txn::{Command, Conflict, Outcome, Refusal, Transactions};
 use quorate_world::select::{Either2, select2};
 use quorate_world::time::{Instant, timeout};
 
@@ -85,18 +85,15 @@ impl Coordinator {
             Err(error) => return Ok(Locks::Unable(error.to_string())),
         };
         let slot = hash::lock_slot(&locks.resource);
-        let seen = tenure.replica.read(|transactions| {
+        let conflict = |transactions: &Transactions| {
             transactions.owns(slot).map(|_| transactions.conflict(locks.transaction, &locks.resource, &rows))
-        });
-        match seen {
-            None => return Err(Lost),
-            // A stale no is safe, and costs no entry (rule 5).
-            Some(Some(conflict)) => {
-                self.counters.lock_conflicts_early.one();
-                quorate_core::sometimes!("lock_home_refuses_before_the_log");
-                return Ok(Locks::Refused(self.refused(tenure, slot, conflict)));
-            }
-            Some(None) => {}
+        };
+        let look = || tenure.replica.read(conflict).ok_or(Lost);
+        if let Some(conflict) = look()?
+            && let Some(refused) = self.refused_early(tenure, slot, conflict, look).await?
+        {
+            quorate_core::sometimes!("lock_home_refuses_before_the_log");
+            return Ok(Locks::Refused(refused));
         }
         quorate_world::linger!("acquire_is_proposed_late");
         match tenure.propose(Command::AcquireLocks(locks.clone())).await? {
@@ -106,6 +103,29 @@ impl Coordinator {
             Outcome::Refused(refusal) => Ok(Locks::Unable(refusal.to_string())),
             outcome => unreachable_outcome("AcquireLocks", &outcome),
         }
+    }
+
+    /// Who is in the way before anything is proposed; nothing: nobody any more. An old no is safe and costs no entry (rule 5): who hears it tries
+    /// again. But one because of a holder that rolls back ends the asker's own transaction, so the leader makes sure that it
+    /// leads, and looks again.
+    pub(super) async fn refused_early(
+        &self,
+        tenure: &Tenure,
+        slot: Slot,
+        conflict: Conflict,
+        look: impl FnOnce() -> Result<Option<Conflict>, Lost>,
+    ) -> Result<Option<RefusedV1>, Lost> {
+        let mut refused = self.refused(tenure, slot, conflict);
+        if refused.rolling_back && !quorate_world::bug!("fail_fast_is_old_news") {
+            tenure.confirm().await?;
+            let Some(conflict) = look()? else {
+                quorate_core::sometimes!("refusal_to_fail_fast_was_old_news");
+                return Ok(None);
+            };
+            refused = self.refused(tenure, slot, conflict);
+        }
+        self.counters.lock_conflicts_early.one();
+        Ok(Some(refused))
     }
 
     /// Completes a conflict with what this node knows of its holder.

@@ -43,6 +43,15 @@ enum Look {
     Refuse(Failure),
 }
 
+impl Look {
+    fn conflict(self) -> Option<Conflict> {
+        match self {
+            Look::Conflict(conflict) => Some(conflict),
+            Look::Go(..) | Look::Before(_) | Look::Refuse(_) => None,
+        }
+    }
+}
+
 impl RegisterAsk {
     /// Whether a second branch in place of one whose fate is open does no harm.
     pub(super) fn may_be_repeated(&self) -> bool {
@@ -82,13 +91,11 @@ impl Coordinator {
                     return Err(Lost);
                 }
                 Look::Conflict(conflict) => {
-                    self.counters.lock_conflicts_early.one();
+                    let look = || self.look(tenure, ask, request).map(Look::conflict);
+                    let slot = hash::lock_slot(&ask.resource);
+                    let Some(refused) = self.refused_early(tenure, slot, conflict, look).await? else { continue };
                     quorate_core::sometimes!("conflict_seen_before_the_log");
-                    return Ok(self.conflict(
-                        tenure,
-                        ask,
-                        &self.refused(tenure, hash::lock_slot(&ask.resource), conflict),
-                    ));
+                    return Ok(self.conflict(tenure, ask, &refused));
                 }
                 // A no must be true, so the leader makes sure that it leads; what it says then is said by the log.
                 Look::Refuse(_) => {
