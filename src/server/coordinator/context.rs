@@ -14,6 +14,7 @@ use super::access::Access;
 use super::channels::Channels;
 use super::counters::{Counters, Counts};
 use super::driver::Asked;
+use super::holders::Holders;
 use super::homes::Homes;
 use super::in_hand::{NODE_BYTES_MIN, Room};
 use super::led::Led;
@@ -73,6 +74,7 @@ pub struct Coordinator {
     pub(super) counters: Counters,
     pub(super) meters: Meters,
     pub(super) led: Led,
+    pub(super) holders: Holders,
     pub(super) homes: Homes,
     /// Phase-two requests that wait for an answer, from any connection.
     pub(super) asked: Asked,
@@ -122,6 +124,7 @@ impl Coordinator {
             counters: Counters::default(),
             meters: Meters::new(seata_meters),
             led: Led::default(),
+            holders: Holders::default(),
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
             turns: Semaphore::new(turns::NODE_MAX),

@@ -146,18 +146,6 @@ impl Coordinator {
         })
     }
 
-    /// The XID of a transaction, or its number where no replica here can tell which node's address its XID has.
-    pub(super) fn xid_of(&self, transaction: TransactionId) -> String {
-        let replica = self.group_of(transaction.slot()).and_then(|group| self.led.replica(group));
-        let address = replica.and_then(|replica| {
-            replica.read(|transactions| transactions.session(transaction).map(|session| session.address.clone()))
-        });
-        match address {
-            Some(address) => format!("{address}:{transaction}"),
-            None => transaction.to_string(),
-        }
-    }
-
     /// Tells the lock homes of a transaction that it rolls back: a hint, neither logged nor waited for.
     pub(super) fn mark_rolling_back(&self, transaction: TransactionId, homes: impl IntoIterator<Item = Slot>) {
         for slot in homes {

@@ -43,6 +43,7 @@ mod decide;
 mod driver;
 mod drives;
 mod guard;
+mod holders;
 mod homes;
 mod led;
 mod locks;

@@ -13,7 +13,7 @@ use super::ask::{Failure, LockQueryAsk, Reply, ReportBranchAsk};
 use super::begin::unreachable_outcome;
 use super::context::Coordinator;
 use super::events;
-use super::request::no_such_transaction;
+use super::request::not_there;
 use super::tenure::{Lost, Tenure};
 
 impl Coordinator {
@@ -78,7 +78,9 @@ impl Coordinator {
         };
         let failure = match refusal {
             Refusal::NotOwner { .. } | Refusal::OldTenure { .. } => return Err(Lost),
-            Refusal::NoSuchTransaction | Refusal::NotActive { .. } => no_such_transaction(transaction),
+            Refusal::NoSuchTransaction | Refusal::NotActive { .. } => {
+                not_there(transaction, tenure.replica.read(|state| state.standing(transaction)))
+            }
             Refusal::NoSuchBranch => no_such_branch(transaction, branch),
             other => Failure::new(ExceptionCode::BranchReportFailed, other.to_string()),
         };

@@ -95,7 +95,7 @@ impl Coordinator {
                     let slot = hash::lock_slot(&ask.resource);
                     let Some(refused) = self.refused_early(tenure, slot, conflict, look).await? else { continue };
                     quorate_core::sometimes!("conflict_seen_before_the_log");
-                    return Ok(self.conflict(tenure, ask, &refused));
+                    return Ok(self.conflict(tenure, ask, &refused).await);
                 }
                 // A no must be true, so the leader makes sure that it leads; what it says then is said by the log.
                 Look::Refuse(_) => {
@@ -191,7 +191,8 @@ impl Coordinator {
             }
             Half::Conflict(conflict) => {
                 tenure.forget(branch);
-                Ok(Some(self.conflict(tenure, ask, &self.refused(tenure, hash::lock_slot(&ask.resource), conflict))))
+                let refused = self.refused(tenure, hash::lock_slot(&ask.resource), conflict);
+                Ok(Some(self.conflict(tenure, ask, &refused).await))
             }
             Half::Again => {
                 quorate_core::sometimes!("register_begins_again");
@@ -236,7 +237,7 @@ impl Coordinator {
             if acquired != Some(Locks::Acquired) {
                 // Nothing was proposed: the branch needs no removal (rule 9).
                 quorate_core::sometimes!("contended_branch_was_refused_without_an_entry");
-                let reply = self.refuse(tenure, ask, branch, acquired);
+                let reply = self.refuse(tenure, ask, branch, acquired).await;
                 tenure.forget(branch);
                 return Ok(reply);
             }
@@ -291,7 +292,7 @@ impl Coordinator {
                 self.acknowledge(tenure, ask, branch).map(Some)
             }
             (Half::Registered, acquired) => {
-                let reply = self.refuse(tenure, ask, branch, acquired);
+                let reply = self.refuse(tenure, ask, branch, acquired).await;
                 self.remove(tenure, ask, branch)?;
                 Ok(reply)
             }
@@ -365,7 +366,7 @@ impl Coordinator {
     }
 
     /// The lock home refused, or was not heard: the branch is given up. The RM is told only what is certain.
-    fn refuse(
+    async fn refuse(
         self: &Arc<Self>,
         tenure: &Arc<Tenure>,
         ask: &RegisterAsk,
@@ -377,7 +378,7 @@ impl Coordinator {
                 quorate_core::sometimes!("branch_given_up_for_a_conflict");
                 tenure.give_up(branch);
                 self.tap_given_up(ask, branch);
-                Some(self.conflict(tenure, ask, &refused))
+                Some(self.conflict(tenure, ask, &refused).await)
             }
             Some(Locks::Unable(why)) => {
                 quorate_core::sometimes!("branch_given_up_for_locks_never_to_be_had");

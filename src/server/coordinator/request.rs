@@ -208,14 +208,14 @@ fn of_branch(xid: &str) -> Result<TransactionId, Reply> {
     }
 }
 
-/// The refusal of a branch request for an XID that nobody knows.
-/// It is not there, and how it ended where that is still known.
+/// The refusal of a branch request for a transaction that is not there: how it ended, where that is still known.
 pub fn not_there(transaction: TransactionId, standing: Option<GlobalStatus>) -> Failure {
     let Some(status) = standing else { return no_such_transaction(transaction) };
     let text = format!("the global transaction {transaction} has ended, with {status}");
     Failure::new(ExceptionCode::GlobalTransactionNotExist, text)
 }
 
+/// The same for an XID that nobody knows.
 pub fn no_such_transaction(xid: impl std::fmt::Display) -> Failure {
     Failure::new(ExceptionCode::GlobalTransactionNotExist, format!("no global transaction {xid}, it may be finished"))
 }

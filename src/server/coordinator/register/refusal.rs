@@ -10,7 +10,7 @@ use super::super::tenure::Tenure;
 
 impl Coordinator {
     /// The answer to an RM whose rows somebody else holds.
-    pub(super) fn conflict(&self, tenure: &Tenure, ask: &RegisterAsk, refused: &RefusedV1) -> Reply {
+    pub(super) async fn conflict(&self, tenure: &Tenure, ask: &RegisterAsk, refused: &RefusedV1) -> Reply {
         self.counters.lock_conflicts.one();
         tenure.note_refusal(ask.transaction);
         let RefusedV1 { conflict, rolling_back } = refused;
@@ -23,10 +23,10 @@ impl Coordinator {
             }
             false => ExceptionCode::LockKeyConflict,
         };
-        let (row, held_ms, holder) = (&conflict.row, conflict.held_ms, self.xid_of(conflict.holder));
+        let (row, held_ms, holder) = (&conflict.row, conflict.held_ms, self.xid_of(conflict.holder).await);
         if self.conflict_told.may() {
             let transaction = ask.transaction.0;
-            tracing::info!(transaction, %row, holder, held_ms, "a row is locked by another transaction");
+            tracing::info!(transaction, %row, %holder, held_ms, "a row is locked by another transaction");
         }
         Failure::new(code, format!("row {row} is locked by global transaction {holder} for {held_ms} ms")).into()
     }

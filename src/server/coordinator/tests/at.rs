@@ -1,6 +1,6 @@
 //! AT: row locks, asynchronous commit, rollback in reverse, on one node and over three.
 
-use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId, hash};
+use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId, Xid, hash};
 use quorate_core::wire::Message;
 use quorate_world::runtime::run_test;
 use quorate_world::time::{Duration, sleep, timeout};
@@ -8,7 +8,7 @@ use quorate_world::time::{Duration, sleep, timeout};
 use super::super::message::Way;
 use super::super::turns;
 use super::client::{Answer, Told};
-use super::cluster::Cluster;
+use super::cluster::{Cluster, Given};
 use super::{ONE, THREE};
 
 const DATA_NO_AUTO_COMMIT: &str = r#"{"autoCommit":false}"#;
@@ -35,26 +35,43 @@ fn an_empty_transaction_ends_with_its_decision() {
     });
 }
 
-/// Whoever is refused is told by whom, by the name that everybody knows it by, and since when.
+/// Whoever is refused is told by whom, by the name that everybody knows it by, and since when. Also where the node of the
+/// refused one has no replica of the holder's group.
 #[test]
 fn a_conflict_names_its_holder() {
     run_test(async {
-        let mut cluster = Cluster::founded("conflict_names", &ONE, 2).await;
-        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "db-a").await);
-        let (x, y) = (tm.begin(60_000).await, tm.begin(60_000).await);
-        rm.at(&x, "db-a", "t:1").await.expect("free");
-        let register = Message::BranchRegister {
-            xid: y.to_string(),
-            branch_type: BranchType::AT,
-            resource_id: "db-a".to_owned(),
-            lock_keys: "t:1".to_owned(),
-            application_data: String::new(),
-        };
-        let Some(Message::BranchRegisterResult { result, .. }) = rm.ask(register).await else { panic!("no answer") };
-        assert_eq!(result.exception, ExceptionCode::LockKeyConflict);
-        let told = format!("row t:1 is locked by global transaction {x} for ");
-        assert!(result.message.contains(&told) && result.message.ends_with(" ms]"), "{}", result.message);
-        cluster.end().await;
+        let apart = Given { replicas: 1, ..Given::default() };
+        for (name, nodes, given) in [("names_one", &ONE[..], Given::default()), ("names_three", &THREE, apart)] {
+            let mut cluster = Cluster::given(name, nodes, 3, given).await;
+            let (first, last) = (nodes[0], nodes[nodes.len() - 1]);
+            let (here, there) = (cluster.tm(first).await, cluster.tm(last).await);
+            let rm = cluster.rm(first, "db-a").await;
+            let group = |xid: &Xid| xid.transaction.slot().0 % 3;
+            let x = here.begin(60_000).await;
+            let y = loop {
+                let y = there.begin(60_000).await;
+                if group(&y) != group(&x) {
+                    break y;
+                }
+            };
+            rm.at(&x, "db-a", "t:1").await.expect("free");
+            for _ in 0..2 {
+                let register = Message::BranchRegister {
+                    xid: y.to_string(),
+                    branch_type: BranchType::AT,
+                    resource_id: "db-a".to_owned(),
+                    lock_keys: "t:1".to_owned(),
+                    application_data: String::new(),
+                };
+                let Some(Message::BranchRegisterResult { result, .. }) = rm.ask(register).await else {
+                    panic!("no answer")
+                };
+                assert_eq!(result.exception, ExceptionCode::LockKeyConflict);
+                let told = format!("row t:1 is locked by global transaction {x} for ");
+                assert!(result.message.contains(&told) && result.message.ends_with(" ms]"), "{}", result.message);
+            }
+            cluster.end().await;
+        }
     });
 }
 

@@ -157,6 +157,8 @@ pub struct Given {
     pub seata_meters: bool,
     /// Nodes that carry groups, the first ones; the others only serve clients.
     pub carriers: usize,
+    /// Carriers of each group, one after the other from one that differs from group to group.
+    pub replicas: usize,
 }
 
 impl Default for Given {
@@ -170,6 +172,7 @@ impl Default for Given {
             lost_tm_after: None,
             seata_meters: false,
             carriers: usize::MAX,
+            replicas: usize::MAX,
         }
     }
 }
@@ -187,15 +190,17 @@ impl Cluster {
         let to_stderr = tracing_subscriber::fmt().with_max_level(tracing::Level::ERROR).with_writer(std::io::stderr);
         let _ = to_stderr.try_init();
         let carriers = &nodes[..given.carriers.min(nodes.len())];
-        let routing = watch::channel(routing(nodes, carriers, groups)).0;
+        let carried: BTreeMap<GroupId, Vec<NodeId>> =
+            (1..=groups).map(|group| (GroupId(group), carriers_of(group, carriers, given.replicas))).collect();
+        let routing = watch::channel(routing(nodes, &carried)).0;
         let mut cluster = Cluster { net: Arc::default(), running: BTreeMap::new(), routing, given, next_port: 1 };
         for node in nodes {
-            let running = cluster.run(name, *node, if carriers.contains(node) { groups } else { 0 }).await;
+            let carries = carried.iter().filter(|(_, carriers)| carriers.contains(node)).map(|(group, _)| *group);
+            let running = cluster.run(name, *node, carries).await;
             cluster.running.insert(*node, running);
         }
-        for group in (1..=groups).map(GroupId) {
-            let founder = carriers[group.0 as usize % carriers.len()];
-            cluster.running[&founder].groups[&group].initialize(carriers).await.expect("a fresh group");
+        for (group, carriers) in carried {
+            cluster.running[&carriers[0]].groups[&group].initialize(&carriers).await.expect("a fresh group");
             cluster.found(group, groups).await;
         }
         for running in cluster.running.values() {
@@ -210,7 +215,7 @@ impl Cluster {
         cluster
     }
 
-    async fn run(&self, name: &str, node: NodeId, groups: u32) -> Running {
+    async fn run(&self, name: &str, node: NodeId, groups: impl Iterator<Item = GroupId>) -> Running {
         let disk = scratch(&format!("{name}-{node}")).await;
         let options = StorageOptions { segment_bytes: 1 << 20, ..StorageOptions::default() };
         let (storage, _) = Storage::open(disk, options).await.expect("an empty folder");
@@ -237,7 +242,7 @@ impl Cluster {
         });
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();
-        for group in (1..=groups).map(GroupId) {
+        for group in groups {
             opened.insert(group, replicas.open::<Transactions>(group).await.expect("the group opens"));
         }
         Running { coordinator, groups: opened, replicas, storage }
@@ -341,7 +346,9 @@ impl Cluster {
                 replica.read(|state| {
                     state.check_invariants().expect("invariants");
                     left.extend(state.sessions().map(|session| format!("{node} {group}: {session:?}")));
-                    left.extend(state.locks().map(|lock| format!("{node} {group}: {} of {}", lock.row, lock.transaction)));
+                    left.extend(
+                        state.locks().map(|lock| format!("{node} {group}: {} of {}", lock.row, lock.transaction)),
+                    );
                 });
             }
         }
@@ -364,7 +371,12 @@ pub fn owner(slot: u16, groups: u32) -> GroupId {
     GroupId(1 + u32::from(slot) % groups)
 }
 
-fn routing(nodes: &[NodeId], carriers: &[NodeId], groups: u32) -> Routing {
+fn carriers_of(group: u32, carriers: &[NodeId], replicas: usize) -> Vec<NodeId> {
+    let in_turn = carriers.iter().cycle().skip(group as usize % carriers.len());
+    in_turn.take(replicas.min(carriers.len())).copied().collect()
+}
+
+fn routing(nodes: &[NodeId], carried: &BTreeMap<GroupId, Vec<NodeId>>) -> Routing {
     let started = |node: &NodeId| NodeStartedV1 {
         node: *node,
         disk: DiskId([node.0 as u8; 16]),
@@ -380,10 +392,11 @@ fn routing(nodes: &[NodeId], carriers: &[NodeId], groups: u32) -> Routing {
         cluster: ClusterId([7; 16]),
         birth_ms: 1_800_000_000_000,
         nodes: nodes.iter().map(started).collect(),
-        groups: (1..=groups)
-            .map(|group| GroupV1 { group: GroupId(group), label: String::new(), replicas: carriers.to_vec() })
+        groups: carried
+            .iter()
+            .map(|(group, carriers)| GroupV1 { group: *group, label: String::new(), replicas: carriers.clone() })
             .collect(),
-        slots: (0..SLOTS).map(|slot| owner(slot, groups)).collect(),
+        slots: (0..SLOTS).map(|slot| owner(slot, carried.len() as u32)).collect(),
     });
     let mut meta = Meta::new();
     meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![found] });

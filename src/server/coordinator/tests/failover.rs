@@ -168,6 +168,37 @@ fn a_deposed_leader_answers_nothing_of_its_own() {
 }
 
 /// Whatever was decided is answered alike by every node, however often leaders have changed since.
+/// Because of a holder that rolls back nobody tries again: a deposed leader must not say so of one that is long done.
+#[test]
+fn a_deposed_leader_ends_nobodys_transaction() {
+    run_test(async {
+        // It takes this long for a leader to notice that nobody hears it, and less until there is another.
+        let given = Given { heartbeat_ms: 200, ..Given::default() };
+        let mut cluster = Cluster::given("deposed_lock_home", &THREE, 1, given).await;
+        let group = GroupId(1);
+        let first = cluster.serving(group).await;
+        let other = THREE.into_iter().find(|node| *node != first).expect("three nodes");
+        let (old, new, rm) = (cluster.tm(first).await, cluster.tm(other).await, cluster.rm(other, "db-a").await);
+        let (x, y) = (new.begin(60_000).await, old.begin(60_000).await);
+        rm.at(&x, "db-a", "t:1").await.expect("free");
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_RollbackFailed_Retryable)]);
+        assert_eq!(new.rollback(&x).await, GlobalStatus::RollbackRetrying);
+        cluster.net.isolate(first);
+        assert_ne!(cluster.serving(group).await, first);
+        new.await_status(&x, GlobalStatus::Rollbacked).await;
+        let asking = task::spawn({
+            let (old, y) = (old.clone(), y.clone());
+            async move { old.branch(&y, BranchType::AT, "db-a", "t:1", r#"{"autoCommit":false}"#).await }
+        });
+        sleep(Duration::from_millis(300)).await;
+        cluster.net.heal();
+        asking.await.expect("it ends").expect("the row is free");
+        assert_eq!(new.commit(&y).await, GlobalStatus::Committed);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
 #[test]
 fn answers_outlive_leaders() {
     run_test(async {
