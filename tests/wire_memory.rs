@@ -101,7 +101,33 @@ fn announcements_reserve_nothing() {
     body.extend_from_slice(&text);
     let held = decode_bytes(&framed(&body));
     assert!(held < 10 * FRAME_BYTES_MAX, "{held}");
+    a_long_frame_leaves_no_long_buffer();
     stored_bytes_reserve_no_more_than_the_codec_may();
+}
+
+/// Called by the one test: a frame that is read in place, one that is cut off, and a ping, each of 8 MiB.
+fn a_long_frame_leaves_no_long_buffer() {
+    let long = |compressor: u8| {
+        let head = Head { serializer: 4, compressor, ..Head::new(Version::V1, MessageKind::OneWay, 1) };
+        let mut out = BytesMut::new();
+        encode_opaque(&head, &vec![0; FRAME_BYTES_MAX - 16], &mut out).expect("within the limits");
+        out
+    };
+    let (mut plain, mut ping) = (long(0), long(0));
+    plain[10] = seata::SERIALIZER;
+    ping[9] = 3;
+    for frame in [plain, ping, long(1)] {
+        let before = HELD.load(Relaxed);
+        let mut decoder = Decoder::new();
+        for piece in frame.chunks(16 << 10) {
+            decoder.push(piece);
+            _ = decoder.next_frame().expect("a frame");
+        }
+        decoder.push(&frame[..8]);
+        assert_eq!(decoder.next_frame().expect("a beginning"), None);
+        let held = HELD.load(Relaxed) - before;
+        assert!(held < 64 << 10, "{held}");
+    }
 }
 
 /// Called by the one test: lengths of a batch, a text, a list of slots and a record that are only claimed.

@@ -20,12 +20,12 @@ const BLOCK_MAGIC_BITS: u32 = 48;
 
 const _: () = assert!(BLOCKS_MAX > UNPACKED_BODY_BYTES_MAX / (LEVEL_BYTES / 5 * 4));
 
-pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
+pub fn unpack(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
     // A block costs tables, however little is in it, and the library does not stop between two.
     if block_beginnings(packed) > BLOCKS_MAX {
         return Err(MessageError::Packed("a bzip2 stream of too many blocks"));
     }
-    let mut room = Room::default();
+    let mut room = Room::new(bytes_max);
     room.read(BzDecoder::new(MAGIC.chain(packed)), "no bzip2 stream, or a broken one")?;
     Ok(room.into_bytes())
 }

@@ -21,9 +21,9 @@ const HAS_NAME: u8 = 0x08;
 const HAS_COMMENT: u8 = 0x10;
 const RESERVED: u8 = 0xe0;
 
-pub fn unpack_gzip(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
+pub fn unpack_gzip(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
     let data = behind_header(packed).ok_or(NO_GZIP)?;
-    let mut room = Room::default();
+    let mut room = Room::new(bytes_max);
     let rest = Inflater::new(Wrap::None, NO_GZIP).inflate(data, &mut room)?;
     let (trailer, _) = rest.split_first_chunk::<8>().ok_or(NO_GZIP)?;
     let mut checksum = Crc::new();
@@ -58,8 +58,8 @@ fn behind_header(packed: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-pub fn unpack_zlib(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
-    let mut room = Room::default();
+pub fn unpack_zlib(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
+    let mut room = Room::new(bytes_max);
     Inflater::new(Wrap::Zlib, NO_ZLIB).inflate(packed, &mut room)?;
     Ok(room.into_bytes())
 }

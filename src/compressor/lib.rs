@@ -4,7 +4,7 @@
 //! [`encode_packed_body`] only the body, for whoever holds a lock that it must not be packed under. Server and client use
 //! the same.
 //!
-//! Whatever a packed body claims, no more than [`UNPACKED_BODY_BYTES_MAX`] come out of it: each module writes into a
+//! Whatever a packed body claims, no more than [`UNPACKED_BODY_BYTES_MAX`] come out of it, or less if the caller has less room: each module writes into a
 //! [`Room`] or reads through one, and stops at the bound (CVE-2024-54016 was a server without one). Where a block costs more than
 //! what comes out of it, blocks are counted too.
 //!
@@ -21,7 +21,7 @@ mod tests;
 mod zip;
 mod zstd;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
 use quorate_core::wire::{
     self, Decoded, EncodeError, Head, Message, MessageError, decode_body, encode_body, encode_opaque,
@@ -77,16 +77,36 @@ impl Compressor {
     }
 }
 
+/// A body that is shut still, and why.
+#[derive(Debug)]
+pub struct Shut {
+    /// Its head.
+    pub head: Head,
+    /// Its packed bytes.
+    pub body: Bytes,
+    /// Broken, or longer than it was allowed to become.
+    pub error: MessageError,
+}
+
 /// Opens a packed body of a serializer that is spoken; everything else comes back as it was.
 pub fn open(decoded: Decoded) -> Decoded {
-    let Decoded::Opaque(mut head, body) = decoded else { return decoded };
+    open_within(decoded, UNPACKED_BODY_BYTES_MAX)
+        .unwrap_or_else(|Shut { head, error, .. }| Decoded::Undecodable(head, error))
+}
+
+/// As [`open`], and no more than `bytes_max` may come out.
+pub fn open_within(decoded: Decoded, bytes_max: usize) -> Result<Decoded, Shut> {
+    let Decoded::Opaque(mut head, body) = decoded else { return Ok(decoded) };
     let Some(compressor) = Compressor::of_code(head.compressor).filter(|_| wire::body::is_spoken(head.serializer))
     else {
-        return Decoded::Opaque(head, body);
+        return Ok(Decoded::Opaque(head, body));
     };
-    match unpack(compressor, &mut head, &body).and_then(|plain| decode_body(&mut head, &plain)) {
-        Ok(message) => Decoded::Message(head, message),
-        Err(error) => Decoded::Undecodable(head, error),
+    match unpack_within(compressor, &mut head, &body, bytes_max) {
+        Ok(plain) => Ok(match decode_body(&mut head, &plain) {
+            Ok(message) => Decoded::Message(head, message),
+            Err(error) => Decoded::Undecodable(head, error),
+        }),
+        Err(error) => Err(Shut { head, body, error }),
     }
 }
 
@@ -112,17 +132,27 @@ pub fn encode_packed_body(head: &Head, message: &Message) -> Result<Vec<u8>, Enc
 
 /// Unpacks a body, and notes in the head what it learns of the dialect.
 pub fn unpack(compressor: Compressor, head: &mut Head, packed: &[u8]) -> Result<Vec<u8>, MessageError> {
+    unpack_within(compressor, head, packed, UNPACKED_BODY_BYTES_MAX)
+}
+
+/// As [`unpack`], to at most `bytes_max`.
+fn unpack_within(
+    compressor: Compressor,
+    head: &mut Head,
+    packed: &[u8],
+    bytes_max: usize,
+) -> Result<Vec<u8>, MessageError> {
     match compressor {
-        Compressor::Gzip => deflate::unpack_gzip(packed),
-        Compressor::Zip => zip::unpack(packed),
-        Compressor::Bzip2 => bzip2::unpack(packed),
+        Compressor::Gzip => deflate::unpack_gzip(packed, bytes_max),
+        Compressor::Zip => zip::unpack(packed, bytes_max),
+        Compressor::Bzip2 => bzip2::unpack(packed, bytes_max),
         Compressor::Lz4 => {
-            let (dialect, plain) = lz4::unpack(packed)?;
+            let (dialect, plain) = lz4::unpack(packed, bytes_max)?;
             head.dialect.lz4 = dialect;
             Ok(plain)
         }
-        Compressor::Deflater => deflate::unpack_zlib(packed),
-        Compressor::Zstd => zstd::unpack(packed),
+        Compressor::Deflater => deflate::unpack_zlib(packed, bytes_max),
+        Compressor::Zstd => zstd::unpack(packed, bytes_max),
     }
 }
 

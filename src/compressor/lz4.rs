@@ -29,12 +29,12 @@ const RATIO_MAX: usize = 255;
 
 const BROKEN: MessageError = MessageError::Packed("no LZ4 stream, or a broken one");
 
-pub fn unpack(packed: &[u8]) -> Result<(Lz4, Vec<u8>), MessageError> {
+pub fn unpack(packed: &[u8], bytes_max: usize) -> Result<(Lz4, Vec<u8>), MessageError> {
     if packed.starts_with(BLOCK_MAGIC) {
-        return Ok((Lz4::Blocks, unpack_blocks(packed)?));
+        return Ok((Lz4::Blocks, unpack_blocks(packed, bytes_max)?));
     }
     let frame = packed.strip_prefix(FRAME_MAGIC).ok_or(BROKEN)?;
-    Ok((Lz4::Frame, unpack_frame(frame)?))
+    Ok((Lz4::Frame, unpack_frame(frame, bytes_max)?))
 }
 
 pub fn pack(dialect: Lz4, plain: &[u8]) -> Vec<u8> {
@@ -44,7 +44,7 @@ pub fn pack(dialect: Lz4, plain: &[u8]) -> Vec<u8> {
     }
 }
 
-fn unpack_frame(mut rest: &[u8]) -> Result<Vec<u8>, MessageError> {
+fn unpack_frame(mut rest: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
     let flags = *rest.first().ok_or(BROKEN)?;
     let is_set = |bit: u8| flags & bit != 0;
     if flags >> 6 != 1 || !is_set(0x20) || is_set(0x01) {
@@ -59,7 +59,7 @@ fn unpack_frame(mut rest: &[u8]) -> Result<Vec<u8>, MessageError> {
         size @ 4.. => 1 << (8 + 2 * size),
         _ => return Err(BROKEN),
     };
-    let mut room = Room::default();
+    let mut room = Room::new(bytes_max);
     loop {
         let length = take_u32(&mut rest)?;
         if length == 0 {
@@ -81,8 +81,8 @@ fn unpack_frame(mut rest: &[u8]) -> Result<Vec<u8>, MessageError> {
     Ok(room.into_bytes())
 }
 
-fn unpack_blocks(mut rest: &[u8]) -> Result<Vec<u8>, MessageError> {
-    let mut room = Room::default();
+fn unpack_blocks(mut rest: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
+    let mut room = Room::new(bytes_max);
     loop {
         if take(&mut rest, BLOCK_MAGIC.len())? != BLOCK_MAGIC {
             return Err(BROKEN);

@@ -5,28 +5,36 @@ use std::io::Read;
 use quorate_core::model::limits::UNPACKED_BODY_BYTES_MAX;
 use quorate_core::wire::MessageError;
 
-/// More would pass the bound.
+/// More would pass the bound, which is this one for whoever is known.
 pub const FULL: MessageError = MessageError::Packed("unpacked it would be longer than 8 MiB");
 const _: () = assert!(UNPACKED_BODY_BYTES_MAX == 8 << 20);
 
 /// A body that grows up to its bound.
-#[derive(Debug, Default)]
-pub struct Room(Vec<u8>);
+#[derive(Debug)]
+pub struct Room {
+    body: Vec<u8>,
+    bytes_max: usize,
+}
 
 impl Room {
+    /// Room for so much.
+    pub const fn new(bytes_max: usize) -> Room {
+        Room { body: Vec::new(), bytes_max }
+    }
+
     /// How much more may come.
-    pub fn left(&self) -> usize {
-        UNPACKED_BODY_BYTES_MAX - self.0.len()
+    pub const fn left(&self) -> usize {
+        self.bytes_max - self.body.len()
     }
 
     /// What is in it.
     pub fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.body
     }
 
     /// All of it.
     pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.body
     }
 
     /// Appends, or refuses what would pass the bound.
@@ -34,14 +42,14 @@ impl Room {
         if bytes.len() > self.left() {
             return Err(FULL);
         }
-        self.0.extend_from_slice(bytes);
+        self.body.extend_from_slice(bytes);
         Ok(())
     }
 
     /// Appends everything that a reader of packed bytes gives; `broken` says what it is that cannot be read.
     pub fn read(&mut self, reader: impl Read, broken: &'static str) -> Result<(), MessageError> {
         let left = self.left() as u64;
-        match reader.take(left + 1).read_to_end(&mut self.0) {
+        match reader.take(left + 1).read_to_end(&mut self.body) {
             Ok(bytes) if bytes as u64 > left => Err(FULL),
             Ok(_) => Ok(()),
             Err(_) => Err(MessageError::Packed(broken)),
@@ -54,10 +62,10 @@ impl Room {
         bytes_max: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, MessageError>,
     ) -> Result<(), MessageError> {
-        let (begin, bytes) = (self.0.len(), bytes_max.min(self.left()));
-        self.0.resize(begin + bytes, 0);
-        let written = fill(&mut self.0[begin..])?;
-        self.0.truncate(begin + written);
+        let (begin, bytes) = (self.body.len(), bytes_max.min(self.left()));
+        self.body.resize(begin + bytes, 0);
+        let written = fill(&mut self.body[begin..])?;
+        self.body.truncate(begin + written);
         Ok(())
     }
 }

@@ -25,8 +25,8 @@ const ENTRIES_MAX: usize = 16;
 
 const BROKEN: MessageError = MessageError::Packed("no zip archive, or a broken one");
 
-pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
-    let mut room = Room::default();
+pub fn unpack(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
+    let mut room = Room::new(bytes_max);
     let mut inflater = Inflater::new(Wrap::None, BROKEN);
     let mut rest = packed.strip_prefix(LOCAL_HEADER).ok_or(BROKEN)?;
     for _ in 0..ENTRIES_MAX {

@@ -26,12 +26,12 @@ const STEP_BLOCKS: usize = 2;
 const BROKEN: MessageError = MessageError::Packed("no zstd frame, or a broken one");
 const TOO_MANY: MessageError = MessageError::Packed("a zstd frame of too many blocks");
 
-pub fn unpack(packed: &[u8]) -> Result<Vec<u8>, MessageError> {
+pub fn unpack(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, MessageError> {
     let mut rest = packed;
     let mut decoder = FrameDecoder::new();
     decoder.set_max_window_size(WINDOW_BYTES_MAX);
     decoder.init(&mut rest).map_err(|_| BROKEN)?;
-    let mut room = Room::default();
+    let mut room = Room::new(bytes_max);
     while !decoder.is_finished() {
         if decoder.blocks_decoded() >= BLOCKS_MAX {
             return Err(TOO_MANY);

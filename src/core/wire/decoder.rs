@@ -68,6 +68,9 @@ pub enum FrameError {
     Version0(MessageError),
 }
 
+/// A buffer that was longer is given back once its frames are cut.
+const KEPT_BYTES: usize = 32 << 10;
+
 /// Cuts the bytes of one connection into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -75,6 +78,8 @@ pub struct Decoder {
     version: Option<Version>,
     /// Fewer bytes than this hold no whole frame; keeps unfinished frames from being looked at again and again.
     needed: usize,
+    /// The most that was in the buffer at a time since its memory is what it is.
+    grown: usize,
     failed: Option<FrameError>,
 }
 
@@ -114,12 +119,25 @@ impl Decoder {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
+        self.grown = self.grown.max(self.buffer.len());
         let frame = self.cut();
-        if let Err(error) = &frame {
-            self.failed = Some(error.clone());
-            self.buffer = BytesMut::new();
+        match &frame {
+            Ok(Some(_)) => {}
+            Ok(None) => self.shrink(),
+            Err(error) => {
+                self.failed = Some(error.clone());
+                self.buffer = BytesMut::new();
+            }
         }
         frame
+    }
+
+    /// One long frame, and the buffer would stay as long for the rest of its connection.
+    fn shrink(&mut self) {
+        if self.grown > KEPT_BYTES && self.buffer.len().max(self.needed) <= KEPT_BYTES {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.grown = self.buffer.len();
+        }
     }
 
     fn cut(&mut self) -> Result<Option<Decoded>, FrameError> {

@@ -21,6 +21,9 @@ pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// With more than this on its way, no more questions are taken from the client.
 pub const OUTBOX_BYTES_EASY: usize = 1 << 20;
 
+/// Memory of more than that is given back once everything has left.
+const KEPT_BYTES: usize = 64 << 10;
+
 const _: () = assert!(OUTBOX_BYTES_EASY < OUTBOX_BYTES_MAX);
 
 /// The way out of one connection. The listener takes from it, everybody else puts in.
@@ -35,6 +38,8 @@ pub struct Outbox {
 #[derive(Default)]
 struct Waiting {
     bytes: BytesMut,
+    /// The most that was taken at a time since its memory is what it is.
+    grown: usize,
     /// Taken last, and perhaps not written yet.
     taken: usize,
     /// Lengths of the frames in `bytes`; kept only while they are to be written apart.
@@ -104,6 +109,7 @@ impl Outbox {
                 if let Some(bytes) = waiting.take() {
                     return Some(bytes);
                 }
+                waiting.shrink();
                 self.drained.notify_one();
                 if waiting.closed {
                     return None;
@@ -155,12 +161,21 @@ impl Waiting {
         if self.bytes.is_empty() {
             return None;
         }
+        self.grown = self.grown.max(self.bytes.len());
         let bytes = match self.lengths.pop_front() {
             Some(length) if self.apart => self.bytes.split_to(length),
             Some(_) | None => self.bytes.split(),
         };
         self.taken = bytes.len();
         Some(bytes.freeze())
+    }
+
+    /// One long answer, and the connection would keep as much for the rest of its life.
+    fn shrink(&mut self) {
+        if self.grown > KEPT_BYTES {
+            self.bytes = BytesMut::new();
+            self.grown = 0;
+        }
     }
 }
 
@@ -201,6 +216,25 @@ mod tests {
         });
         assert!(!failed);
         assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
+    }
+
+    #[test]
+    fn what_was_long_is_given_back() {
+        quorate_world::runtime::run_test(async {
+            let outbox = Outbox::new();
+            let long = vec![7; 1 << 20];
+            for _ in 0..2 {
+                assert!(outbox.put(|out| {
+                    out.extend_from_slice(&long);
+                    Ok::<(), ()>(())
+                }));
+                assert_eq!(outbox.next().await.map(|bytes| bytes.len()), Some(long.len()));
+                outbox.close();
+                assert_eq!(outbox.next().await, None);
+                assert_eq!(locked(&outbox.waiting).bytes.capacity(), 0);
+                locked(&outbox.waiting).closed = false;
+            }
+        });
     }
 
     #[test]

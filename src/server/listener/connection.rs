@@ -7,7 +7,8 @@
 //!
 //! A frame whose end has not come is memory that its client got for nothing. Long ones share a room (`Unfinished`), and each
 //! must be whole within half a minute. Who has not registered yet may announce a registration, and has a room apart, so that
-//! strangers keep no client waiting; and no client waits for room longer than for the frame.
+//! strangers keep no client waiting; and no client waits for room longer than for the frame. A packed body that becomes long
+//! is unpacked when one of a few places for such is free, and keeps it until it is taken.
 
 use super::foreign;
 use super::traffic::Traffic;
@@ -16,7 +17,8 @@ use crate::coordinator::channels::RESOURCES_OF_CHANNEL_MAX;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::pin::pin;
-use quorate_core::model::limits::{self, FRAME_BYTES_MAX};
+use quorate_compressor::Shut;
+use quorate_core::model::limits::{self, FRAME_BYTES_MAX, UNPACKED_BODY_BYTES_MAX};
 use quorate_core::wire::{Decoded, Decoder, FrameError, MessageError, encode_frame};
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{ReadHalf, Stream, WriteHalf};
@@ -33,8 +35,10 @@ const READ_BYTES: usize = 16 << 10;
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// Given to the network at a time; so much must leave within the patience.
 const WRITE_BYTES: usize = 64 << 10;
-/// From here on a frame waits for room before the rest of it is read.
+/// From here on a frame waits for room before the rest of it is read, and a packed body before all of it is unpacked.
 const LONG_FRAME_BYTES: usize = 64 << 10;
+/// The same of who has not registered.
+const STRANGER_LONG_FRAME_BYTES: usize = READ_BYTES;
 /// A long frame is whole within this, or its connection ends.
 const FRAME_PATIENCE: Duration = Duration::from_secs(30);
 /// Room for all long frames whose end has not come, of clients that have registered.
@@ -50,10 +54,17 @@ const _: () = assert!(FRAME_BYTES_MAX <= UNFINISHED_BYTES_MAX);
 const _: () =
     assert!(STRANGER_FRAME_BYTES_MAX <= FRAME_BYTES_MAX && STRANGER_FRAME_BYTES_MAX <= STRANGERS_BYTES_MAX / 3);
 
-/// Room for long frames whose end has not come, of all connections of a node.
+/// Long bodies that are unpacked and not yet taken, at a time.
+pub const UNPACKED_MAX: usize = 8;
+/// The same of those that have not registered.
+pub const UNPACKED_OF_STRANGERS_MAX: usize = 2;
+
+/// Room for long frames whose end has not come, of all connections of a node, and for what long packed ones become.
 pub struct Unfinished {
     clients: Semaphore,
     strangers: Semaphore,
+    unpacked: Semaphore,
+    unpacked_of_strangers: Semaphore,
     patience: Duration,
 }
 
@@ -74,7 +85,13 @@ impl Unfinished {
     /// Where a frame must have found room and be whole within so long each.
     pub fn new(patience: Duration) -> Unfinished {
         let semaphore = |bytes: usize| Semaphore::new(bytes >> 10);
-        Unfinished { clients: semaphore(UNFINISHED_BYTES_MAX), strangers: semaphore(STRANGERS_BYTES_MAX), patience }
+        Unfinished {
+            clients: semaphore(UNFINISHED_BYTES_MAX),
+            strangers: semaphore(STRANGERS_BYTES_MAX),
+            unpacked: Semaphore::new(UNPACKED_MAX),
+            unpacked_of_strangers: Semaphore::new(UNPACKED_OF_STRANGERS_MAX),
+            patience,
+        }
     }
 
     /// Room for a frame that announces so much; waits for it.
@@ -89,6 +106,12 @@ impl Unfinished {
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(Ended::Crowded),
         }
+    }
+
+    /// Room for a long body when it is unpacked; waits for it. Who has room here waits for nobody who waits for it.
+    pub async fn unpack(&self, is_stranger: bool) -> Result<SemaphorePermit<'_>, Ended> {
+        let room = if is_stranger { &self.unpacked_of_strangers } else { &self.unpacked };
+        timeout(self.patience, room.acquire()).await.ok().and_then(Result::ok).ok_or(Ended::Crowded)
     }
 }
 
@@ -179,14 +202,16 @@ impl Connection<'_> {
         let (mut advised, mut long) = (false, None);
         loop {
             loop {
-                let decoded = match decoder.next_frame() {
+                let (decoded, _unpacked) = match decoder.next_frame() {
                     Ok(Some(shut @ Decoded::Opaque(..))) => {
-                        let opened = self.open(shut, &mut advised);
-                        // A few bytes may have become 8 MiB: it is somebody else's turn.
-                        yield_now().await;
-                        opened
+                        let (opened, room) = match self.open(shut).await {
+                            Ok(opened) => opened,
+                            Err(ended) => return ended,
+                        };
+                        self.complain(&opened, &mut advised);
+                        (opened, room)
                     }
-                    Ok(Some(decoded)) => decoded,
+                    Ok(Some(decoded)) => (decoded, None),
                     Ok(None) => break,
                     Err(error) => return Ended::Framing(error),
                 };
@@ -195,7 +220,8 @@ impl Connection<'_> {
             }
             self.out.drained().await;
             let needed = decoder.needed_bytes();
-            if needed > LONG_FRAME_BYTES && long.as_ref().is_none_or(|long: &Long<'_>| long.bytes < needed) {
+            let long_from = if (self.is_stranger)() { STRANGER_LONG_FRAME_BYTES } else { LONG_FRAME_BYTES };
+            if needed > long_from && long.as_ref().is_none_or(|long: &Long<'_>| long.bytes < needed) {
                 // Given back first: nobody waits for room and has some.
                 drop(long.take());
                 match self.unfinished.take(needed, (self.is_stranger)()).await {
@@ -226,10 +252,26 @@ impl Connection<'_> {
         }
     }
 
-    /// Unpacks a body. One that we cannot read is the client's configuration: said once per connection, counted always.
-    fn open(&self, shut: Decoded, advised: &mut bool) -> Decoded {
-        let opened = quorate_compressor::open(shut);
-        match &opened {
+    /// Unpacks a body: a long one, which a few bytes may have become, when there is room for it.
+    async fn open(&self, shut: Decoded) -> Result<(Decoded, Option<SemaphorePermit<'_>>), Ended> {
+        let is_stranger = (self.is_stranger)();
+        let opened = quorate_compressor::open_within(shut, LONG_FRAME_BYTES);
+        // It took its time, and may take more: it is somebody else's turn.
+        yield_now().await;
+        let Shut { head, body, .. } = match opened {
+            Ok(opened) => return Ok((opened, None)),
+            Err(shut) => shut,
+        };
+        let room = self.unfinished.unpack(is_stranger).await?;
+        let bytes_max = if is_stranger { STRANGER_FRAME_BYTES_MAX } else { UNPACKED_BODY_BYTES_MAX };
+        let opened = quorate_compressor::open_within(Decoded::Opaque(head, body), bytes_max);
+        yield_now().await;
+        Ok((opened.unwrap_or_else(|Shut { head, error, .. }| Decoded::Undecodable(head, error)), Some(room)))
+    }
+
+    /// A body that we cannot read is the client's configuration: said once per connection, counted always.
+    fn complain(&self, opened: &Decoded, advised: &mut bool) {
+        match opened {
             Decoded::Opaque(head, body) => {
                 self.traffic.foreign_frame();
                 let advice = foreign::advice(head);
@@ -246,7 +288,6 @@ impl Connection<'_> {
             }
             Decoded::Heartbeat(_) | Decoded::Message(..) | Decoded::Undecodable(..) => {}
         }
-        opened
     }
 }
 

@@ -3,7 +3,8 @@
 mod doors;
 
 use super::connection::{
-    Connection, Ended, STRANGER_FRAME_BYTES_MAX, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, Unfinished,
+    Connection, Ended, STRANGER_FRAME_BYTES_MAX, STRANGERS_BYTES_MAX, UNFINISHED_BYTES_MAX, UNPACKED_MAX,
+    UNPACKED_OF_STRANGERS_MAX, Unfinished,
 };
 use super::detect::Protocol;
 use super::*;
@@ -169,6 +170,53 @@ fn foreign_and_senseless_frames_cost_only_themselves() {
             "{taken:?}"
         );
         assert!(metrics(&served.traffic).contains("quorate_frames_foreign_total 1\n"));
+    });
+}
+
+/// What a few bytes become waits for a place, and a stranger's become no longer than a registration.
+#[test]
+fn long_packed_frames_take_turns() {
+    run_test(async {
+        let packed = |resource_bytes: usize| {
+            let registration = Registration {
+                version: "2.3.0".to_owned(),
+                application_id: "shop".to_owned(),
+                service_group: "default_tx_group".to_owned(),
+                extra_data: String::new(),
+            };
+            let register = Message::RegisterRm { registration, resource_ids: "x".repeat(resource_bytes) };
+            let head = Head { compressor: 1, ..Head::new(Version::V1, MessageKind::Request, 1) };
+            let mut bytes = BytesMut::new();
+            quorate_compressor::encode_frame(&head, &register, &mut bytes).expect("a frame");
+            bytes
+        };
+        for is_stranger in [false, true] {
+            let unfinished = Arc::new(Unfinished::new(Duration::from_millis(300)));
+            let mut places = Vec::new();
+            while let Ok(place) = unfinished.unpack(is_stranger).await {
+                places.push(place);
+            }
+            assert_eq!(places.len(), if is_stranger { UNPACKED_OF_STRANGERS_MAX } else { UNPACKED_MAX });
+            // A short one needs none, a long one waits in vain, and the others have places of their own.
+            let mut crowded = serve_in(unfinished.clone(), is_stranger, b"", LONG, LONG).await;
+            crowded.client.write_all(&packed(1_000)).await.expect("it reads");
+            crowded.client.write_all(&packed(1 << 20)).await.expect("it reads");
+            assert!(matches!(crowded.ended.await, Ok(Ended::Crowded)));
+            let taken = crowded.taken.lock().expect("nobody panicked");
+            assert!(matches!(taken[..], [Decoded::Message(..)]), "{taken:?}");
+            let mut other = serve_in(unfinished.clone(), !is_stranger, b"", LONG, LONG).await;
+            for name_bytes in [1 << 20, STRANGER_FRAME_BYTES_MAX] {
+                other.client.write_all(&packed(name_bytes)).await.expect("it reads");
+            }
+            other.client.write_all(&ping(2)).await.expect("it reads");
+            assert_eq!(pong_id(&mut other.client).await, 2);
+            let taken = other.taken.lock().expect("nobody panicked");
+            match taken[..] {
+                [Decoded::Message(..), Decoded::Message(..), Decoded::Heartbeat(_)] if is_stranger => {}
+                [Decoded::Message(..), Decoded::Undecodable(..), Decoded::Heartbeat(_)] if !is_stranger => {}
+                _ => panic!("not so for a stranger's neighbour: {is_stranger}"),
+            }
+        }
     });
 }
 
