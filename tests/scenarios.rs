@@ -428,8 +428,8 @@ impl Story {
         // What the table says is what an asker meets.
         for lock in self.state.locks() {
             let rows = lock_key::parse(&lock.row.to_string()).expect("a row");
-            assert!(self.state.conflict(lock.transaction, lock.resource, &rows).is_none());
-            assert!(self.state.conflict(TransactionId(0), lock.resource, &rows).is_some());
+            assert!(self.state.conflict(lock.transaction, lock.resource, &rows, 0).is_none());
+            assert!(self.state.conflict(TransactionId(0), lock.resource, &rows, 0).is_some());
         }
         if lines.is_empty() { "none".into() } else { lines.join("\n") }
     }

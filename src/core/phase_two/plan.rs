@@ -108,7 +108,7 @@ fn as_decided(session: &Session, run: &Run, clock_ms: u64) -> Step {
     }
     // What an operator has had deleted meanwhile fails nothing.
     let is_kept = |branch| session.branches.get(&branch).is_none_or(|branch| branch.fate == Fate::Kept);
-    if let Some((branch, status)) = run.failed()
+    if let Some((branch, status)) = run.failed(session.direction())
         && is_kept(branch)
     {
         return Step::FailForGood { branch, status };
@@ -224,8 +224,9 @@ fn commit(session: &Session, run: &Run) -> Step {
     if session.status != GlobalStatus::AsyncCommitting {
         let waited_for = told().filter(|part| part.is_awaited);
         match in_order(waited_for, run, session.status == GlobalStatus::CommitRetrying) {
-            Step::Done => {}
-            step => return step,
+            InOrder::Done => {}
+            InOrder::Rests => return meanwhile(told().filter(|part| !part.is_awaited), run),
+            InOrder::Step(step) => return step,
         }
     }
     let mut rest = told().filter(|part| !part.is_awaited).peekable();
@@ -235,30 +236,49 @@ fn commit(session: &Session, run: &Run) -> Step {
     side_by_side(rest, run)
 }
 
+/// How far those are that are asked one after the other.
+enum InOrder {
+    Done,
+    /// Nobody answers for those that are left, or no database knows them.
+    Rests,
+    Step(Step),
+}
+
 /// One at a time. While retrying, a branch that nobody answers for, or that its database does not know, does not hold up those
 /// after it.
-fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: bool) -> Step {
+fn in_order<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run, is_retrying: bool) -> InOrder {
     let (mut is_complete, mut is_resting) = (true, false);
     for part in parts {
         match run.at(part.id, Direction::Commit) {
             At::Done(_) => {}
-            At::Asked => return Step::Wait,
+            At::Asked => return InOrder::Step(Step::Wait),
             At::Idle | At::Later(_) if part.is_stopped => {
                 sometimes!("stopped_branch_let_the_next_go_ahead");
                 is_complete = false;
             }
-            At::Idle => return Step::Ask(vec![part.id]),
+            At::Idle => return InOrder::Step(Step::Ask(vec![part.id])),
             At::Later(Why::Silent | Why::Unknown) if is_retrying => {
                 sometimes!("silent_branch_let_the_next_go_ahead");
                 (is_complete, is_resting) = (false, true);
             }
-            At::Later(_) => return Step::Wait,
+            At::Later(_) => return InOrder::Step(Step::Wait),
         }
     }
     match (is_complete, is_resting) {
-        (true, _) => Step::Done,
-        (false, true) => Step::Wait,
-        (false, false) => Step::Stopped,
+        (true, _) => InOrder::Done,
+        (false, true) => InOrder::Rests,
+        (false, false) => InOrder::Step(Step::Stopped),
+    }
+}
+
+/// While those before them rest: what is left of undo logs goes.
+fn meanwhile<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
+    match side_by_side(parts, run) {
+        ask @ Step::Ask(_) => {
+            sometimes!("silent_branch_let_undo_logs_go");
+            ask
+        }
+        _ => Step::Wait,
     }
 }
 

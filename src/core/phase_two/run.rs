@@ -4,7 +4,7 @@
 use alloc::collections::BTreeMap;
 
 use super::patience::Patience;
-use super::verdict::{Reply, Verdict, is_unknown, judge, judge_engine};
+use super::verdict::{Reply, Verdict, is_unknown, judge, judge_engine, refusal};
 use crate::model::{BranchId, BranchStatus, GlobalStatus};
 use crate::txn::{Branch, Direction, Fate, Session};
 
@@ -64,6 +64,7 @@ impl Run {
     pub fn asked(&mut self, branch: BranchId) {
         let progress = self.branches.entry(branch).or_default();
         progress.at = At::Asked;
+        self.failed = self.failed.filter(|(failed, _)| *failed != branch);
     }
 
     /// What came of it. After [`Verdict::RetryLater`] the branch waits until [`Run::wake`].
@@ -181,6 +182,13 @@ impl Run {
     pub(super) fn at(&self, branch: BranchId, direction: Direction) -> At {
         match self.branches.get(&branch).map_or(At::Idle, |progress| progress.at) {
             At::Done(done) if done != direction => At::Idle,
+            // It refused for good to go the other way, and its Saga has turned since.
+            At::Later(_)
+                if self.failed.is_some_and(|(failed, status)| failed == branch && status != refusal(direction)) =>
+            {
+                sometimes!("saga_has_turned_since_its_engine_refused");
+                At::Idle
+            }
             at => at,
         }
     }
@@ -189,8 +197,9 @@ impl Run {
         self.reported
     }
 
-    pub(super) fn failed(&self) -> Option<(BranchId, BranchStatus)> {
-        self.failed
+    /// The branch that has refused for good to go this way.
+    pub(super) fn failed(&self, direction: Option<Direction>) -> Option<(BranchId, BranchStatus)> {
+        self.failed.filter(|(_, status)| direction.map(refusal) == Some(*status))
     }
 
     pub(super) fn has_failures(&self) -> bool {

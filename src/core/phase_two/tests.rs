@@ -104,7 +104,7 @@ fn a_commit_asks_those_a_tm_waits_for_first_and_then_detaches() {
 
 #[test]
 fn while_retrying_a_commit_an_absent_rm_holds_up_nobody() {
-    let mut session = session(Committing, &[(TCC, "a"), (TCC, "b")]);
+    let mut session = session(Committing, &[(TCC, "a"), (TCC, "b"), (AT, "c")]);
     let mut run = Run::default();
     run.asked(BranchId(1));
     run.answered(&session, BranchId(1), Reply::Nothing, 0);
@@ -113,6 +113,7 @@ fn while_retrying_a_commit_an_absent_rm_holds_up_nobody() {
     assert_eq!(plan(&session, &run, 0), Step::Ask(ids(&[2])));
     run.asked(BranchId(2));
     run.answered(&session, BranchId(2), Reply::Status(PhaseTwo_Committed), 0);
+    assert_eq!(round(&session, &mut run, PhaseTwo_Committed), ids(&[3]), "its undo log goes meanwhile");
     assert_eq!(plan(&session, &run, 0), Step::Wait);
     run.wake(BranchId(1));
     assert_eq!(round(&session, &mut run, PhaseTwo_CommitFailed_Retryable), ids(&[1]));
@@ -177,6 +178,25 @@ fn a_saga_that_turned_is_not_done() {
     run.asked(BranchId::WHOLE);
     assert_eq!(run.answered(&session, BranchId::WHOLE, Reply::Status(PhaseTwo_Rollbacked), 0), Verdict::Done);
     assert_eq!(plan(&session, &run, 0), Step::Report { word: Rollbacked, asked: RollbackRetrying });
+}
+
+#[test]
+fn a_refusal_is_of_its_direction() {
+    let mut session = session(CommitRetrying, &[(BranchType::SAGA, "a")]);
+    let (mut run, whole) = (Run::default(), BranchId::WHOLE);
+    let never = Reply::Status(PhaseTwo_CommitFailed_Unretryable);
+    let fails = Step::FailForGood { branch: whole, status: PhaseTwo_CommitFailed_Unretryable };
+    run.asked(whole);
+    assert_eq!(run.answered(&session, whole, never, 0), Verdict::FailForGood(PhaseTwo_CommitFailed_Unretryable));
+    assert_eq!(plan(&session, &run, 0), fails);
+    session.status = RollbackRetrying; // another engine turned it before that was in the log
+    assert_eq!(plan(&session, &run, 0), Step::Ask(Vec::from([whole])));
+    run.asked(whole);
+    run.answered(&session, whole, Reply::Status(PhaseTwo_RollbackFailed_Retryable), 0);
+    assert_eq!(plan(&session, &run, 0), Step::Wait, "its back-off runs");
+    session.status = CommitRetrying; // and turned it again
+    run.wake(whole);
+    assert_eq!(plan(&session, &run, 0), Step::Ask(Vec::from([whole])), "what it said before is old");
 }
 
 #[test]

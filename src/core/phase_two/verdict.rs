@@ -94,7 +94,7 @@ pub(super) fn is_unknown(status: BranchStatus, direction: Direction) -> bool {
 }
 
 /// With which a branch says that it never will.
-fn refusal(direction: Direction) -> BranchStatus {
+pub(super) fn refusal(direction: Direction) -> BranchStatus {
     match direction {
         Direction::Commit => PhaseTwo_CommitFailed_Unretryable,
         Direction::Rollback => PhaseTwo_RollbackFailed_Unretryable,

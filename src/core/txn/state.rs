@@ -140,14 +140,17 @@ impl Transactions {
         self.due.range(..=(clock_ms, TransactionId(i64::MAX))).map(|(_, transaction)| *transaction)
     }
 
-    /// Whether a deadline or a tombstone waits for the clock, so that a quiet leader should stamp an entry now and then.
+    /// Whether a deadline, a tombstone or the patience of phase two waits for the clock, so that a quiet leader should stamp
+    /// an entry now and then.
     pub fn awaits_clock(&self) -> bool {
-        !self.due.is_empty() || !self.ended.is_empty()
+        !self.due.is_empty() || !self.ended.is_empty() || !self.busy.is_empty()
     }
 
-    /// The first of these rows that another transaction than `asker` holds. Speaks for lock slots active here only.
-    pub fn conflict(&self, asker: TransactionId, resource: &str, rows: &LockKeys) -> Option<Conflict> {
-        self.slots.get(lock_slot(resource))?.locks.conflict(asker, resource, rows, self.clock_ms)
+    /// The first of these rows that another transaction than `asker` holds. Speaks for lock slots active here only. The
+    /// leader's clock says for how long: in a quiet group the applied one stands still.
+    pub fn conflict(&self, asker: TransactionId, resource: &str, rows: &LockKeys, clock_ms: u64) -> Option<Conflict> {
+        let clock_ms = clock_ms.max(self.clock_ms);
+        self.slots.get(lock_slot(resource))?.locks.conflict(asker, resource, rows, clock_ms)
     }
 
     /// What a transaction holds in one lock slot.
@@ -158,9 +161,9 @@ impl Transactions {
         })
     }
 
-    /// Holds of at least this age in slots active here, for the audit (lock protocol, rule 14).
-    pub fn holds_older_than(&self, age_ms: u64) -> impl Iterator<Item = HoldView<'_>> {
-        let until_ms = self.clock_ms.checked_sub(age_ms);
+    /// Holds of at least this age by the leader's clock in slots active here, for the audit (lock protocol, rule 14).
+    pub fn holds_older_than(&self, age_ms: u64, clock_ms: u64) -> impl Iterator<Item = HoldView<'_>> {
+        let until_ms = clock_ms.max(self.clock_ms).checked_sub(age_ms);
         let active = self.slots.iter().filter(|(_, state)| state.active().is_some());
         active.flat_map(move |(slot, state)| {
             let holds = until_ms.map(|until_ms| state.locks.holds_until(until_ms));

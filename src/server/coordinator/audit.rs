@@ -176,9 +176,9 @@ impl Rounds {
 }
 
 fn old_holds(tenure: &Tenure, rounds: &mut Rounds) -> Holds {
-    let mut holds = Holds::new();
+    let (mut holds, clock_ms) = (Holds::new(), tenure.clock_ms().unwrap_or(0));
     tenure.replica.read(|state| {
-        for hold in rounds.next(state.holds_older_than(OLD_AFTER_MS)) {
+        for hold in rounds.next(state.holds_older_than(OLD_AFTER_MS, clock_ms)) {
             holds.entry((hold.transaction, hold.slot)).or_default().push((hold.branch, hold.fence));
         }
     });

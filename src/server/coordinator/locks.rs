@@ -86,7 +86,8 @@ impl Coordinator {
         };
         let slot = hash::lock_slot(&locks.resource);
         let conflict = |transactions: &Transactions| {
-            transactions.owns(slot).map(|_| transactions.conflict(locks.transaction, &locks.resource, &rows))
+            let clock_ms = tenure.clock_ms().unwrap_or(0);
+            transactions.owns(slot).map(|_| transactions.conflict(locks.transaction, &locks.resource, &rows, clock_ms))
         };
         let look = || tenure.replica.read(conflict).ok_or(Lost);
         if let Some(conflict) = look()?

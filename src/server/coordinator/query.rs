@@ -96,7 +96,7 @@ impl Coordinator {
         let asker = ask.transaction.filter(|_| !quorate_world::bug!("lock_query_is_asked_by_nobody"));
         let asker = asker.unwrap_or(TransactionId(0));
         let conflict = confirmed(tenure, hash::lock_slot(&ask.resource), |transactions| {
-            transactions.conflict(asker, &ask.resource, &rows)
+            transactions.conflict(asker, &ask.resource, &rows, 0)
         });
         let lockable = conflict.await?.is_none();
         match lockable {

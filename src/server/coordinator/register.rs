@@ -135,6 +135,7 @@ impl Coordinator {
         let home = self.group_of(lock_slot).filter(|_| ask.locks);
         let likely_here = home == Some(tenure.group);
         let rows = likely_here.then(|| lock_key::parse(&ask.lock_keys).unwrap_or_default());
+        let clock_ms = tenure.clock_ms().unwrap_or(0);
         let (look, name) = tenure.replica.read(|transactions: &Transactions| {
             let Some(epoch) = transactions.owns(ask.transaction.slot()) else { return Err(Lost) };
             let fence = Fence { epoch, tenure: tenure.term };
@@ -156,7 +157,7 @@ impl Coordinator {
             }
             let home_here = transactions.owns(lock_slot).is_some();
             let rows = rows.as_ref().filter(|_| home_here);
-            let conflict = rows.and_then(|rows| transactions.conflict(ask.transaction, &ask.resource, rows));
+            let conflict = rows.and_then(|rows| transactions.conflict(ask.transaction, &ask.resource, rows, clock_ms));
             Ok((conflict.map_or(Look::Go(fence, home_here), Look::Conflict), Some(session.name.clone())))
         })?;
         if let (Some(home), Some(name)) = (home, name) {

@@ -177,6 +177,18 @@ fn tombstones_go_after_their_time_and_few_at_once() {
     assert!(!state.awaits_clock());
 }
 
+/// The patience of phase two is by the group clock: a quiet leader keeps it going, so that the next one does not begin anew.
+#[test]
+fn the_clock_goes_on_while_phase_two_is_retried() {
+    let mut state = founded();
+    let x = begun(&mut state, 0, 60_000);
+    one(&mut state, 0, Command::RegisterBranch(register(x, FIRST_SEQUENCE, BranchType::TCC, "pay", "")));
+    assert_eq!(one(&mut state, 1, decide(x, Decision::Commit)), Outcome::Decided(Committing));
+    assert!(state.awaits_clock() && state.next_due().is_none());
+    one(&mut state, 1, Command::Retry(TransactionV1 { transaction: x }));
+    assert!(state.awaits_clock());
+}
+
 /// Whoever does not know whether a register came through tries again under the same name, also at the next leader.
 #[test]
 fn a_request_registers_once() {

@@ -117,6 +117,45 @@ fn rows_are_exclusive_whoever_leads() {
     });
 }
 
+/// The lock home has nothing else to do: no entry moves its clock, and the lock grows old all the same.
+#[test]
+fn the_audit_frees_a_quiet_groups_rows() {
+    run_test(async {
+        let mut cluster = Cluster::founded("quiet_audit", &ONE, 3).await;
+        let tm = cluster.tm(NodeId(1)).await;
+        let (x, y) = (tm.begin(60_000).await, tm.begin(60_000).await);
+        assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
+        let group = |slot: u16| GroupId(1 + u32::from(slot) % 3);
+        let busy = [group(x.transaction.slot().0), group(y.transaction.slot().0)];
+        let mut names = (0..100).map(|number| format!("db-{number}"));
+        let resource = names.find(|name| !busy.contains(&group(hash::lock_slot(name).0))).expect("a third group");
+        let rm = cluster.rm(NodeId(1), &resource).await;
+        let replica = cluster.running[&NodeId(1)].groups[&group(hash::lock_slot(&resource).0)].clone();
+        assert_eq!(replica.propose(late_acquire(&x, &resource)).await, Ok(Outcome::Acquired));
+        // A quiet leader stamps an entry every 10 s where it has reason to; here it has none.
+        let freed = timeout(Duration::from_secs(8), async {
+            while rm.at(&y, &resource, "t:1").await.is_err() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+        freed.await.expect("the orphan goes");
+        assert_eq!(tm.commit(&y).await, GlobalStatus::Committed);
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// What an acquire asks for that arrives after its transaction has ended.
+fn late_acquire(x: &Xid, resource: &str) -> Command {
+    Command::AcquireLocks(AcquireLocksV1 {
+        transaction: x.transaction,
+        branch: BranchId::mint(1 << 20, x.transaction.slot()).expect("small"),
+        fence: Fence { epoch: Epoch(1), tenure: Term(1) },
+        resource: resource.into(),
+        lock_keys: "t:1".into(),
+    })
+}
+
 #[test]
 fn the_audit_frees_what_nobody_owns() {
     run_test(async {
@@ -131,15 +170,8 @@ fn the_audit_frees_what_nobody_owns() {
                 break x;
             }
         };
-        let late = Command::AcquireLocks(AcquireLocksV1 {
-            transaction: x.transaction,
-            branch: BranchId::mint(1 << 20, x.transaction.slot()).expect("small"),
-            fence: Fence { epoch: Epoch(1), tenure: Term(1) },
-            resource: "db-a".into(),
-            lock_keys: "t:1".into(),
-        });
         let replica = cluster.running[&NodeId(1)].groups[&home].clone();
-        assert_eq!(replica.propose(late).await, Ok(Outcome::Acquired));
+        assert_eq!(replica.propose(late_acquire(&x, "db-a")).await, Ok(Outcome::Acquired));
         let y = tm.begin(60_000).await;
         let freed = timeout(Duration::from_secs(20), async {
             while rm.branch(&y, BranchType::AT, "db-a", "t:1", "").await.is_err() {
