@@ -73,34 +73,38 @@ def run(command, log, timeout_s):
             done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=out, text=True,
                                   timeout=timeout_s, check=False)
             text = done.stdout
+            if done.returncode not in (0, 1):
+                text += f"\nFAIL kit: ended with {done.returncode}\n"
         except subprocess.TimeoutExpired as late:
             text = (late.stdout or b"").decode(errors="replace") + f"\nFAIL kit: no end after {timeout_s} s\n"
         out.write(text)
     return text
 
 
+def outcomes_of(name, text, line_of):
+    """Reads lines of verdicts, and holds them against the counts of the last line: who ends early proves nothing."""
+    counts, is_kit_named = {"PASS": 0, "FAIL": 0, "SKIP": 0}, False
+    for line in text.splitlines():
+        hit = re.match(line_of, line)
+        if hit:
+            counts[hit[1]] += 1
+            is_kit_named |= hit[2] == "kit"
+            yield Outcome(name, hit[2], hit[1].lower(), hit[3].strip(" :"))
+    summary = re.findall(r"^(\d+) passed, (\d+) failed", text, re.M)
+    if not is_kit_named and (not summary or summary[-1] != (str(counts["PASS"]), str(counts["FAIL"]))):
+        last = text.strip().splitlines()[-1:] or ["nothing"]
+        yield Outcome(name, "kit", "fail", f"ended early: {counts['PASS']} passed, {counts['FAIL']} failed, last line "
+                                           f"{last[0][-300:]}")
+
+
 def kit_outcomes(name, text):
     """Reads the `PASS`, `FAIL` and `SKIP` lines that all three kits print."""
-    found = False
-    for line in text.splitlines():
-        hit = re.match(r"(PASS|FAIL|SKIP) ([\w-]+)(.*)", line)
-        if hit:
-            found = True
-            yield Outcome(name, hit[2], hit[1].lower(), hit[3].strip(" :"))
-    if not found:
-        yield Outcome(name, "kit", "fail", "printed no verdict: " + text.strip()[-300:])
+    return outcomes_of(name, text, r"(PASS|FAIL|SKIP) ([\w-]+)(.*)")
 
 
 def scenario_outcomes(name, text):
     """Reads the lines of `probe.py`: `PASS`, `FAIL` or `SKIP` and the scenario's file."""
-    found = False
-    for line in text.splitlines():
-        hit = re.match(r"(PASS|FAIL|SKIP) (?:.*/)?(\d+-[\w-]+)(?:\.txt)?\b(.*)", line)
-        if hit:
-            found = True
-            yield Outcome(name, hit[2], hit[1].lower(), hit[3].strip(" :"))
-    if not found:
-        yield Outcome(name, "probe", "fail", "printed no verdict: " + text.strip()[-300:])
+    return outcomes_of(name, text, r"(PASS|FAIL|SKIP) (?:.*/)?(\d+-[\w-]+|kit)(?:\.txt)?\b(.*)")
 
 
 def probe(name, stage, cluster):
@@ -245,7 +249,7 @@ def held(stage, cluster, seconds):
         turn += 1
         command = [TESTS / "clients" / "java" / "run", "--servers", cluster.seata(), "--registry", "raft", "--http",
                    cluster.admin(), "--app", "kit-held", "--strict", "--kill-cmd", "echo the storm strikes", "--threads", "2",
-                   "--seconds", "40", "--held", "60", "gap", "decided_failover"]
+                   "--seconds", "40", "--held", "60", "--decided-s", "60", "gap", "decided_failover"]
         for outcome in kit_outcomes("storm", run(command, stage.folder / f"storm-held-{turn}.log", 500)):
             outcome.key += f"-{turn}"
             found.append(outcome)

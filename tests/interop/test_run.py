@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import tempfile
 import unittest
 
 import run
@@ -20,6 +21,24 @@ def wrong(outcomes, listed=None, is_whole=False):
     lines = [line.split(":")[0] for line in said.getvalue().splitlines() if line[:8].strip().isupper()]
     assert count == len(lines), said.getvalue()
     return lines
+
+
+class Kits(unittest.TestCase):
+    def verdicts(self, text):
+        return [(outcome.key, outcome.verdict) for outcome in run.kit_outcomes("go-1", text)]
+
+    def test_counts_agree(self):
+        text = "PASS a (3 s)\nFAIL b: why\nSKIP c: no database\n1 passed, 1 failed\n"
+        self.assertEqual(self.verdicts(text), [("go-1/a", "pass"), ("go-1/b", "fail"), ("go-1/c", "skip")])
+
+    def test_who_ends_early_proves_nothing(self):
+        for text in ("PASS a\n", "PASS a\n2 passed, 0 failed\n", "PASS a\n1 passed, 1 failed\n", "panic: no\n", ""):
+            self.assertEqual(self.verdicts(text)[-1], ("go-1/kit", "fail"), text)
+
+    def test_a_kit_that_is_killed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text = run.run(["sh", "-c", "echo PASS a; echo 1 passed, 0 failed; kill -9 $$"], f"{folder}/log", 10)
+        self.assertEqual(self.verdicts(text), [("go-1/a", "pass"), ("go-1/kit", "fail")])
 
 
 class Verdicts(unittest.TestCase):

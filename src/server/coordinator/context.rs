@@ -12,6 +12,7 @@ use quorate_world::watch;
 
 use super::access::Access;
 use super::channels::Channels;
+use super::console::PAGES_AT_A_TIME;
 use super::counters::{Counters, Counts};
 use super::driver::Asked;
 use super::holders::Holders;
@@ -80,6 +81,8 @@ pub struct Coordinator {
     pub(super) asked: Asked,
     /// How many of them may be out at a time.
     pub(super) turns: Semaphore,
+    /// Of the console: so many are gathered at a time.
+    pub(super) pages: Semaphore,
     /// Whether a conflict over a row is written to the log.
     pub(super) conflict_told: Seldom,
     /// Rings when a leader was elected, lost or heard of: parked requests look again.
@@ -128,6 +131,7 @@ impl Coordinator {
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
             turns: Semaphore::new(turns::NODE_MAX),
+            pages: Semaphore::new(PAGES_AT_A_TIME),
             conflict_told: Seldom::default(),
             changed: Notify::new(),
             start: random::u64(),

@@ -1,7 +1,7 @@
 //! Frames whose body is in a serializer or compressor that is not spoken here, and what to tell their owner.
 //!
-//! The others carry graphs of Java objects under the names of their classes, so nothing in them can be answered. But the
-//! name of a registration's class stands in the clear in most of them, and a refused registration is the one answer that
+//! The others carry graphs of Java objects, most of them under the names of their classes, so nothing in them can be answered.
+//! But where it does, the name of a registration's class stands in the clear, and a refused registration is the one answer that
 //! a client shows to its owner; without it he sees a time-out after half a minute.
 
 use quorate_core::wire::{Head, Message, MessageKind, RegistrationResult};

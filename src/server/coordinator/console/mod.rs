@@ -31,6 +31,8 @@ const GROUP_PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(6);
 /// Groups asked at a time: what they answer is in memory until it is merged.
 const GROUPS_AT_A_TIME: usize = 16;
+/// Pages gathered at a time; more wait. Each looks at all that there is, and everybody may ask.
+pub(super) const PAGES_AT_A_TIME: usize = 8;
 /// Branches on one page, in bytes; shared by the groups that have a part of it.
 const BRANCHES_BYTES_MAX: u32 = 4 << 20;
 
@@ -87,6 +89,8 @@ pub enum ConsoleAnswer {
 impl Coordinator {
     /// A page of the transactions of all groups, by begin, then by id.
     pub async fn list_sessions(self: &Arc<Self>, filter: SessionFilter, page: Page) -> Gathered<SessionRow> {
+        // Never closed.
+        let _turn = self.pages.acquire().await;
         let asks = self.of_all_groups(&ConsoleAsk::Sessions(filter, page.reach()));
         let (answers, mut unanswered) = self.ask_groups(asks).await;
         let mut listing = Listing::new(page.reach());
@@ -105,6 +109,8 @@ impl Coordinator {
 
     /// A page of the row locks of all groups, by holder, branch and row.
     pub async fn list_locks(self: &Arc<Self>, filter: LockFilter, page: Page) -> Gathered<LockRow> {
+        // Never closed.
+        let _turn = self.pages.acquire().await;
         let asks = self.of_all_groups(&ConsoleAsk::Locks(filter, page.reach()));
         let (answers, mut unanswered) = self.ask_groups(asks).await;
         let mut listing = Listing::new(page.reach());
