@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use quorate_core::model::hash::lock_slot;
-use quorate_core::model::{BranchId, BranchType, GlobalStatus, GroupId, NodeId};
+use quorate_core::model::{BranchId, BranchType, ExceptionCode, GlobalStatus, GroupId, NodeId};
 use quorate_world::runtime::run_test;
 use quorate_world::time::{Duration, sleep};
 
@@ -142,6 +142,36 @@ fn what_a_transaction_costs() {
             let cost = cost_of(&cluster, &tm, &rm, &branches).await;
             assert_eq!(cost.entries, entries, "{name}");
             assert!(cost.syncs <= syncs && cost.messages <= messages, "{name}: {cost:?}");
+        }
+        cluster.end().await;
+    });
+}
+
+/// A client that meets a conflict tries again thirty times and more: only the first try may cost an entry (W8, LK9).
+#[test]
+fn a_refused_retry_costs_no_entry() {
+    run_test(async {
+        let (mut cluster, homes) = spread("refusals").await;
+        let [(a, at_home), (b, _), _] = homes[..] else { panic!("three groups") };
+        let resources = [a, b].map(resource_of);
+        let (tm, rm) = (cluster.tm(at_home).await, cluster.rm(at_home, &resources.join(",")).await);
+        let (x, y) = (tm.begin(60_000).await, tm.begin(60_000).await);
+        for resource in &resources {
+            rm.at(&x, resource, "t:1").await.expect("free");
+            let mut entries = Vec::new();
+            for _ in 0..REPEATS {
+                let refused = Err(ExceptionCode::LockKeyConflict);
+                assert_eq!(rm.at(&y, resource, "t:1").await, refused);
+                sleep(Duration::from_millis(100)).await;
+                let before = Cost::so_far(&cluster);
+                for _ in 0..30 {
+                    assert_eq!(rm.at(&y, resource, "t:1").await, refused);
+                }
+                sleep(Duration::from_millis(100)).await;
+                entries.push(Cost::so_far(&cluster).since(before).entries);
+            }
+            // What comes by time does not come each time.
+            assert_eq!(entries.iter().min(), Some(&0), "{resource}: {entries:?}");
         }
         cluster.end().await;
     });
