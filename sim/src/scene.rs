@@ -361,8 +361,17 @@ impl Watch {
         }
     }
 
-    fn saw(&mut self, seen: &Seen) -> Result<(), (&'static str, Finding)> {
+    /// What time it is, and who lives.
+    fn look(&mut self) {
         self.ghost.now = sim::now();
+        if self.ghost.rolls_back_lost_tms {
+            let running = self.places.values().filter(|machine| machine.is_running());
+            self.ghost.lives = running.map(|machine| (machine.index(), machine.lives())).collect();
+        }
+    }
+
+    fn saw(&mut self, seen: &Seen) -> Result<(), (&'static str, Finding)> {
+        self.look();
         self.remember(seen);
         let Watch { ghost, oracles, .. } = self;
         for oracle in oracles {
@@ -379,7 +388,7 @@ impl Watch {
     }
 
     fn step(&mut self, step: &Step<'_>) -> Result<(), (&'static str, Finding)> {
-        self.ghost.now = sim::now();
+        self.look();
         let Watch { ghost, oracles, .. } = self;
         for oracle in oracles {
             oracle.step(ghost, step).map_err(|finding| (oracle.name(), finding))?;

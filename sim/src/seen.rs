@@ -58,6 +58,10 @@ pub enum Seen {
     PhaseTwoSent { node: NodeId, transaction: TransactionId, branch: BranchId, way: Way },
     /// A phase-two answer has come to the node that drives the transaction.
     PhaseTwoAnswered { node: NodeId, transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// A client has registered with a node, which is this process of its machine, over this connection.
+    Registered { machine: usize, life: u32, channel: u64, application: String },
+    /// A connection has ended, as its node sees it.
+    Disconnected { machine: usize, life: u32, channel: u64 },
     /// A leader has looked up how a transaction stands, for a client.
     Looked { node: NodeId, group: GroupId, transaction: TransactionId },
     /// A TM was told that its transaction has begun, which it asked for in these words.

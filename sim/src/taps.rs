@@ -97,6 +97,14 @@ fn of_coordinator(tap: &Tap<'_>) -> Option<Seen> {
     if let Some(&coordinator::Looked { node, group, transaction }) = tap.get() {
         return Some(Seen::Looked { node, group, transaction });
     }
+    let (machine, life) = (tap.machine.index(), tap.machine.lives());
+    if let Some(at) = tap.get::<coordinator::Registered>() {
+        let application = at.application.clone();
+        return Some(Seen::Registered { machine, life, channel: at.channel, application });
+    }
+    if let Some(&coordinator::Disconnected { channel, .. }) = tap.get() {
+        return Some(Seen::Disconnected { machine, life, channel });
+    }
     let at = tap.get::<coordinator::PhaseTwoAnswered>()?;
     let coordinator::PhaseTwoAnswered { node, transaction, branch, status } = *at;
     Some(Seen::PhaseTwoAnswered { node, transaction, branch, status })

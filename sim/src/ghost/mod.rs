@@ -54,6 +54,10 @@ pub struct Ghost {
     pub pictures: BTreeMap<NodeId, Routing>,
     /// Transactions of TMs that are gone are rolled back before their time, and nobody asks for that.
     pub rolls_back_lost_tms: bool,
+    /// After so long.
+    pub lost_tm_after: Duration,
+    /// The processes of nodes that run: which one of its machine. Only where lost TMs matter.
+    pub lives: BTreeMap<usize, u32>,
     /// How long phase two waits before it gives something up.
     pub patience: Patience,
     /// The world's time.
@@ -82,7 +86,8 @@ impl Ghost {
     /// Of a cluster with these settings, before it is founded.
     pub fn of(options: &Options) -> Ghost {
         let (rolls_back_lost_tms, patience) = (options.lost_tm_ms > 0, options.patience());
-        Ghost { rolls_back_lost_tms, patience, ..Ghost::default() }
+        let lost_tm_after = Duration::from_millis(options.lost_tm_ms);
+        Ghost { rolls_back_lost_tms, lost_tm_after, patience, ..Ghost::default() }
     }
 
     /// Moves the model on, if nobody has applied this entry before. Gives the hash of the model's own outcomes.

@@ -4,7 +4,7 @@
 //!
 //! Everything that the log does at somebody's wish must have been wished, in these words, by a client; and what a client is
 //! told must be about what it asked. No client wishes for what an operator does, for a time-out, or for the end of a TM that
-//! is gone: A5 and A6 judge these.
+//! is gone: A5, A6 and A12 judge these.
 
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;

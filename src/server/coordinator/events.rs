@@ -22,6 +22,26 @@ pub struct Answered {
     pub reply: Reply,
 }
 
+/// A process has registered, as a TM or an RM.
+#[derive(Debug)]
+pub struct Registered {
+    /// With this node.
+    pub node: NodeId,
+    /// Over this channel of the node.
+    pub channel: u64,
+    /// As this application.
+    pub application: String,
+}
+
+/// A connection has ended.
+#[derive(Debug)]
+pub struct Disconnected {
+    /// To this node.
+    pub node: NodeId,
+    /// Its channel there.
+    pub channel: u64,
+}
+
 /// A leader has looked up how a transaction stands, for a client.
 #[derive(Debug)]
 pub struct Looked {

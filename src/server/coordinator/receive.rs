@@ -42,6 +42,7 @@ impl Coordinator {
     pub fn disconnect(self: &Arc<Self>, channel: &Arc<Channel>) {
         channel.out.close();
         self.channels.close(channel);
+        quorate_world::tap!(events::Disconnected { node: self.node, channel: channel.id.0 });
         self.asked.lost(channel.id);
         if let Some(after) = self.lost_tm_after {
             task::spawn(self.clone().lost_tm(channel.clone(), after));
@@ -144,6 +145,7 @@ impl Coordinator {
         let result = match admitted {
             Ok(identity) => {
                 self.channels.register_manager(channel, &identity.application);
+                self.tap_registered(channel, &identity.application);
                 channel.register_tm(head, identity);
                 RegistrationResult::accepted(self.version.clone())
             }
@@ -156,6 +158,7 @@ impl Coordinator {
         let result = match self.admit_rm(channel, &registration, resource_ids) {
             Ok((identity, resources)) => {
                 let application = identity.application.clone();
+                self.tap_registered(channel, &application);
                 channel.register_rm(head, identity);
                 self.channels.register(channel, &application, &resources);
                 RegistrationResult::accepted(self.version.clone())
@@ -163,6 +166,14 @@ impl Coordinator {
             Err(why) => self.refuse_registration(channel, head, why),
         };
         _ = channel.answer(head, &Message::RegisterRmResult(result));
+    }
+
+    fn tap_registered(&self, channel: &Channel, application: &str) {
+        quorate_world::tap!(events::Registered {
+            node: self.node,
+            channel: channel.id.0,
+            application: application.to_owned(),
+        });
     }
 
     /// Version 1 has no field for a reason, so it stands where a client shows the server's version.
