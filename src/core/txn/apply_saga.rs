@@ -34,8 +34,7 @@ impl Transactions {
                 sometimes!("word_of_an_engine_was_too_old");
                 Ok(Outcome::Standing(standing))
             }
-            // Which way it goes on is for whoever starts it; that it has ended is heard.
-            Word::Turns(_) if status::is_stopped(standing) => {
+            Word::Waits => {
                 sometimes!("stopped_saga_was_not_turned");
                 Ok(Outcome::Standing(standing))
             }

@@ -32,10 +32,7 @@ impl Transactions {
             ensure(transaction.slot() == slot, || format!("{transaction} does not belong here"))?;
             ensure(transaction.sequence() < self.counter, || format!("{transaction} was never minted"))?;
             ensure(state.tombstone(transaction).is_none(), || format!("{transaction} lives and has ended"))?;
-            let is_known = session.status == GlobalStatus::Begin
-                || status::is_running(session.status)
-                || status::is_stopped(session.status)
-                || status::is_failed(session.status);
+            let is_known = status::has_session(session.status);
             ensure(is_known, || format!("{transaction} is {}", session.status))?;
             let is_failed = status::is_failed(session.status);
             ensure(is_failed || !session.is_deleted(), || format!("{transaction} is deleted and {}", session.status))?;

@@ -34,6 +34,8 @@ pub enum Word {
     Ends(GlobalStatus),
     /// It goes on, in this status.
     Turns(GlobalStatus),
+    /// It would go on, but an operator has stopped it: which way is for whoever starts it.
+    Waits,
     /// Nothing that an engine would say.
     Nothing,
 }
@@ -87,7 +89,7 @@ pub fn heard(standing: GlobalStatus, word: GlobalStatus, is_answer: bool) -> Wor
     let is_undone = status::direction(standing) == Some(Direction::Rollback);
     let goes_on = !is_undone || (is_answer && may_go_on(standing));
     let is_late = matches!(standing, TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed);
-    match word {
+    let heard = match word {
         Committed | CommitRetrying if !goes_on => Word::Nothing,
         Committed => Word::Ends(Committed),
         // Finished: it failed, and nothing was to be undone.
@@ -112,6 +114,10 @@ pub fn heard(standing: GlobalStatus, word: GlobalStatus, is_answer: bool) -> Wor
         | Deleting
         | StopCommitOrCommitRetry
         | StopRollbackOrRollbackRetry => Word::Nothing,
+    };
+    match heard {
+        Word::Turns(_) if status::is_stopped(standing) => Word::Waits,
+        heard => heard,
     }
 }
 
@@ -126,7 +132,11 @@ mod tests {
                 for is_answer in [true, false] {
                     match heard(standing, word, is_answer) {
                         Word::Ends(status) => assert!(!status::is_running(status) && !status::is_failed(status)),
-                        Word::Turns(status) => assert_eq!(status::retrying(status), Some(status), "{word}"),
+                        Word::Turns(status) => {
+                            assert_eq!(status::retrying(status), Some(status), "{word}");
+                            assert!(!status::is_stopped(standing), "{standing} and {word}");
+                        }
+                        Word::Waits => assert!(status::is_stopped(standing), "{standing} and {word}"),
                         Word::Nothing => {}
                     }
                 }
@@ -147,8 +157,13 @@ mod tests {
         let undone = [Rollbacked, Finished, RollbackRetrying, UnKnown, TimeoutRollbackRetrying];
         for &standing in GlobalStatus::ALL {
             for word in undone {
-                let (Word::Ends(status) | Word::Turns(status)) = heard(standing, word, false) else { panic!("{word}") };
-                assert_eq!(status::direction(status), Some(Direction::Rollback), "{standing} and {word}");
+                match heard(standing, word, false) {
+                    Word::Ends(status) | Word::Turns(status) => {
+                        assert_eq!(status::direction(status), Some(Direction::Rollback), "{standing} and {word}");
+                    }
+                    Word::Waits => assert!(status::is_stopped(standing), "{standing} and {word}"),
+                    Word::Nothing => panic!("{standing} and {word}"),
+                }
             }
         }
     }

@@ -1,9 +1,11 @@
-//! The status machine: which status may follow which, in one total function.
+//! The status machine: which status may follow which.
 //!
-//! `apply` moves a session only along [`may_become`]. From Begin there is one choice, the decision; after it only
-//! forward. A final status ends the machine: `Committed`, `Rollbacked` and `TimeoutRollbacked` live on as tombstones,
-//! the failed ones keep their session until an operator acts.
+//! A transaction moves along [`may_become`]. From Begin there is one choice, the decision; after it only forward. The
+//! engine of a Saga moves it along [`saga_may_become`], an operator along [`operator_may_become`], and nobody in any
+//! other way: `tests::moves` tries every command in every status. `Committed`, `Rollbacked` and `TimeoutRollbacked` live
+//! on as tombstones; the failed ones keep their session until an operator acts.
 
+use super::saga::{self, Word};
 use crate::model::GlobalStatus;
 use GlobalStatus::*;
 
@@ -28,10 +30,10 @@ pub const fn may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
         AsyncCommitting => matches!(to, Committed | CommitFailed),
         Rollbacking => matches!(to, RollbackRetrying | Rollbacked | RollbackFailed | RollbackRetryTimeout),
         RollbackRetrying => matches!(to, Rollbacked | RollbackFailed | RollbackRetryTimeout),
-        TimeoutRollbacking => {
-            matches!(to, TimeoutRollbackRetrying | TimeoutRollbacked | TimeoutRollbackFailed | RollbackRetryTimeout)
+        // Retried it stays what it is: the second is for what an engine or an operator has had tried again.
+        TimeoutRollbacking | TimeoutRollbackRetrying => {
+            matches!(to, TimeoutRollbacked | TimeoutRollbackFailed | RollbackRetryTimeout)
         }
-        TimeoutRollbackRetrying => matches!(to, TimeoutRollbacked | TimeoutRollbackFailed | RollbackRetryTimeout),
         Committed
         | CommitFailed
         | Rollbacked
@@ -48,22 +50,26 @@ pub const fn may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
     }
 }
 
-/// As [`may_become`], for a Saga: where its engine says so it turns, out of every status that is not the end, a failed
-/// one too; or it ends at once (`saga`).
-pub const fn saga_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
-    let is_open = matches!(from, Begin) || is_running(from) || is_failed(from) || is_stopped(from);
-    let is_said = matches!(
-        to,
-        Committed | Rollbacked | TimeoutRollbacked | CommitRetrying | RollbackRetrying | TimeoutRollbackRetrying
-    );
-    may_become(from, to) || (is_open && is_said)
+/// Whether the word of an engine, by itself or as an answer, may move a Saga in `from` to `to`: where [`saga::heard`]
+/// says. Beside branches of other kinds the word is the decision.
+pub fn saga_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
+    let decides = from == Begin && matches!(to, Committing | AsyncCommitting | Rollbacking);
+    let mut heard =
+        GlobalStatus::ALL.iter().flat_map(|word| [true, false].map(|is_answer| saga::heard(from, *word, is_answer)));
+    let is_heard = heard.any(|heard| heard == Word::Ends(to) || heard == Word::Turns(to));
+    has_session(from) && from != to && (decides || is_heard)
 }
 
-/// As [`may_become`], for an operator: phase two is stopped and started, what failed is tried again, and anything may be
-/// ended as failed. It never turns.
+/// Whether an operator may move a transaction in `from` to `to`: phase two is stopped and started, what failed is tried
+/// again, and anything may be ended as failed. It never turns.
 pub fn operator_may_become(from: GlobalStatus, to: GlobalStatus) -> bool {
     let moves = [stopped(from), started(from), reopened(from), force_deleted(from)];
-    may_become(from, to) || moves.contains(&Some(to))
+    from != to && moves.contains(&Some(to))
+}
+
+/// Whether a session may have this status; the others are those of tombstones, or of nothing.
+pub const fn has_session(status: GlobalStatus) -> bool {
+    matches!(status, Begin) || is_running(status) || is_failed(status) || is_stopped(status)
 }
 
 /// Whether an operator may have its RMs clean up what is left of it: it has failed, was stopped, or is being retried.
@@ -278,8 +284,7 @@ mod tests {
             assert_eq!(stopped(from).is_some_and(is_stopped), can_stop, "{from}");
             assert_eq!(started(from).is_some_and(is_running), is_stopped(from), "{from}");
             assert_eq!(reopened(from).is_some_and(is_running), is_failed(from), "{from}");
-            let has_session = from == Begin || is_running(from) || is_failed(from) || is_stopped(from);
-            assert_eq!(force_deleted(from).is_some_and(is_failed), has_session, "{from}");
+            assert_eq!(force_deleted(from).is_some_and(is_failed), has_session(from), "{from}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod examples;
 mod golden;
+mod moves;
 mod properties;
 
 use alloc::string::String;
@@ -79,6 +80,21 @@ fn branch(transaction: TransactionId, sequence: u64) -> BranchId {
 
 fn decide(transaction: TransactionId, decision: Decision) -> Command {
     Command::Decide(DecideV1 { transaction, decision })
+}
+
+fn operations(branch: BranchId) -> [Operation; 10] {
+    [
+        Operation::Stop,
+        Operation::Start,
+        Operation::Reopen,
+        Operation::Delete,
+        Operation::ForceDelete,
+        Operation::StopBranch(branch),
+        Operation::StartBranch(branch),
+        Operation::CleanUp,
+        Operation::CleanUpBranch(branch),
+        Operation::DropBranch(branch),
+    ]
 }
 
 /// A group at `clock_ms` 0 with [`slots`], led by tenure 1, which may deal `FIRST_SEQUENCE..FIRST_SEQUENCE + 100`.

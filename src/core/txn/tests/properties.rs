@@ -40,21 +40,6 @@ fn moves(count_max: usize) -> impl Strategy<Value = Vec<Move>> {
     proptest::collection::vec(one, 1..count_max)
 }
 
-fn operations(branch: BranchId) -> [Operation; 10] {
-    [
-        Operation::Stop,
-        Operation::Start,
-        Operation::Reopen,
-        Operation::Delete,
-        Operation::ForceDelete,
-        Operation::StopBranch(branch),
-        Operation::StartBranch(branch),
-        Operation::CleanUp,
-        Operation::CleanUpBranch(branch),
-        Operation::DropBranch(branch),
-    ]
-}
-
 /// What the test knows beside the state.
 #[derive(Default)]
 struct Ghost {
