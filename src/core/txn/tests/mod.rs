@@ -4,6 +4,7 @@ mod examples;
 mod golden;
 mod moves;
 mod properties;
+mod wishes;
 
 use alloc::string::String;
 use alloc::vec;
