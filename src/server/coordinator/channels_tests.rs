@@ -122,6 +122,48 @@ fn an_announcement_in_parts_counts_when_it_is_whole() {
     assert_eq!(found(&channels, "a", "shop:10.0.0.1:1", false), Some(1002));
 }
 
+/// Whether it rings for a resource while this is done. Asks as a branch does: what has rung once is another's by then.
+fn rings(channels: &Channels, resource: &str, done: impl FnOnce()) -> bool {
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+    let appearance = channels.appearance(resource);
+    let mut appeared = pin!(appearance.notified());
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(appeared.as_mut().poll(&mut context), Poll::Pending);
+    done();
+    appeared.poll(&mut context).is_ready()
+}
+
+/// The whole list comes after each change of any connection: a branch that rests for another resource rests on.
+#[test]
+fn only_what_is_new_ends_a_rest() {
+    let channels = Channels::new();
+    let end = |port, resources: &[&str]| Announced {
+        application: "shop".into(),
+        ip: "10.0.0.1".parse().expect("an address"),
+        port,
+        resources: resources.iter().map(|&resource| resource.into()).collect(),
+    };
+    let learn = |start, version, ends| {
+        assert!(channels.learn(NodeId(2), Announcement { start, version, channels: Some(ends) }));
+    };
+    assert!(rings(&channels, "db", || learn(5, 1, vec![end(1, &["db"])])), "the first one");
+    assert!(!rings(&channels, "db", || learn(5, 2, vec![end(1, &["db", "x"])])), "another resource");
+    assert!(!rings(&channels, "db", || learn(5, 3, vec![end(1, &["db", "x"]), end(2, &["x"])])), "another connection");
+    assert!(rings(&channels, "db", || learn(5, 4, vec![end(1, &["db"]), end(2, &["db", "x"])])), "another way");
+    assert!(!rings(&channels, "db", || learn(5, 5, vec![end(2, &["db", "x"])])), "one way less");
+    assert!(rings(&channels, "db", || learn(5, 6, vec![end(1, &["db"]), end(2, &["db"])])), "it is back");
+    assert!(rings(&channels, "db", || learn(6, 1, vec![end(2, &["db"])])), "of another start");
+    channels.forget(NodeId(2));
+    assert!(rings(&channels, "db", || learn(6, 2, vec![end(2, &["db"])])), "the node is back");
+    let part = |version, part, is_last, channels| AnnouncementPartV1 { start: 6, version, part, is_last, channels };
+    let learn = |said| assert!(channels.learn_part(NodeId(2), said));
+    assert!(!rings(&channels, "db", || learn(part(3, 0, false, vec![end(2, &["db"])]))), "half of a list");
+    assert!(!rings(&channels, "db", || learn(part(3, 1, true, vec![end(3, &["x"])]))), "the other half");
+    learn(part(4, 0, false, vec![end(2, &["db"])]));
+    assert!(rings(&channels, "db", || learn(part(4, 1, true, vec![end(3, &["db"])]))), "it is in the other half");
+}
+
 #[test]
 fn too_much_is_refused_as_a_whole() {
     let channels = Channels::new();

@@ -1,7 +1,7 @@
 //! What nodes tell each other about their channels: what this one announces, and what the others hold, learnt from their
 //! announcements and forgotten with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_core::model::NodeId;
@@ -16,7 +16,7 @@ type RemoteEnd = (Arc<str>, Arc<str>, (IpAddr, u16));
 pub(super) struct Remote {
     start: u64,
     version: u64,
-    ends: Vec<RemoteEnd>,
+    ends: BTreeSet<RemoteEnd>,
 }
 
 pub(super) struct Gathering {
@@ -42,6 +42,8 @@ impl Index {
         all
     }
 
+    /// Rings for what is new only: after each change of any connection the whole list comes again. Of another start, or of a
+    /// node that was forgotten, all is new.
     pub(super) fn learn(&mut self, node: NodeId, announcement: Announcement) -> bool {
         let Announcement { start, version, channels } = announcement;
         let known = self.remote.get(&node).map(|remote| (remote.start, remote.version));
@@ -57,8 +59,9 @@ impl Index {
             quorate_core::sometimes!("announcement_came_late");
             return true;
         }
-        self.forget(node);
-        let mut ends = Vec::new();
+        let before = self.forget(node).filter(|remote| remote.start == start).map(|remote| remote.ends);
+        let before = before.unwrap_or_default();
+        let mut ends = BTreeSet::new();
         for Announced { application, ip, port, resources } in channels {
             let ip = ip.to_canonical();
             let application: Arc<str> = application.into();
@@ -67,10 +70,14 @@ impl Index {
                 let applications = self.resources.entry(resource.clone()).or_default();
                 let holders = applications.entry(application.clone()).or_default().entry((ip, port)).or_default();
                 holders.there.insert(node);
-                if let Some(waiting) = self.waiting.remove(&resource) {
+                let end = (resource, application.clone(), (ip, port));
+                if !before.contains(&end)
+                    && let Some(waiting) = self.waiting.remove(&end.0)
+                {
+                    quorate_core::sometimes!("rm_appears_on_another_node_that_was_waited_for");
                     waiting.notify_waiters();
                 }
-                ends.push((resource, application.clone(), (ip, port)));
+                ends.insert(end);
             }
         }
         self.remote.insert(node, Remote { start, version, ends });
@@ -95,12 +102,14 @@ impl Index {
         true
     }
 
-    pub(super) fn forget(&mut self, node: NodeId) {
+    /// What it held is told.
+    pub(super) fn forget(&mut self, node: NodeId) -> Option<Remote> {
         self.gathering.remove(&node);
-        let Some(remote) = self.remote.remove(&node) else { return };
+        let remote = self.remote.remove(&node)?;
         quorate_core::sometimes!("channels_of_a_node_are_forgotten");
-        for (resource, application, end) in remote.ends {
-            self.take_out(&resource, &application, end, Some(node));
+        for (resource, application, end) in &remote.ends {
+            self.take_out(resource, application, *end, Some(node));
         }
+        Some(remote)
     }
 }
