@@ -45,6 +45,7 @@ impl Coordinator {
             let nodes: BTreeSet<NodeId> = routing.borrow_and_update().nodes().map(|node| node.id).collect();
             for gone in told.difference(&nodes) {
                 self.channels.forget(*gone);
+                self.relays.forget(*gone);
             }
             for new in nodes.difference(&told).filter(|node| **node != self.node) {
                 task::spawn(self.clone().announce_to(*new));

@@ -22,9 +22,10 @@ use super::led::Led;
 use super::memory::Memory;
 use super::meters::Meters;
 use super::nodes::Nodes;
+use super::relays::{self, Relays};
 use super::seldom::Seldom;
 use super::tenure::Tenure;
-use super::turns;
+use super::turns::{self, Bounds};
 
 /// What a coordinator needs to know of its node.
 pub struct CoordinatorContext {
@@ -81,6 +82,8 @@ pub struct Coordinator {
     pub(super) asked: Asked,
     /// How many of them may be out at a time.
     pub(super) turns: Semaphore,
+    /// And through other nodes.
+    pub(super) relays: Relays,
     /// Of the console: so many are gathered at a time.
     pub(super) pages: Semaphore,
     /// Whether a conflict over a row is written to the log.
@@ -94,6 +97,11 @@ pub struct Coordinator {
 impl Coordinator {
     /// A coordinator without groups and channels.
     pub fn new(context: CoordinatorContext) -> Arc<Coordinator> {
+        Coordinator::relaying(context, relays::BOUNDS)
+    }
+
+    /// As [`Coordinator::new`], and other nodes are asked so much at a time to ask their RMs.
+    pub(super) fn relaying(context: CoordinatorContext, relays: Bounds) -> Arc<Coordinator> {
         let CoordinatorContext {
             node,
             advertise,
@@ -131,6 +139,7 @@ impl Coordinator {
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
             turns: Semaphore::new(turns::NODE_MAX),
+            relays: Relays::new(relays),
             pages: Semaphore::new(PAGES_AT_A_TIME),
             conflict_told: Seldom::default(),
             changed: Notify::new(),

@@ -15,7 +15,7 @@
 //! Seata counts it, for those who want that.
 //!
 //! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources;
-//! what an RM gets at a time by `turns`.
+//! what an RM gets at a time by `turns`, and what another node gets to pass on to its RMs by `relays`.
 //! `access` says who may register.
 //!
 //! What is decided stands in `quorate_core::txn` and `phase_two`; here is nothing but who does what, when.
@@ -54,6 +54,7 @@ mod planted;
 mod query;
 mod receive;
 mod register;
+mod relays;
 mod release;
 mod reply;
 mod request;

@@ -6,13 +6,15 @@
 //! one more with each quick answer or with several slow ones, and one less with each silence: a quick one has as many as it can use after
 //! a few answers, a slow one is not asked much more than it works on, a silent one is soon asked little.
 //!
+//! What goes through another node has turns at that node (`relays`) before those of its channel there.
+//!
 //! Whoever waits has asked nobody: that is no silence of the RM. The order of waiting is the order of coming.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
-use quorate_world::time::Duration;
+use quorate_world::time::{Duration, Instant};
 
 use super::channels::RESOURCES_OF_CHANNEL_MAX;
 use super::guard::locked;
@@ -30,17 +32,36 @@ pub const NODE_MAX: usize = 16_384;
 const QUICK: Duration = Duration::from_secs(5);
 const SLOW_PER_TURN: usize = 4;
 
+/// One that has answered nothing for so long has nothing to say, though others were before us and not it was asked.
+const QUIET: Duration = Duration::from_secs(15);
+
 /// What nobody does.
 const OPEN: &str = "turns are never closed";
 
-/// All turns of one channel.
+/// How many turns there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Of a resource, at first and at least.
+    pub resource_min: usize,
+    /// Of a resource, at most.
+    pub resource_max: usize,
+    /// Over all resources.
+    pub all: usize,
+}
+
+/// Those of a channel.
+const CHANNEL: Bounds = Bounds { resource_min: RESOURCE_MIN, resource_max: RESOURCE_MAX, all: CHANNEL_MAX };
+
+/// All turns of one channel, or of the way to one node.
 pub struct Turns {
+    bounds: Bounds,
     all: Semaphore,
     windows: Mutex<BTreeMap<Arc<str>, Arc<Window>>>,
 }
 
 /// The turns of a resource.
 struct Window {
+    bounds: Bounds,
     turns: Arc<Semaphore>,
     size: Mutex<Size>,
 }
@@ -51,9 +72,11 @@ struct Size {
     turns: usize,
     /// Answers that were not quick, since the last turn they made.
     slow: usize,
+    /// The last answer, or the begin.
+    answered: Instant,
 }
 
-/// One question may be out. Given back when dropped.
+/// One question may be out: of one turn, or of several if it is long. Given back when dropped.
 pub struct Turn<'a> {
     window: Arc<Window>,
     of_resource: OwnedSemaphorePermit,
@@ -64,25 +87,35 @@ pub struct Turn<'a> {
 impl Turns {
     /// Of a fresh channel.
     pub fn new() -> Turns {
-        Turns { all: Semaphore::new(CHANNEL_MAX), windows: Mutex::default() }
+        Turns::within(CHANNEL)
     }
 
-    /// Waits for one's turn at a resource of this channel; `node` has those of the node.
-    pub async fn take<'a>(&'a self, resource: &str, node: &'a Semaphore) -> Turn<'a> {
-        let window = self.window(resource);
-        let of_resource = window.turns.clone().acquire_owned().await.expect(OPEN);
-        let _of_channel = self.all.acquire().await.expect(OPEN);
-        let _of_node = node.acquire().await.expect(OPEN);
+    /// So many.
+    pub fn within(bounds: Bounds) -> Turns {
+        Turns { bounds, all: Semaphore::new(bounds.all), windows: Mutex::default() }
+    }
+
+    /// Waits for as many turns at a resource as a question takes, at most what a resource has at least; `node` has those of
+    /// the node.
+    pub async fn take<'a>(&'a self, resource: &str, turns: usize, node: &'a Semaphore) -> Turn<'a> {
+        let (window, turns) = (self.window(resource), self.at_most(turns));
+        let of_resource = window.turns.clone().acquire_many_owned(turns).await.expect(OPEN);
+        let _of_channel = self.all.acquire_many(turns).await.expect(OPEN);
+        let _of_node = node.acquire_many(turns).await.expect(OPEN);
         Turn { window, of_resource, _of_channel, _of_node }
     }
 
-    /// A turn, if nobody waits for one.
-    pub fn try_take<'a>(&'a self, resource: &str, node: &'a Semaphore) -> Option<Turn<'a>> {
-        let window = self.window(resource);
-        let of_resource = window.turns.clone().try_acquire_owned().ok()?;
-        let _of_channel = self.all.try_acquire().ok()?;
-        let _of_node = node.try_acquire().ok()?;
+    /// Those turns, if nobody waits for one.
+    pub fn try_take<'a>(&'a self, resource: &str, turns: usize, node: &'a Semaphore) -> Option<Turn<'a>> {
+        let (window, turns) = (self.window(resource), self.at_most(turns));
+        let of_resource = window.turns.clone().try_acquire_many_owned(turns).ok()?;
+        let _of_channel = self.all.try_acquire_many(turns).ok()?;
+        let _of_node = node.try_acquire_many(turns).ok()?;
         Some(Turn { window, of_resource, _of_channel, _of_node })
+    }
+
+    fn at_most(&self, turns: usize) -> u32 {
+        turns.min(self.bounds.resource_min) as u32
     }
 
     /// How many turns a resource has.
@@ -100,35 +133,51 @@ impl Turns {
         if windows.len() >= RESOURCES_OF_CHANNEL_MAX {
             windows.retain(|_, window| Arc::strong_count(window) > 1);
         }
-        let turns = Arc::new(Semaphore::new(RESOURCE_MIN));
-        let window = Arc::new(Window { turns, size: Mutex::new(Size { turns: RESOURCE_MIN, slow: 0 }) });
+        let bounds = self.bounds;
+        let turns = Arc::new(Semaphore::new(bounds.resource_min));
+        let size = Mutex::new(Size { turns: bounds.resource_min, slow: 0, answered: Instant::now() });
+        let window = Arc::new(Window { bounds, turns, size });
         windows.insert(resource.into(), window.clone());
         window
     }
 }
 
 impl Turn<'_> {
-    /// The RM has answered after so long. Quick enough, it may be asked more.
+    /// The RM has answered after so long. Quick enough, it may be asked as much more.
     pub fn answered(self, after: Duration) {
-        let mut size = locked(&self.window.size);
+        let Window { bounds, turns, size } = &*self.window;
+        let mut size = locked(size);
+        size.answered = Instant::now();
         size.slow = if after < QUICK { SLOW_PER_TURN } else { size.slow + 1 };
         if size.slow >= SLOW_PER_TURN {
             size.slow = 0;
-            if size.turns < RESOURCE_MAX {
-                size.turns += 1;
-                self.window.turns.add_permits(1);
-            }
+            let more = self.of_resource.num_permits().min(bounds.resource_max - size.turns);
+            size.turns += more;
+            turns.add_permits(more);
         }
     }
 
     /// It has not: it is asked less.
     pub fn silent(self) {
-        let Turn { window, of_resource, .. } = self;
+        let Turn { window, mut of_resource, .. } = self;
         let mut size = locked(&window.size);
-        if size.turns > RESOURCE_MIN {
+        let fewer = of_resource.num_permits().min(size.turns - window.bounds.resource_min);
+        if let Some(fewer) = of_resource.split(fewer).filter(|fewer| fewer.num_permits() > 0) {
             quorate_core::sometimes!("silent_rm_is_asked_less_at_a_time");
-            size.turns -= 1;
-            of_resource.forget();
+            size.turns -= fewer.num_permits();
+            fewer.forget();
+        }
+    }
+
+    /// It was not asked, for others were before this question. It may have much to do and answers them, or it hangs.
+    pub fn busy(self) {
+        self.busy_at(Instant::now());
+    }
+
+    fn busy_at(self, now: Instant) {
+        let answered = locked(&self.window.size).answered;
+        if now - answered >= QUIET {
+            self.silent();
         }
     }
 }
@@ -147,27 +196,27 @@ mod tests {
             let (turns, node) = (Turns::new(), Semaphore::new(NODE_MAX));
             let mut out = Vec::new();
             for _ in 0..RESOURCE_MIN {
-                out.push(turns.take("a", &node).await);
+                out.push(turns.take("a", 1, &node).await);
             }
-            assert!(timeout(NOW, turns.take("a", &node)).await.is_err(), "few at first");
-            assert!(turns.try_take("a", &node).is_none());
-            assert!(timeout(NOW, turns.take("b", &node)).await.is_ok(), "another resource has its own");
+            assert!(timeout(NOW, turns.take("a", 1, &node)).await.is_err(), "few at first");
+            assert!(turns.try_take("a", 1, &node).is_none());
+            assert!(timeout(NOW, turns.take("b", 1, &node)).await.is_ok(), "another resource has its own");
             for _ in 1..SLOW_PER_TURN {
                 out.pop().expect("one is out").answered(QUICK);
-                out.push(turns.try_take("a", &node).expect("its own again"));
-                assert!(turns.try_take("a", &node).is_none(), "a slow one has enough to do");
+                out.push(turns.try_take("a", 1, &node).expect("its own again"));
+                assert!(turns.try_take("a", 1, &node).is_none(), "a slow one has enough to do");
             }
             out.pop().expect("one is out").answered(QUICK);
             assert_eq!(turns.of("a"), RESOURCE_MIN + 1, "but who knows");
-            out.extend((0..2).map_while(|_| turns.try_take("a", &node)));
+            out.extend((0..2).map_while(|_| turns.try_take("a", 1, &node)));
             out.pop().expect("one is out").answered(NOW);
             for _ in 0..2 {
-                out.push(timeout(NOW, turns.take("a", &node)).await.expect("its own again, and one more"));
+                out.push(timeout(NOW, turns.take("a", 1, &node)).await.expect("its own again, and one more"));
             }
-            assert!(turns.try_take("a", &node).is_none());
+            assert!(turns.try_take("a", 1, &node).is_none());
             for _ in 0..1_000 {
                 out.pop().expect("one is out").answered(NOW);
-                out.push(turns.take("a", &node).await);
+                out.push(turns.take("a", 1, &node).await);
             }
             assert_eq!(turns.of("a"), RESOURCE_MAX);
         });
@@ -178,15 +227,51 @@ mod tests {
         run_test(async {
             let (turns, node) = (Turns::new(), Semaphore::new(NODE_MAX));
             for _ in 0..3 {
-                turns.take("a", &node).await.answered(NOW);
+                turns.take("a", 1, &node).await.answered(NOW);
             }
             assert_eq!(turns.of("a"), RESOURCE_MIN + 3);
             for _ in 0..10 {
-                timeout(NOW, turns.take("a", &node)).await.expect("one at least is free").silent();
+                timeout(NOW, turns.take("a", 1, &node)).await.expect("one at least is free").silent();
             }
             assert_eq!(turns.of("a"), RESOURCE_MIN);
-            let _out: Vec<_> = (0..RESOURCE_MIN).map_while(|_| turns.try_take("a", &node)).collect();
-            assert!(turns.try_take("a", &node).is_none());
+            let _out: Vec<_> = (0..RESOURCE_MIN).map_while(|_| turns.try_take("a", 1, &node)).collect();
+            assert!(turns.try_take("a", 1, &node).is_none());
+        });
+    }
+
+    const WAY: Bounds = Bounds { resource_min: 4, resource_max: 7, all: 10 };
+
+    #[test]
+    fn a_long_question_takes_several_turns() {
+        run_test(async {
+            let (turns, node) = (Turns::within(WAY), Semaphore::new(NODE_MAX));
+            let long = turns.try_take("a", 100, &node).expect("as many as there are at least");
+            assert!(turns.try_take("a", 1, &node).is_none());
+            let other = turns.try_take("b", 4, &node).expect("another resource has its own");
+            assert!(turns.try_take("c", 3, &node).is_none(), "the way has two left");
+            assert_eq!(node.available_permits(), NODE_MAX - 8, "and gives back what did not do");
+            other.answered(NOW);
+            long.answered(NOW);
+            assert_eq!((turns.of("a"), turns.of("b")), (WAY.resource_max, WAY.resource_max));
+            turns.try_take("a", 2, &node).expect("free").silent();
+            assert_eq!(turns.of("a"), WAY.resource_max - 2);
+            turns.try_take("a", 4, &node).expect("free").silent();
+            assert_eq!(turns.of("a"), WAY.resource_min);
+            let _all = turns.try_take("a", 4, &node).expect("free");
+            assert!(turns.try_take("a", 1, &node).is_none());
+        });
+    }
+
+    /// Of a resource that hangs most questions are never asked.
+    #[test]
+    fn one_that_answers_others_keeps_its_turns() {
+        run_test(async {
+            let (turns, node) = (Turns::within(WAY), Semaphore::new(NODE_MAX));
+            turns.take("a", 3, &node).await.answered(NOW);
+            turns.take("a", 1, &node).await.busy();
+            assert_eq!(turns.of("a"), WAY.resource_max);
+            turns.take("a", 1, &node).await.busy_at(Instant::now() + QUIET);
+            assert_eq!(turns.of("a"), WAY.resource_max - 1);
         });
     }
 
@@ -194,10 +279,10 @@ mod tests {
     fn windows_that_nobody_uses_go_when_there_are_many() {
         run_test(async {
             let (turns, node) = (Turns::new(), Semaphore::new(NODE_MAX));
-            turns.take("used", &node).await.answered(NOW);
-            let _out = turns.take("used", &node).await;
+            turns.take("used", 1, &node).await.answered(NOW);
+            let _out = turns.take("used", 1, &node).await;
             for resource in 0..2 * RESOURCES_OF_CHANNEL_MAX {
-                drop(turns.take(&resource.to_string(), &node).await);
+                drop(turns.take(&resource.to_string(), 1, &node).await);
                 assert!(locked(&turns.windows).len() <= RESOURCES_OF_CHANNEL_MAX);
             }
             assert_eq!(turns.of("used"), RESOURCE_MIN + 1);
@@ -211,15 +296,15 @@ mod tests {
             let mut out = Vec::new();
             for resource in 0..CHANNEL_MAX / RESOURCE_MIN {
                 for _ in 0..RESOURCE_MIN {
-                    out.push(turns.take(&resource.to_string(), &node).await);
+                    out.push(turns.take(&resource.to_string(), 1, &node).await);
                 }
             }
-            assert!(timeout(NOW, turns.take("one more", &node)).await.is_err(), "the channel has no more");
+            assert!(timeout(NOW, turns.take("one more", 1, &node)).await.is_err(), "the channel has no more");
             let other = Turns::new();
-            let _last = timeout(NOW, other.take("a", &node)).await.expect("the node has one left");
-            assert!(timeout(NOW, other.take("a", &node)).await.is_err(), "the node has no more");
+            let _last = timeout(NOW, other.take("a", 1, &node)).await.expect("the node has one left");
+            assert!(timeout(NOW, other.take("a", 1, &node)).await.is_err(), "the node has no more");
             out.clear();
-            assert!(timeout(NOW, other.take("a", &node)).await.is_ok());
+            assert!(timeout(NOW, other.take("a", 1, &node)).await.is_ok());
         });
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchStatus, GroupId, NodeId, TransactionId, Xid};
 use quorate_world::select::{Either2, select2};
-use quorate_world::sync::oneshot;
+use quorate_world::sync::{Semaphore, oneshot};
 use quorate_world::time::{Duration, Instant, timeout};
 
 use super::super::channel::Channel;
@@ -14,9 +14,9 @@ use super::super::channels::Place;
 use super::super::context::{Coordinator, Leader};
 use super::super::events;
 use super::super::message::{DoneV1, PassOnV1, Query, RelayV1, Response, Untold, Way};
-use super::super::nodes;
 use super::super::tenure::Tenure;
-use super::super::turns::Turn;
+use super::super::turns::{Turn, Turns};
+use super::super::{nodes, relays};
 use super::asked::{self, Answer, done};
 use super::view;
 use crate::peer::CallError;
@@ -25,7 +25,8 @@ use crate::peer::CallError;
 const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 /// One that was silent is given twice the time each time it is asked again, up to this: it may have much to do.
 const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(60);
-/// A driver waits for its turn for so long at most, and then goes to the end of the queue: those of other nodes as our own.
+/// A driver waits for its turn for so long at most, and then goes to the end of the queue: those of other nodes as our own,
+/// which have waited for a turn of theirs before.
 const TURN_PATIENCE: Duration = Duration::from_secs(15);
 /// A relayed request has its turn to wait for, its answer, and the way there and back.
 const RELAY_PATIENCE: Duration = Duration::from_secs(32);
@@ -46,21 +47,41 @@ impl Coordinator {
         }
         match self.channels.best(&request.resource, &request.client, request.any_application()) {
             Some(Place::Here(channel)) => self.ask_in_turn(&channel, request, silences, is_wanted, sent).await,
-            Some(Place::There(node)) => {
-                quorate_core::sometimes!("phase_two_goes_through_another_node");
-                self.counters.phase_two_relayed.one();
-                *sent = Some(Instant::now());
-                let mut late = self.asked.enter(request.branch, request.way, None);
-                match select2(&mut late.answer, self.relay(node, request)).await {
-                    Either2::First(status) => {
-                        quorate_core::sometimes!("late_answer_came_before_the_relayed_one");
-                        status.map_err(|_| Untold::Silent)
-                    }
-                    Either2::Second(told) => told,
-                }
-            }
+            Some(Place::There(node)) => self.relay_in_turn(node, request, is_wanted, sent).await,
             None => Err(Untold::NoChannel),
         }
+    }
+
+    /// Asks through another node when it is one's turn to trouble that.
+    async fn relay_in_turn(
+        &self,
+        node: NodeId,
+        request: &RelayV1,
+        is_wanted: impl Fn() -> bool,
+        sent: &mut Option<Instant>,
+    ) -> Result<BranchStatus, Untold> {
+        let way = self.relays.way(node);
+        let turns = (&*way, relays::turns_of(request), &self.relays.all);
+        let Some(turn) = self.turn(turns, request, is_wanted).await? else { return Ok(done(request.way)) };
+        quorate_core::sometimes!("phase_two_goes_through_another_node");
+        self.counters.phase_two_relayed.one();
+        let asked = Instant::now();
+        *sent = Some(asked);
+        let mut late = self.asked.enter(request.branch, request.way, None);
+        let told = match select2(&mut late.answer, self.relay(node, request)).await {
+            Either2::First(status) => {
+                quorate_core::sometimes!("late_answer_came_before_the_relayed_one");
+                status.map_err(|_| Untold::Silent)
+            }
+            Either2::Second(told) => told,
+        };
+        match told {
+            Ok(_) => turn.answered(asked.elapsed()),
+            Err(Untold::Silent) => turn.silent(),
+            Err(Untold::Busy) => turn.busy(),
+            Err(Untold::NoChannel | Untold::Lost) => drop(turn),
+        }
+        told
     }
 
     async fn relay(&self, node: NodeId, request: &RelayV1) -> Result<BranchStatus, Untold> {
@@ -71,7 +92,11 @@ impl Coordinator {
                 quorate_core::sometimes!("relay_met_nobody");
                 Err(untold)
             }
-            Ok(_) | Err(CallError::TimedOut | CallError::Full | CallError::Refused(_)) => {
+            Err(CallError::Full) => {
+                quorate_core::sometimes!("relay_found_its_node_busy");
+                Err(Untold::Busy)
+            }
+            Ok(_) | Err(CallError::TimedOut | CallError::Refused(_)) => {
                 quorate_core::sometimes!("relay_was_not_answered_in_time");
                 Err(Untold::Silent)
             }
@@ -106,27 +131,8 @@ impl Coordinator {
             *sent = Some(Instant::now());
             return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
-        let turn = match channel.turns.try_take(&request.resource, &self.turns) {
-            Some(turn) => turn,
-            None => {
-                quorate_core::sometimes!("branch_waits_for_its_turn");
-                let rest = self.asked.rest(request.branch);
-                let heard = rest.heard();
-                let turn = timeout(TURN_PATIENCE, channel.turns.take(&request.resource, &self.turns));
-                let turn = select2(heard, turn).await;
-                if self.asked.heard_late(request.branch, request.way) {
-                    quorate_core::sometimes!("branch_answered_before_its_turn");
-                    return Ok(done(request.way));
-                }
-                match turn {
-                    Either2::Second(Ok(turn)) if is_wanted() => turn,
-                    Either2::First(()) | Either2::Second(_) => {
-                        quorate_core::sometimes!("rm_had_no_turn_for_a_branch");
-                        return Err(Untold::Busy);
-                    }
-                }
-            }
-        };
+        let turns = (&channel.turns, 1, &self.turns);
+        let Some(turn) = self.turn(turns, request, is_wanted).await? else { return Ok(done(request.way)) };
         // Somebody else may have asked meanwhile: who waits with him needs no turn.
         if let Some((mut place, left)) = self.asked_already(channel, request) {
             drop(turn);
@@ -135,6 +141,34 @@ impl Coordinator {
         }
         *sent = Some(Instant::now());
         self.ask_rm(channel, request, silences, turn).await
+    }
+
+    /// A turn of these, so many at once, and of the node. Nothing: the branch is done, as was heard meanwhile.
+    async fn turn<'a>(
+        &self,
+        (turns, count, node): (&'a Turns, usize, &'a Semaphore),
+        request: &RelayV1,
+        is_wanted: impl Fn() -> bool,
+    ) -> Result<Option<Turn<'a>>, Untold> {
+        if let Some(turn) = turns.try_take(&request.resource, count, node) {
+            return Ok(Some(turn));
+        }
+        quorate_core::sometimes!("branch_waits_for_its_turn");
+        let rest = self.asked.rest(request.branch);
+        let heard = rest.heard();
+        let turn = timeout(TURN_PATIENCE, turns.take(&request.resource, count, node));
+        let turn = select2(heard, turn).await;
+        if self.asked.heard_late(request.branch, request.way) {
+            quorate_core::sometimes!("branch_answered_before_its_turn");
+            return Ok(None);
+        }
+        match turn {
+            Either2::Second(Ok(turn)) if is_wanted() => Ok(Some(turn)),
+            Either2::First(()) | Either2::Second(_) => {
+                quorate_core::sometimes!("rm_had_no_turn_for_a_branch");
+                Err(Untold::Busy)
+            }
+        }
     }
 
     /// A place at the question that is out for the same over the same channel.

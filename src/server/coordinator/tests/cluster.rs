@@ -19,6 +19,8 @@ use quorate_world::time::{Duration, sleep, timeout};
 use quorate_world::watch;
 
 use super::super::guard::locked;
+use super::super::relays;
+use super::super::turns::Bounds;
 use super::super::{Access, Coordinator, CoordinatorContext, Nodes};
 use super::client::Client;
 use crate::peer::CallError;
@@ -33,7 +35,13 @@ pub struct Net {
     nodes: Mutex<BTreeMap<NodeId, Member>>,
     cut: Mutex<BTreeSet<NodeId>>,
     messages: AtomicU64,
+    /// Requests that one node serves for another at a time, at most.
+    served_max: Mutex<Option<usize>>,
+    served: Mutex<BTreeMap<(NodeId, NodeId), usize>>,
 }
+
+/// A request that is being served. Over when dropped.
+struct Served<'a>(&'a Net, (NodeId, NodeId));
 
 impl Net {
     /// Nobody hears this node any more, and it hears nobody.
@@ -50,6 +58,21 @@ impl Net {
         self.messages.load(Ordering::Relaxed)
     }
 
+    /// A node serves so many requests of another one at a time, and answers more as a node does that has too much to do.
+    pub fn bound(&self, served_max: Option<usize>) {
+        *locked(&self.served_max) = served_max;
+    }
+
+    fn serve(&self, from: NodeId, to: NodeId) -> Option<Served<'_>> {
+        let served_max = locked(&self.served_max).unwrap_or(usize::MAX);
+        let mut served = locked(&self.served);
+        let count = served.entry((from, to)).or_default();
+        (*count < served_max).then(|| {
+            *count += 1;
+            Served(self, (from, to))
+        })
+    }
+
     fn reach(&self, from: NodeId, to: NodeId) -> Option<(Arc<Replicas>, Arc<Coordinator>)> {
         self.messages.fetch_add(1, Ordering::Relaxed);
         let cut = locked(&self.cut);
@@ -57,6 +80,13 @@ impl Net {
             return None;
         }
         locked(&self.nodes).get(&to).cloned()
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        let Served(net, way) = self;
+        locked(&net.served).entry(*way).and_modify(|count| *count -= 1);
     }
 }
 
@@ -101,6 +131,7 @@ impl Nodes for Way {
     ) -> crate::peer::BoxFuture<'_, Result<Bytes, CallError>> {
         Box::pin(async move {
             let (_, node) = self.net.reach(self.from, to).ok_or(CallError::Unreachable)?;
+            let _served = self.net.serve(self.from, to).ok_or(CallError::Full)?;
             let served = timeout(limit, node.serve(self.from, group, body)).await;
             let answer = served.map_err(|_| CallError::TimedOut)?;
             self.net.reach(to, self.from).ok_or(CallError::Broken)?;
@@ -159,6 +190,8 @@ pub struct Given {
     pub carriers: usize,
     /// Carriers of each group, one after the other from one that differs from group to group.
     pub replicas: usize,
+    /// What another node is asked at a time to ask its RMs.
+    pub relays: Bounds,
 }
 
 impl Default for Given {
@@ -173,6 +206,7 @@ impl Default for Given {
             seata_meters: false,
             carriers: usize::MAX,
             replicas: usize::MAX,
+            relays: relays::BOUNDS,
         }
     }
 }
@@ -225,7 +259,7 @@ impl Cluster {
         let heartbeat_ms = self.given.heartbeat_ms;
         let raft = RaftOptions { heartbeat_ms, election_timeout_ms: 4 * heartbeat_ms, ..RaftOptions::default() };
         let replicas = Replicas::start(node, raft, storage.clone(), way());
-        let coordinator = Coordinator::new(CoordinatorContext {
+        let context = CoordinatorContext {
             node,
             advertise: format!("10.0.0.{node}:8091"),
             version: "2.5.0".into(),
@@ -239,7 +273,8 @@ impl Cluster {
             batch_results: self.given.batch_results,
             lost_tm_after: self.given.lost_tm_after,
             seata_meters: self.given.seata_meters,
-        });
+        };
+        let coordinator = Coordinator::relaying(context, self.given.relays);
         locked(&self.net.nodes).insert(node, (replicas.clone(), coordinator.clone()));
         let mut opened = BTreeMap::new();
         for group in groups {

@@ -15,6 +15,7 @@ mod golden;
 mod lost_tm;
 mod meters;
 mod operate;
+mod relays;
 mod saga;
 mod stress;
 mod tcc;

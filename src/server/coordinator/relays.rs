@@ -1,0 +1,57 @@
+//! How much another node is asked at a time to ask RMs of its own: turns of the resource there, and of the way to that node.
+//!
+//! A relayed question waits there for its RM, and counts meanwhile among all that the node is asked: without a bound one RM that
+//! hangs would fill that, and no forwarded request, acquire or release would get through between the two nodes. So here too
+//! a resource has more turns with its answers, and fewer when it is silent (`turns`); a question takes a turn for each
+//! begun [`TURN_BYTES`], which bounds what waits at the other node in memory. Whoever waits, waits here.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use quorate_core::model::{NodeId, limits};
+use quorate_world::sync::Semaphore;
+
+use super::guard::locked;
+use super::message::RelayV1;
+use super::turns::{Bounds, NODE_MAX, Turns};
+
+/// Of one node: 64 MiB at most, far below what a node serves at a time, and at least one of the longest questions for each
+/// resource. Several processes there may serve a resource.
+pub const BOUNDS: Bounds = Bounds { resource_min: 64, resource_max: 1_024, all: 4_096 };
+/// So long a question takes one turn.
+const TURN_BYTES: usize = 16 << 10;
+
+const _: () = assert!(limits::APPLICATION_DATA_BYTES_MAX <= BOUNDS.resource_min * TURN_BYTES);
+const _: () = assert!(BOUNDS.all <= NODE_MAX);
+
+/// The ways to all other nodes.
+pub struct Relays {
+    bounds: Bounds,
+    ways: Mutex<BTreeMap<NodeId, Arc<Turns>>>,
+    /// Turns over all of them.
+    pub all: Semaphore,
+}
+
+impl Relays {
+    /// Nobody is asked.
+    pub fn new(bounds: Bounds) -> Relays {
+        Relays { bounds, ways: Mutex::default(), all: Semaphore::new(NODE_MAX) }
+    }
+
+    /// The turns of the way to a node.
+    pub fn way(&self, node: NodeId) -> Arc<Turns> {
+        let fresh = || Arc::new(Turns::within(self.bounds));
+        locked(&self.ways).entry(node).or_insert_with(fresh).clone()
+    }
+
+    /// The node is no more.
+    pub fn forget(&self, node: NodeId) {
+        locked(&self.ways).remove(&node);
+    }
+}
+
+/// How many turns a question takes.
+pub fn turns_of(request: &RelayV1) -> usize {
+    let RelayV1 { resource, application_data, client, address, .. } = request;
+    1 + (resource.len() + application_data.len() + client.len() + address.len()) / TURN_BYTES
+}
