@@ -1,9 +1,9 @@
-//! How much another node is asked at a time to ask RMs of its own: turns of the resource there, and of the way to that node.
+//! How much another node is asked at a time to ask RMs of its own: turns of the RM there, and of the way to that node.
 //!
 //! A relayed question waits there for its RM, and counts meanwhile among all that the node is asked: without a bound one RM that
 //! hangs would fill that, and no forwarded request, acquire or release would get through between the two nodes. So here too
-//! a resource has more turns with its answers, and fewer when it is silent (`turns`); a question takes a turn for each
-//! begun [`TURN_BYTES`], which bounds what waits at the other node in memory. Whoever waits, waits here.
+//! a resource of an RM has more turns with its answers, and fewer when it is silent (`turns`); a question takes a turn for
+//! each begun [`TURN_BYTES`], which bounds what waits at the other node in memory. Whoever waits, waits here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,16 +13,16 @@ use quorate_world::sync::Semaphore;
 
 use super::guard::locked;
 use super::message::RelayV1;
-use super::turns::{Bounds, NODE_MAX, Turns};
+use super::turns::{Bounds, NODE_MAX, RESOURCE_MAX, Turns};
 
-/// Of one node: 64 MiB at most, far below what a node serves at a time, and at least one of the longest questions for each
-/// resource. Several processes there may serve a resource.
-pub const BOUNDS: Bounds = Bounds { resource_min: 64, resource_max: 1_024, all: 4_096 };
+/// Of one node. More than its RM has turns there, and all far below what a node serves at a time. The longest question takes
+/// all that its resource has at least: so they may take 128 MiB there, all others 64 MiB.
+pub const BOUNDS: Bounds = Bounds { resource_min: 32, resource_max: 256, all: 4_096 };
 /// So long a question takes one turn.
 const TURN_BYTES: usize = 16 << 10;
 
-const _: () = assert!(limits::APPLICATION_DATA_BYTES_MAX <= BOUNDS.resource_min * TURN_BYTES);
-const _: () = assert!(BOUNDS.all <= NODE_MAX);
+const _: () = assert!(BOUNDS.all / BOUNDS.resource_min * limits::APPLICATION_DATA_BYTES_MAX <= 128 << 20);
+const _: () = assert!(BOUNDS.resource_max > RESOURCE_MAX && BOUNDS.all <= NODE_MAX);
 
 /// The ways to all other nodes.
 pub struct Relays {
@@ -48,6 +48,11 @@ impl Relays {
     pub fn forget(&self, node: NodeId) {
         locked(&self.ways).remove(&node);
     }
+}
+
+/// Whose turns a question takes: those of the resource of the RM that it is for, for of several processes one may hang.
+pub fn whose(request: &RelayV1) -> String {
+    format!("{} of {}", request.resource, request.client)
 }
 
 /// How many turns a question takes.

@@ -31,6 +31,17 @@ const TURN_PATIENCE: Duration = Duration::from_secs(15);
 /// A relayed request has its turn to wait for, its answer, and the way there and back.
 const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 
+/// Where one waits for one's turn.
+struct Queue<'a> {
+    turns: &'a Turns,
+    /// Of which resource.
+    whose: &'a str,
+    /// How many at once.
+    count: usize,
+    /// Those of the node.
+    node: &'a Semaphore,
+}
+
 impl Coordinator {
     /// Asks the RM that is best for this branch, wherever it is connected. `silences`: how often it has not answered.
     /// `is_wanted`: whether it is still to be asked when its turn has come. `sent`: when it was, or whoever it joined.
@@ -61,8 +72,9 @@ impl Coordinator {
         sent: &mut Option<Instant>,
     ) -> Result<BranchStatus, Untold> {
         let way = self.relays.way(node);
-        let turns = (&*way, relays::turns_of(request), &self.relays.all);
-        let Some(turn) = self.turn(turns, request, is_wanted).await? else { return Ok(done(request.way)) };
+        let (whose, count) = (relays::whose(request), relays::turns_of(request));
+        let queue = Queue { turns: &way, whose: &whose, count, node: &self.relays.all };
+        let Some(turn) = self.turn(queue, request, is_wanted).await? else { return Ok(done(request.way)) };
         quorate_core::sometimes!("phase_two_goes_through_another_node");
         self.counters.phase_two_relayed.one();
         let asked = Instant::now();
@@ -131,8 +143,8 @@ impl Coordinator {
             *sent = Some(Instant::now());
             return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
-        let turns = (&channel.turns, 1, &self.turns);
-        let Some(turn) = self.turn(turns, request, is_wanted).await? else { return Ok(done(request.way)) };
+        let queue = Queue { turns: &channel.turns, whose: &request.resource, count: 1, node: &self.turns };
+        let Some(turn) = self.turn(queue, request, is_wanted).await? else { return Ok(done(request.way)) };
         // Somebody else may have asked meanwhile: who waits with him needs no turn.
         if let Some((mut place, left)) = self.asked_already(channel, request) {
             drop(turn);
@@ -143,20 +155,20 @@ impl Coordinator {
         self.ask_rm(channel, request, silences, turn).await
     }
 
-    /// A turn of these, so many at once, and of the node. Nothing: the branch is done, as was heard meanwhile.
+    /// One's turn. Nothing: the branch is done, as was heard meanwhile.
     async fn turn<'a>(
         &self,
-        (turns, count, node): (&'a Turns, usize, &'a Semaphore),
+        Queue { turns, whose, count, node }: Queue<'a>,
         request: &RelayV1,
         is_wanted: impl Fn() -> bool,
     ) -> Result<Option<Turn<'a>>, Untold> {
-        if let Some(turn) = turns.try_take(&request.resource, count, node) {
+        if let Some(turn) = turns.try_take(whose, count, node) {
             return Ok(Some(turn));
         }
         quorate_core::sometimes!("branch_waits_for_its_turn");
         let rest = self.asked.rest(request.branch);
         let heard = rest.heard();
-        let turn = timeout(TURN_PATIENCE, turns.take(&request.resource, count, node));
+        let turn = timeout(TURN_PATIENCE, turns.take(whose, count, node));
         let turn = select2(heard, turn).await;
         if self.asked.heard_late(request.branch, request.way) {
             quorate_core::sometimes!("branch_answered_before_its_turn");

@@ -31,6 +31,9 @@ fn a_hung_rm_of_another_node_delays_nobody_else() {
         let mut cluster = Cluster::given("hung_elsewhere", &THREE, 3, given).await;
         let tm = cluster.tm(LEADER).await;
         let (hung, rm) = (cluster.rm(OTHER, "db-a").await, cluster.rm(OTHER, "db-b").await);
+        // Another process that serves what the hung one serves.
+        let sound = cluster.connect_from(OTHER, "10.1.0.2");
+        sound.register_rm("shop", "db-a").await;
         cluster.announced("db-a").await;
         cluster.announced("db-b").await;
         hung.will_answer(&[Answer::Hold; RESOURCE_MIN]);
@@ -42,11 +45,13 @@ fn a_hung_rm_of_another_node_delays_nobody_else() {
         hung.await_told(RESOURCE_MIN).await;
         // From now on what is asked beyond the relays finds little room.
         cluster.net.bound(Some(relays.all + 4));
-        let here = begun_at(&mut cluster, LEADER).await;
-        rm.at(&here, "db-b", "t:1").await.expect("free");
-        assert_eq!(tm.commit(&here).await, GlobalStatus::Committed);
-        let ended = timeout(SOON, tm.await_status(&here, GlobalStatus::Committed)).await;
-        ended.expect("another resource of the same node is asked");
+        for (rm, resource) in [(&rm, "db-b"), (&sound, "db-a")] {
+            let here = begun_at(&mut cluster, LEADER).await;
+            rm.at(&here, resource, "u:1").await.expect("free");
+            assert_eq!(tm.commit(&here).await, GlobalStatus::Committed);
+            let ended = timeout(SOON, tm.await_status(&here, GlobalStatus::Committed)).await;
+            ended.expect("another resource, and another process, is asked");
+        }
         let there = begun_at(&mut cluster, OTHER).await;
         rm.at(&there, "db-b", "t:2").await.expect("free");
         let forwarded = timeout(SOON, tm.commit(&there)).await;
