@@ -1,5 +1,6 @@
 //! The steps of a driver that change the state: releases, the statuses in between, the end (lock protocol, rules 12, 13).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchStatus, GlobalStatus, Slot, TransactionId};
@@ -24,21 +25,24 @@ const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Lock slots of a rollback that was given up.
 fn given_up_slots(state: &Transactions, transaction: TransactionId) -> Vec<Slot> {
-    let session = state.session(transaction);
-    session
-        .filter(|session| session.status == GlobalStatus::RollbackRetryTimeout)
-        .map(Session::lock_slots)
-        .unwrap_or_default()
+    state.session(transaction).map(slots_to_unlock).unwrap_or_default()
 }
 
-/// Rollbacks that were given up. Looked for in a clone, which shares what nobody changes and makes every change copy: it
-/// goes before anything waits for a lock home. Others go first between two slots.
-async fn given_up(tenure: &Tenure) -> Vec<TransactionId> {
+fn slots_to_unlock(session: &Session) -> Vec<Slot> {
+    if session.status == GlobalStatus::RollbackRetryTimeout { session.lock_slots() } else { Vec::new() }
+}
+
+/// Rollbacks that were given up, by the lock slots in which they have rows. Looked for in a clone, which shares what nobody
+/// changes and makes every change copy: it goes before anything waits for a lock home. Others go first between two slots.
+async fn given_up(tenure: &Tenure) -> BTreeMap<Slot, Vec<TransactionId>> {
     let state = tenure.replica.read(Transactions::clone);
-    let mut given_up = Vec::new();
+    let mut given_up: BTreeMap<Slot, Vec<TransactionId>> = BTreeMap::new();
     for (slot, _) in state.slots() {
-        let sessions = state.sessions_in(slot).filter(|session| session.status == GlobalStatus::RollbackRetryTimeout);
-        given_up.extend(sessions.map(|session| session.transaction));
+        for session in state.sessions_in(slot) {
+            for home in slots_to_unlock(session) {
+                given_up.entry(home).or_default().push(session.transaction);
+            }
+        }
         task::yield_now().await;
     }
     given_up
@@ -46,12 +50,20 @@ async fn given_up(tenure: &Tenure) -> Vec<TransactionId> {
 
 impl Coordinator {
     /// A new leader lets the row locks of rollbacks go that were given up, where an operator wants that: the one before may
-    /// have been lost before it did.
+    /// have been lost before it did. One after the other in a lock slot, the lock slots side by side: a lock home that is
+    /// away holds up no rows but its own.
     pub(in super::super) async fn unlock_given_up(self: Arc<Self>, tenure: Arc<Tenure>) {
-        for transaction in given_up(&tenure).await {
-            for slot in tenure.replica.read(|state| given_up_slots(state, transaction)) {
-                self.release(&tenure, ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::All }).await;
-            }
+        for (slot, transactions) in given_up(&tenure).await {
+            let (coordinator, tenure) = (self.clone(), tenure.clone());
+            task::spawn(async move {
+                for transaction in transactions {
+                    // An operator may have had it tried again meanwhile.
+                    if tenure.replica.read(|state| given_up_slots(state, transaction).contains(&slot)) {
+                        let release = ReleaseLocksV1 { transaction, slot, scope: ReleaseScope::All };
+                        coordinator.release(&tenure, release).await;
+                    }
+                }
+            });
         }
     }
 }

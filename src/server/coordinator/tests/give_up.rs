@@ -1,7 +1,7 @@
 //! A rollback that is given up and lets its rows go: first the one, then the other, so that an operator's stop is before both
 //! or after both, and whoever leads then does what is left to do.
 
-use quorate_core::model::{BranchStatus, GlobalStatus, NodeId};
+use quorate_core::model::{BranchStatus, GlobalStatus, GroupId, NodeId, Slot, hash};
 use quorate_core::phase_two::Patience;
 use quorate_core::txn::Command;
 use quorate_core::txn::command::GiveUpV1;
@@ -10,7 +10,7 @@ use quorate_world::task;
 use quorate_world::time::{Duration, sleep, timeout};
 
 use super::client::Answer;
-use super::cluster::{Cluster, owner};
+use super::cluster::{Cluster, Given, owner};
 use super::{ONE, THREE};
 
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -74,6 +74,63 @@ fn a_new_leader_lets_go_what_the_one_before_did_not() {
             }
         });
         lets_go.await.expect("its rows are free");
+        cluster.end().await;
+    });
+}
+
+/// Rows in two lock homes, one of which is away, of rollbacks that the leader before had given up.
+#[test]
+fn a_lock_home_that_is_away_holds_up_no_rows_but_its_own() {
+    run_test(async {
+        let given = Given { patience: unlocks(None), replicas: 1, ..Given::default() };
+        let mut cluster = Cluster::given("give_up_homes", &THREE, 3, given).await;
+        let (leader, away) = (NodeId(1), NodeId(2));
+        let carried_by = |node| *cluster.running[&node].groups.keys().next().expect("each carries one");
+        let (group, away_group, third) = (carried_by(leader), carried_by(away), carried_by(NodeId(3)));
+        let resource_at = |home: GroupId, least: Slot| {
+            let resources = (0..1_000).map(|number| format!("db-{number}"));
+            let mut there = resources.filter(|resource| {
+                let slot = hash::lock_slot(resource);
+                owner(slot.0, 3) == home && slot >= least
+            });
+            there.next().expect("a resource with that home")
+        };
+        // The one that is away comes first.
+        let dead = resource_at(away_group, Slot(0));
+        let alive = resource_at(third, hash::lock_slot(&dead));
+        let (tm, rm) = (cluster.tm(leader).await, cluster.rm(leader, &format!("{dead},{alive}")).await);
+        let mut begun = Vec::new();
+        rm.will_answer(&[FAILS; 1_000]);
+        for rows in ["t:1", "t:2"] {
+            let x = tm.begin(60_000).await;
+            assert_eq!(owner(x.transaction.slot().0, 3), group);
+            rm.at(&x, &dead, rows).await.expect("free");
+            rm.at(&x, &alive, rows).await.expect("free");
+            assert_eq!(tm.rollback(&x).await, GlobalStatus::RollbackRetrying);
+            begun.push(x);
+        }
+        let replica = cluster.running[&leader].groups[&group].clone();
+        for x in &begun {
+            let give_up = Command::GiveUp(GiveUpV1 { transaction: x.transaction, after_ms: 0 });
+            replica.propose(give_up).await.expect("it leads");
+        }
+        cluster.net.isolate(away);
+        let coordinator = cluster.running[&leader].coordinator.clone();
+        coordinator.detach(group);
+        coordinator.attach(group, replica);
+        let lets_go = timeout(PATIENCE, async {
+            while !rm.lockable(None, &alive, "t:1,2").await {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        lets_go.await.expect("what the others have is let go");
+        cluster.net.heal();
+        let lets_go = timeout(PATIENCE, async {
+            while !rm.lockable(None, &dead, "t:1,2").await {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        lets_go.await.expect("and the rest when its home is back");
         cluster.end().await;
     });
 }
