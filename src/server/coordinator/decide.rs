@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{ExceptionCode, GlobalStatus, TransactionId};
 use quorate_core::txn::command::{DecideV1, Decision, TransactionV1};
+use quorate_core::txn::status::is_running;
 use quorate_core::txn::{Command, Outcome, Refusal, answer};
 use quorate_world::sync::oneshot;
 use quorate_world::time::{Duration, Instant, timeout};
@@ -80,7 +81,11 @@ impl Coordinator {
                 }
                 Ok(Reply::Standing(commit_answer(status)))
             }
-            Decided::Ended(status) | Decided::Standing(status) => Ok(Reply::Standing(commit_answer(status))),
+            Decided::Standing(status) => {
+                self.drive_on(tenure, transaction, status);
+                Ok(Reply::Standing(commit_answer(status)))
+            }
+            Decided::Ended(status) => Ok(Reply::Standing(commit_answer(status))),
             Decided::Unknown => {
                 quorate_core::sometimes!("commit_of_nothing_known");
                 Ok(Reply::Standing(answer::UNKNOWN))
@@ -104,7 +109,11 @@ impl Coordinator {
                 let standing = self.carry_out(tenure, transaction, status, until).await?;
                 Ok(Reply::Standing(rollback_answer(standing)))
             }
-            Decided::Ended(status) | Decided::Standing(status) => Ok(Reply::Standing(rollback_answer(status))),
+            Decided::Standing(status) => {
+                self.drive_on(tenure, transaction, status);
+                Ok(Reply::Standing(rollback_answer(status)))
+            }
+            Decided::Ended(status) => Ok(Reply::Standing(rollback_answer(status))),
             Decided::Unknown => {
                 quorate_core::sometimes!("rollback_of_nothing_known");
                 Ok(Reply::Standing(answer::UNKNOWN))
@@ -181,6 +190,14 @@ impl Coordinator {
             status,
         });
         Ok(decided)
+    }
+
+    /// What was decided before has a driver, but where the outcome was lost on its way: the look for unfinished transactions
+    /// comes to that in the end, and this one is here now.
+    fn drive_on(self: &Arc<Self>, tenure: &Arc<Tenure>, transaction: TransactionId, status: GlobalStatus) {
+        if is_running(status) && !quorate_world::bug!("decisions_forgotten_at_failover") {
+            self.drive(tenure, transaction, None);
+        }
     }
 
     /// Has a decision carried out, waits as long as its kind deserves, and says how the transaction stands then.

@@ -1,15 +1,17 @@
 //! TCC: commit inside the request, in order; retries; refusals for good; AT beside TCC.
 
 use quorate_core::model::{BranchStatus, BranchType, ExceptionCode, GlobalStatus, NodeId};
+use quorate_core::txn::Command;
+use quorate_core::txn::command::{DecideV1, Decision};
 use quorate_core::wire::{Message, Registration};
 use quorate_world::runtime::run_test;
 use quorate_world::task;
-use quorate_world::time::{Duration, sleep};
+use quorate_world::time::{Duration, sleep, timeout};
 
 use super::super::message::Way;
 use super::ONE;
 use super::client::{Answer, Client};
-use super::cluster::{Cluster, Given};
+use super::cluster::{Cluster, Given, owner};
 
 async fn tcc(rm: &Client, xid: &quorate_core::model::Xid) -> quorate_core::model::BranchId {
     rm.branch(xid, BranchType::TCC, "pay", "t:1", "{\"n\":1}").await.expect("TCC locks nothing")
@@ -250,6 +252,30 @@ fn an_answer_goes_to_who_asked_or_to_nobody() {
         cluster.tm(NodeId(1)).await.await_status(&x, GlobalStatus::Committed).await;
         rm.reply(BranchStatus::PhaseTwo_Rollbacked);
         assert_eq!(rolling_back.await, Ok(GlobalStatus::Rollbacked), "its own answer, and no other before");
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// Its leader leads on, and has no driver for it: whoever asks again need not wait for the look that comes now and then.
+#[test]
+fn a_decision_whose_outcome_was_lost_goes_on_when_it_is_asked_for_again() {
+    run_test(async {
+        let mut cluster = Cluster::founded("outcome_lost", &ONE, 1).await;
+        let (tm, rm) = (cluster.tm(NodeId(1)).await, cluster.rm(NodeId(1), "pay").await);
+        for decision in [Decision::Commit, Decision::Rollback] {
+            let x = tm.begin(60_000).await;
+            rm.branch(&x, BranchType::TCC, "pay", "", "").await.expect("a branch");
+            let decide = Command::Decide(DecideV1 { transaction: x.transaction, decision });
+            let replica = &cluster.running[&NodeId(1)].groups[&owner(x.transaction.slot().0, 1)];
+            replica.propose(decide).await.expect("it leads");
+            let (_, ended) = match decision {
+                Decision::Commit => (tm.commit(&x).await, GlobalStatus::Committed),
+                Decision::Rollback | Decision::TimeoutRollback => (tm.rollback(&x).await, GlobalStatus::Rollbacked),
+            };
+            let carried_out = timeout(Duration::from_secs(3), tm.await_status(&x, ended)).await;
+            carried_out.expect("long before the next look");
+        }
         cluster.at_rest().await;
         cluster.end().await;
     });
