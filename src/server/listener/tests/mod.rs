@@ -202,7 +202,7 @@ fn long_packed_frames_take_turns() {
             crowded.client.write_all(&packed(1_000)).await.expect("it reads");
             crowded.client.write_all(&packed(1 << 20)).await.expect("it reads");
             assert!(matches!(crowded.ended.await, Ok(Ended::Crowded)));
-            let taken = crowded.taken.lock().expect("nobody panicked");
+            let taken = std::mem::take(&mut *crowded.taken.lock().expect("nobody panicked"));
             assert!(matches!(taken[..], [Decoded::Message(..)]), "{taken:?}");
             let mut other = serve_in(unfinished.clone(), !is_stranger, b"", LONG, LONG).await;
             for name_bytes in [1 << 20, STRANGER_FRAME_BYTES_MAX] {
@@ -210,7 +210,7 @@ fn long_packed_frames_take_turns() {
             }
             other.client.write_all(&ping(2)).await.expect("it reads");
             assert_eq!(pong_id(&mut other.client).await, 2);
-            let taken = other.taken.lock().expect("nobody panicked");
+            let taken = std::mem::take(&mut *other.taken.lock().expect("nobody panicked"));
             match taken[..] {
                 [Decoded::Message(..), Decoded::Message(..), Decoded::Heartbeat(_)] if is_stranger => {}
                 [Decoded::Message(..), Decoded::Undecodable(..), Decoded::Heartbeat(_)] if !is_stranger => {}
