@@ -120,7 +120,8 @@ fn a_deposed_leader_confirms_nothing() {
             Ok(pending) => timeout(PATIENCE, pending).await.expect("an answer in time"),
             Err(refused) => Err(refused),
         };
-        assert!(matches!(refused, Err(ProposeError::NotLeader { .. })), "{refused:?}");
+        // On its way to raft when the leadership was lost, its fate is open to who waits; it never gets into the log.
+        assert!(matches!(refused, Err(ProposeError::NotLeader { .. } | ProposeError::Unknown)), "{refused:?}");
         assert_eq!(cluster.converge().await.balance(1), 1);
         cluster.end().await;
     });
