@@ -5,6 +5,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use quorate_core::model::Term;
+use quorate_core::txn::{Branch, Transactions};
+
 #[path = "../fuzz/bodies/operations.rs"]
 mod operations;
 #[path = "../fuzz/bodies/packed.rs"]
@@ -59,10 +62,13 @@ fn operations_reach_every_kind_of_status() {
         Begin,
         AsyncCommitting,
         Committing,
+        CommitRetrying,
         CommitFailed,
+        CommitRetryTimeout,
         Rollbacking,
         RollbackRetrying,
         RollbackFailed,
+        RollbackRetryTimeout,
         TimeoutRollbacking,
         StopCommitOrCommitRetry,
         StopRollbackOrRollbackRetry,
@@ -77,6 +83,28 @@ fn operations_reach_every_kind_of_status() {
         assert!(fates.contains(&fate), "{fate:?} is never reached");
     }
     assert!(states.iter().any(|state| state.counts().tombstones > 0 && state.counts().row_locks > 0));
+}
+
+/// As above: locks whose transaction or whose home is another group's, Sagas, XA, named requests, a second leader.
+#[test]
+fn operations_reach_what_lies_in_two_groups() {
+    use quorate_core::model::BranchType::{SAGA, XA};
+    let states: Vec<_> = seeds("operations").iter().map(|seed| operations::state_after(seed)).collect();
+    let any = |is_there: fn(&Transactions) -> bool| states.iter().any(is_there);
+    assert!(any(|state| state.locks().any(|lock| state.owns(lock.transaction.slot()).is_none())), "of another group");
+    let branch_there = |is_there: fn(&Transactions, &Branch) -> bool| {
+        states.iter().any(|state| state.sessions().any(|of| of.branches.values().any(|branch| is_there(state, branch))))
+    };
+    let is_away = |state: &Transactions, branch: &Branch| branch.lock_slot().is_some_and(|at| state.owns(at).is_none());
+    assert!(branch_there(is_away), "no branch locks rows of another group");
+    assert!(branch_there(|_, branch| branch.kind == XA) && branch_there(|_, branch| branch.kind == SAGA));
+    assert!(branch_there(|_, branch| branch.request.is_some()), "no request is named");
+    let is_orphan = |state: &Transactions| {
+        let listed = |at, branch| state.session(at).is_none_or(|of| of.branches.contains_key(branch));
+        state.locks().any(|lock| lock.branches.iter().any(|branch| !listed(lock.transaction, branch)))
+    };
+    assert!(any(is_orphan), "no hold is left of a branch that never joined");
+    assert!(any(|state| state.tenure() > Term(2)), "one leader only");
 }
 
 fn run(target: &str, body: fn(&[u8])) {

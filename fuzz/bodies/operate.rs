@@ -3,36 +3,62 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, TransactionId};
-use quorate_core::txn::command::Operation;
+use quorate_core::model::hash::lock_slot;
+use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, Slot, TransactionId};
+use quorate_core::txn::command::{Operation, RegisterBranchV1};
 use quorate_core::txn::{Fate, Outcome, Refusal};
 
 use super::Model;
 
 pub struct Transaction {
     pub status: GlobalStatus,
+    pub begun_ms: u64,
     pub due_ms: u64,
     pub branches: BTreeMap<BranchId, Branch>,
     pub ended_ms: Option<u64>,
     /// An operator has it deleted by its RMs.
     pub is_deleted: bool,
+    /// A Saga by its name, as long as it has no branch.
+    pub is_named_saga: bool,
 }
 
 pub struct Branch {
-    pub kind: BranchType,
+    /// As it joined.
+    pub register: RegisterBranchV1,
+    pub request: Option<u64>,
     pub status: BranchStatus,
-    pub locks_rows: bool,
     pub fate: Fate,
 }
 
 impl Branch {
+    pub fn is_at(&self) -> bool {
+        self.register.kind == BranchType::AT
+    }
+
+    pub fn is_step(&self) -> bool {
+        self.register.kind == BranchType::SAGA
+    }
+
+    /// Where its rows are locked; nothing: it locks none.
+    pub fn lock_slot(&self) -> Option<Slot> {
+        let locks_rows = self.is_at() && !self.register.lock_keys.is_empty();
+        locks_rows.then(|| lock_slot(&self.register.resource))
+    }
+
+    /// Of a step only its engine knows.
     pub fn has_failed(&self) -> bool {
-        self.status == BranchStatus::PhaseOne_Failed
+        matches!(self.status, BranchStatus::PhaseOne_Failed | BranchStatus::PhaseOne_PrepareFailed) && !self.is_step()
+    }
+
+    /// Nobody has anything to clean up for it: its phase one came to nothing, an engine knows, or its database forgot it.
+    fn is_empty_handed(&self) -> bool {
+        let is_forgotten = self.register.kind == BranchType::XA && self.status == BranchStatus::PhaseOne_RDONLY;
+        self.has_failed() || self.is_step() || is_forgotten
     }
 
     /// Its RM has something to clean up for a deletion that nobody has ordered yet.
     pub fn has_remains(&self) -> bool {
-        self.fate == Fate::Kept && !self.has_failed()
+        self.fate == Fate::Kept && !self.is_empty_handed()
     }
 }
 
@@ -41,26 +67,37 @@ impl Transaction {
         use GlobalStatus::*;
         matches!(
             self.status,
-            Committing | CommitRetrying | AsyncCommitting | CommitFailed | StopCommitOrCommitRetry | Committed
+            Committing
+                | CommitRetrying
+                | AsyncCommitting
+                | CommitFailed
+                | CommitRetryTimeout
+                | StopCommitOrCommitRetry
+                | Committed
         )
+    }
+
+    /// Its TM need not wait for its branches to commit.
+    pub fn is_async(&self) -> bool {
+        !self.is_saga() && self.branches.values().all(|branch| branch.is_at() || branch.has_failed())
     }
 
     /// An operator's deletion took a branch another way than was decided, or nobody knows which way.
     pub fn is_astray(&self) -> bool {
         let astray = |branch: &Branch| match branch.fate {
             Fate::Kept | Fate::CleanUp => false,
-            _ if branch.has_failed() => false,
+            _ if branch.is_empty_handed() => false,
             // AT is cleaned up by a commit, all others by a rollback.
-            Fate::CleanedUp => (branch.kind == BranchType::AT) != self.commits(),
+            Fate::CleanedUp => branch.is_at() != self.commits(),
             // What AT changed stays, and that is a commit.
-            Fate::Dropped => !(branch.kind == BranchType::AT && self.commits()),
+            Fate::Dropped => !(branch.is_at() && self.commits()),
         };
         self.branches.values().any(astray)
     }
 
     /// It locks rows that were not let go by its commit.
     pub fn keeps_rows(&self) -> bool {
-        !self.commits() && self.branches.values().any(|branch| branch.locks_rows)
+        !self.commits() && self.branches.values().any(|branch| branch.lock_slot().is_some())
     }
 }
 
@@ -75,9 +112,9 @@ pub fn failed_as(status: GlobalStatus) -> GlobalStatus {
     }
 }
 
-fn is_failed(status: GlobalStatus) -> bool {
+pub fn is_failed(status: GlobalStatus) -> bool {
     use GlobalStatus::*;
-    matches!(status, CommitFailed | RollbackFailed | TimeoutRollbackFailed)
+    matches!(status, CommitFailed | RollbackFailed | TimeoutRollbackFailed | CommitRetryTimeout | RollbackRetryTimeout)
 }
 
 fn is_retrying(status: GlobalStatus) -> bool {
@@ -129,7 +166,7 @@ impl Model {
             }
             Operation::Reopen if is_failed => {
                 of.status = match status {
-                    CommitFailed => CommitRetrying,
+                    CommitFailed | CommitRetryTimeout => CommitRetrying,
                     TimeoutRollbackFailed => TimeoutRollbackRetrying,
                     _ => RollbackRetrying,
                 };
@@ -140,6 +177,9 @@ impl Model {
             Operation::Delete | Operation::ForceDelete => return self.end(transaction, of, failed_as(status)),
             Operation::CleanUp if of.is_deleted => {}
             Operation::CleanUp if !(is_failed || is_stopped || is_retrying) => return illegal,
+            Operation::CleanUp if of.has_engine() && !is_failed => {
+                return Err(Refusal::Unsupported { kind: BranchType::SAGA });
+            }
             Operation::CleanUp => {
                 let is_wanted = |branch: &Branch| branch.fate == Fate::CleanUp || branch.has_remains();
                 if !of.branches.values().any(is_wanted) && !of.keeps_rows() {
@@ -172,13 +212,18 @@ impl Model {
         let may_be_stopped = is_retrying(status) || matches!(status, Committing | Rollbacking);
         let may_be_cleaned = is_failed(status) || is_stopped || is_retrying(status);
         let branch = of.branches.get_mut(&id).ok_or(Refusal::NoSuchBranch)?;
+        if branch.is_step() {
+            return Err(Refusal::Unsupported { kind: BranchType::SAGA });
+        }
         let stands = Refusal::BranchStands { status: branch.status };
         match operation {
             Operation::StopBranch(_) | Operation::StartBranch(_) if branch.fate != Fate::Kept => {
                 return Err(Refusal::BeingDeleted);
             }
             Operation::StopBranch(_) if !(may_be_stopped || is_stopped) => return illegal,
-            Operation::StopBranch(_) if branch.has_failed() => return Err(stands),
+            Operation::StopBranch(_) if branch.has_failed() || branch.status == BranchStatus::PhaseOne_RDONLY => {
+                return Err(stands);
+            }
             Operation::StopBranch(_) => branch.status = BranchStatus::STOP_RETRY,
             Operation::StartBranch(_) if !(may_be_stopped || is_stopped || status == AsyncCommitting) => {
                 return illegal;
@@ -187,7 +232,7 @@ impl Model {
             Operation::StartBranch(_) => branch.status = BranchStatus::Registered,
             Operation::CleanUpBranch(_) if branch.fate != Fate::Kept => {}
             Operation::CleanUpBranch(_) if !may_be_cleaned => return illegal,
-            Operation::CleanUpBranch(_) if branch.has_failed() => {
+            Operation::CleanUpBranch(_) if branch.is_empty_handed() => {
                 self.settle(transaction, id, branch, Fate::CleanedUp);
             }
             Operation::CleanUpBranch(_) => branch.fate = Fate::CleanUp,
@@ -219,6 +264,6 @@ impl Model {
     /// An operator is done with a branch: its rows go.
     fn settle(&mut self, transaction: TransactionId, id: BranchId, branch: &mut Branch, fate: Fate) {
         branch.fate = fate;
-        self.release(transaction, |_, held| *held == id);
+        self.release_branch(transaction, id, branch);
     }
 }

@@ -1,25 +1,37 @@
 //! The transaction state machine beside a model that is as simple as it can be: maps of who holds which row, how each
 //! transaction stands, and what a decision must answer. Written from the semantics, not from the code.
+//!
+//! Here: what runs, decides and ends. `decode` has what the bytes stand for, `rows` branches and row locks, `operate` what
+//! operators do, `engine` what the engines of Sagas say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate_core::model::hash::lock_slot;
-use quorate_core::model::{
-    BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId, limits,
-};
+use quorate_core::model::{BranchId, BranchStatus, Epoch, GlobalStatus, Slot, Term, TransactionId, limits};
 use quorate_core::txn::command::{
-    BeginV1, BranchV1, DecideV1, FailV1, FoundV1, LeadV1, OperateV1, RegisterBranchV1, ReleaseLocksV1, ReportBranchV1,
-    TransactionV1,
+    BranchV1, DecideV1, FailV1, FoundV1, GiveUpV1, LeadV1, OperateV1, ReportBranchV1, ReportV1, TransactionV1,
 };
-use quorate_core::txn::{Batch, Command, Decision, Fate, Outcome, Refusal, ReleaseScope, Stamp, Transactions};
+use quorate_core::txn::{Batch, Command, Decision, Fate, IdBlock, Outcome, Refusal, Stamp, Transactions};
 
+#[path = "decode.rs"]
+mod decode;
+#[path = "engine.rs"]
+mod engine;
 #[path = "operate.rs"]
 mod operate;
+#[path = "rows.rs"]
+mod rows;
 
-use operate::{Branch, Transaction, failed_as, operation};
+use operate::{Transaction, failed_as, is_failed};
+use rows::{Hold, HoldId};
 
+/// Lock slots of these are founded here.
 const RESOURCES: [&str; 3] = ["stock", "bank", "mail"];
-const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(1) };
+/// The lock slot of this one is another group's.
+const AWAY: &str = "away";
+/// Transactions of another group end in this slot.
+const SLOT_AWAY: Slot = Slot(9);
+const EPOCH: Epoch = Epoch(1);
 const FIRST: u64 = 1_000;
 const OPERATIONS_MAX: usize = 600;
 /// So few that an entry takes away all tombstones that are due.
@@ -32,10 +44,10 @@ pub fn operations(data: &[u8]) {
 
 /// The state that these operations lead to.
 pub fn state_after(data: &[u8]) -> Transactions {
-    let (mut state, mut model) = (founded(), Model::default());
+    let (mut state, mut model) = (founded(), Model::founded());
     for operation in data.chunks_exact(4).take(OPERATIONS_MAX) {
         let [kind, a, b, c] = [operation[0], operation[1], operation[2], operation[3]];
-        let Some(command) = model.command(kind % 20, a, b, c) else {
+        let Some(command) = model.command(kind, a, b, c) else {
             state = Transactions::load(state.tables()).expect("its own records");
             continue;
         };
@@ -45,11 +57,9 @@ pub fn state_after(data: &[u8]) -> Transactions {
         match (&expected, &outcome) {
             (Expected::Begun, Outcome::Begun(transaction)) => model.begun(*transaction, &command),
             (Expected::Outcome(expected), outcome) => assert_eq!(expected, outcome, "{command:?}"),
-            (Expected::Conflict, Outcome::Refused(Refusal::Conflict(conflict))) => {
-                let Command::RegisterBranch(register) = &command else { panic!("{command:?}") };
-                let row = (lock_slot(&register.resource), register.resource.clone(), conflict.row.key.clone());
-                let held = model.rows.get(&row).map(|(holder, _)| *holder);
-                assert_eq!(held, Some(conflict.holder), "{command:?}");
+            (Expected::Conflict(resource), Outcome::Refused(Refusal::Conflict(conflict))) => {
+                let holders = model.holders(resource, &conflict.row.key);
+                assert!(holders.contains(&conflict.holder), "{command:?} came to {conflict:?}");
             }
             (expected, outcome) => panic!("{command:?} came to {outcome:?} instead of {expected:?}"),
         }
@@ -62,11 +72,16 @@ pub fn state_after(data: &[u8]) -> Transactions {
     state
 }
 
-fn founded() -> Transactions {
+fn slots() -> Vec<Slot> {
     let mut slots: Vec<Slot> = RESOURCES.map(lock_slot).into_iter().chain((0..4).map(Slot)).collect();
     slots.sort_unstable();
-    let found = FoundV1 { slots, epoch: FENCE.epoch, sequence: FIRST };
-    let lead = LeadV1 { tenure: FENCE.tenure, block: OPERATIONS_MAX as u32 };
+    assert!(![lock_slot(AWAY), SLOT_AWAY].iter().any(|slot| slots.contains(slot)));
+    slots
+}
+
+fn founded() -> Transactions {
+    let found = FoundV1 { slots: slots(), epoch: EPOCH, sequence: FIRST };
+    let lead = LeadV1 { tenure: Term(1), block: OPERATIONS_MAX as u32 };
     let mut state = Transactions::new();
     let commands = vec![Command::Found(found), Command::Lead(lead)];
     state.apply(&Batch { stamp: Stamp::default(), commands });
@@ -76,107 +91,51 @@ fn founded() -> Transactions {
 #[derive(Debug)]
 enum Expected {
     Begun,
-    Conflict,
+    /// About a row of this resource.
+    Conflict(String),
     Outcome(Outcome),
 }
 
-/// The slot of a resource, the resource, the row.
-type Row = (Slot, String, String);
-
-#[derive(Default)]
 struct Model {
     clock_ms: u64,
-    dealt: u64,
+    /// Slots that are owned here.
+    slots: Vec<Slot>,
+    tenure: Term,
+    /// The next id of all.
+    counter: u64,
+    /// The next branch id that the leader deals.
+    next_branch: u64,
     all: Vec<TransactionId>,
     transactions: BTreeMap<TransactionId, Transaction>,
-    rows: BTreeMap<Row, (TransactionId, BTreeSet<BranchId>)>,
+    holds: BTreeMap<HoldId, Hold>,
+    /// All commands that were to register a branch.
+    registers: Vec<Command>,
 }
 
 impl Model {
-    /// What these bytes stand for; nothing: the state goes through a snapshot.
-    fn command(&mut self, kind: u8, a: u8, b: u8, c: u8) -> Option<Command> {
-        let pick = |count: usize, byte: u8| usize::from(byte).checked_rem(count);
-        let transaction = pick(self.all.len(), a).map_or(TransactionId(4_096 + 1), |at| self.all[at]);
-        let own: Vec<BranchId> =
-            self.transactions.get(&transaction).map(|of| of.branches.keys().copied().collect()).unwrap_or_default();
-        let branch = pick(own.len(), b).map_or(BranchId(transaction.0), |at| own[at]);
-        let resource = RESOURCES[usize::from(b) % RESOURCES.len()];
-        Some(match kind {
-            0 | 1 if self.all.len() < TRANSACTIONS_MAX => {
-                let begin = BeginV1 {
-                    address: "10.0.0.1:8091".into(),
-                    application: "shop".into(),
-                    service_group: "default_tx_group".into(),
-                    name: "buy".into(),
-                    timeout_ms: [60_000, 1_000, 20, 0][usize::from(a) % 4],
-                };
-                if kind == 0 { Command::Begin(begin) } else { Command::BeginNear(begin) }
-            }
-            0..=5 => {
-                self.dealt += 1;
-                let rows: Vec<String> = (0..8).filter(|bit| c & (1 << bit) != 0).map(|row| row.to_string()).collect();
-                let kind = if kind == 5 { BranchType::TCC } else { BranchType::AT };
-                Command::RegisterBranch(RegisterBranchV1 {
-                    transaction,
-                    branch: BranchId::mint(FIRST + self.dealt - 1, transaction.slot()).expect("few are dealt"),
-                    fence: FENCE,
-                    kind,
-                    resource: resource.into(),
-                    lock_keys: if rows.is_empty() { String::new() } else { format!("t:{}", rows.join(",")) },
-                    application_data: String::new(),
-                    client: "shop:10.0.0.2:5000".into(),
-                    with_locks: true,
-                })
-            }
-            6 => Command::RemoveBranch(BranchV1 { transaction, branch }),
-            7 => Command::ReportBranch(ReportBranchV1 {
-                transaction,
-                branch,
-                status: [BranchStatus::PhaseOne_Done, BranchStatus::PhaseOne_Failed][usize::from(c) % 2],
-                application_data: "{}".into(),
-            }),
-            8 | 9 => {
-                let decisions = [Decision::Commit, Decision::Rollback, Decision::TimeoutRollback];
-                Command::Decide(DecideV1 { transaction, decision: decisions[usize::from(c) % 3] })
-            }
-            10 => Command::Retry(TransactionV1 { transaction }),
-            11 => Command::End(TransactionV1 { transaction }),
-            12 => {
-                let status = match c % 2 {
-                    0 => BranchStatus::PhaseTwo_CommitFailed_Unretryable,
-                    _ => BranchStatus::PhaseTwo_RollbackFailed_Unretryable,
-                };
-                Command::Fail(FailV1 { transaction, branch, status })
-            }
-            13 => {
-                let scope = if c.is_multiple_of(2) { ReleaseScope::All } else { ReleaseScope::Branches(vec![branch]) };
-                Command::ReleaseLocks(ReleaseLocksV1 { transaction, slot: lock_slot(resource), scope })
-            }
-            14 => {
-                self.clock_ms += [1, 30, 2_000, limits::TOMBSTONE_LIFE_MS][usize::from(c) % 4];
-                [Command::Tick, Command::Forget(TransactionV1 { transaction })][usize::from(b) % 2].clone()
-            }
-            16..=18 => Command::Operate(OperateV1 { transaction, operation: operation(c, branch) }),
-            19 => Command::CleanedUp(BranchV1 { transaction, branch }),
-            _ => return None,
-        })
+    fn founded() -> Model {
+        Model {
+            clock_ms: 0,
+            slots: slots(),
+            tenure: Term(1),
+            counter: FIRST + OPERATIONS_MAX as u64,
+            next_branch: FIRST,
+            all: Vec::new(),
+            transactions: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            registers: Vec::new(),
+        }
     }
 
     /// What a command must come to, and what it does to the model.
     fn run(&mut self, command: &Command) -> Expected {
         match command {
             Command::Begin(_) | Command::BeginNear(_) => Expected::Begun,
-            Command::RegisterBranch(register) => self.register(register),
-            Command::ReleaseLocks(release) => {
-                self.release(release.transaction, |(slot, ..), branch| {
-                    let is_meant = match &release.scope {
-                        ReleaseScope::All => true,
-                        ReleaseScope::Branches(branches) => branches.contains(branch),
-                    };
-                    *slot == release.slot && is_meant
-                });
-                Expected::Outcome(Outcome::Released)
-            }
+            Command::Lead(lead) => Expected::Outcome(self.lead(lead)),
+            Command::RegisterBranch(register) => self.register(register, None),
+            Command::RegisterBranchOnce(once) => self.register(&once.register, Some(once.request)),
+            Command::AcquireLocks(acquire) => self.acquire(acquire),
+            Command::ReleaseLocks(release) => self.release_locks(release),
             Command::Tick => Expected::Outcome(Outcome::Done),
             Command::RemoveBranch(BranchV1 { transaction, .. })
             | Command::ReportBranch(ReportBranchV1 { transaction, .. })
@@ -185,6 +144,9 @@ impl Model {
             | Command::Fail(FailV1 { transaction, .. })
             | Command::End(TransactionV1 { transaction })
             | Command::Forget(TransactionV1 { transaction })
+            | Command::Detach(TransactionV1 { transaction })
+            | Command::GiveUp(GiveUpV1 { transaction, .. })
+            | Command::Report(ReportV1 { transaction, .. })
             | Command::Operate(OperateV1 { transaction, .. })
             | Command::CleanedUp(BranchV1 { transaction, .. }) => {
                 let Some(before) = self.transactions.remove(transaction) else {
@@ -201,44 +163,32 @@ impl Model {
 
     fn begun(&mut self, transaction: TransactionId, command: &Command) {
         let (Command::Begin(begin) | Command::BeginNear(begin)) = command else { panic!("{command:?}") };
-        let due_ms = self.clock_ms + begin.timeout_ms as u64;
-        let (status, branches) = (GlobalStatus::Begin, BTreeMap::new());
-        let begun = Transaction { status, due_ms, branches, ended_ms: None, is_deleted: false };
+        let (begun_ms, due_ms) = (self.clock_ms, self.clock_ms + begin.timeout_ms as u64);
+        let begun = Transaction {
+            status: GlobalStatus::Begin,
+            begun_ms,
+            due_ms,
+            branches: BTreeMap::new(),
+            ended_ms: None,
+            is_deleted: false,
+            is_named_saga: begin.name.starts_with("$Saga_"),
+        };
+        assert_eq!(transaction.sequence(), self.counter, "{transaction}");
+        assert!(self.slots.contains(&transaction.slot()), "{transaction}");
+        self.counter += 1;
         assert!(self.transactions.insert(transaction, begun).is_none(), "{transaction} was minted twice");
         self.all.push(transaction);
     }
 
-    /// All rows or none, and only while nothing is decided.
-    fn register(&mut self, register: &RegisterBranchV1) -> Expected {
-        match self.transactions.get(&register.transaction) {
-            Some(of) if of.ended_ms.is_some() => return refused(Refusal::NoSuchTransaction),
-            Some(of) if of.status != GlobalStatus::Begin => {
-                return refused(Refusal::NotActive { status: of.status });
-            }
-            Some(_) => {}
-            None => return refused(Refusal::NoSuchTransaction),
+    /// From here on only what this leader deals joins.
+    fn lead(&mut self, lead: &LeadV1) -> Outcome {
+        if lead.tenure < self.tenure {
+            return Outcome::Refused(Refusal::OldTenure { tenure: self.tenure });
         }
-        let keys = register.lock_keys.strip_prefix("t:").unwrap_or_default();
-        let is_at = register.kind == BranchType::AT;
-        let rows: Vec<Row> = keys
-            .split(',')
-            .filter(|key| is_at && !key.is_empty())
-            .map(|key| (lock_slot(&register.resource), register.resource.clone(), key.to_owned()))
-            .collect();
-        let holder = |row: &Row| self.rows.get(row).map(|(holder, _)| *holder);
-        if rows.iter().filter_map(holder).any(|holder| holder != register.transaction) {
-            return Expected::Conflict;
-        }
-        let locks_rows = !rows.is_empty();
-        for row in rows {
-            let held = self.rows.entry(row).or_insert((register.transaction, BTreeSet::new()));
-            held.1.insert(register.branch);
-        }
-        if let Some(of) = self.transactions.get_mut(&register.transaction) {
-            let (kind, status) = (register.kind, BranchStatus::Registered);
-            of.branches.insert(register.branch, Branch { kind, status, locks_rows, fate: Fate::Kept });
-        }
-        Expected::Outcome(Outcome::Registered)
+        let block = IdBlock { first: self.counter, count: lead.block };
+        (self.tenure, self.next_branch) = (lead.tenure, block.first);
+        self.counter += u64::from(block.count);
+        Outcome::Led(block)
     }
 
     /// A command about one transaction that is known. Of one that has ended only its status is left.
@@ -258,14 +208,14 @@ impl Model {
                 if status != Begin {
                     return Err(Refusal::NotActive { status });
                 }
-                if of.branches.remove(&remove.branch).is_some() {
-                    self.release(transaction, |_, branch| *branch == remove.branch);
+                if let Some(branch) = of.branches.remove(&remove.branch) {
+                    self.release_branch(transaction, remove.branch, &branch);
                 }
                 Ok(Outcome::Done)
             }
             Command::ReportBranch(report) => {
                 let branch = of.branches.get_mut(&report.branch).ok_or(Refusal::NoSuchBranch)?;
-                if status == Begin {
+                if status == Begin || branch.is_step() {
                     branch.status = report.status;
                 }
                 Ok(Outcome::Done)
@@ -281,6 +231,13 @@ impl Model {
                 };
                 Ok(Outcome::Now(of.status))
             }
+            Command::Detach(_) if !has_ended && matches!(status, Committing | AsyncCommitting) => {
+                of.status = AsyncCommitting;
+                Ok(Outcome::Now(of.status))
+            }
+            Command::GiveUp(give_up) if !has_ended => self.give_up(of, give_up),
+            Command::Report(_) if has_ended => Ok(Outcome::Standing(status)),
+            Command::Report(report) => Ok(self.report(transaction, of, report)),
             Command::Fail(fail) if !has_ended => fail_branch(of, fail),
             Command::End(_) | Command::Forget(_) if has_ended => Ok(Outcome::Now(status)),
             Command::Operate(_) | Command::CleanedUp(_) if has_ended => Ok(Outcome::Standing(status)),
@@ -300,10 +257,7 @@ impl Model {
                 let done = if of.is_astray() { failed_as(status) } else { done };
                 self.end(transaction, of, done)
             }
-            Command::Forget(_) => match status {
-                CommitFailed | RollbackFailed | TimeoutRollbackFailed => self.end(transaction, of, status),
-                _ => illegal,
-            },
+            Command::Forget(_) if is_failed(status) => self.end(transaction, of, status),
             _ => illegal,
         }
     }
@@ -315,18 +269,34 @@ impl Model {
         decision: Decision,
     ) -> Result<Outcome, Refusal> {
         let is_due = self.clock_ms >= of.due_ms;
-        let is_async = of.branches.values().all(|branch| branch.kind == BranchType::AT || branch.has_failed());
         of.status = match decision {
             Decision::Rollback => GlobalStatus::Rollbacking,
             Decision::Commit | Decision::TimeoutRollback if is_due => GlobalStatus::TimeoutRollbacking,
             Decision::TimeoutRollback => return Err(Refusal::NotDue { due_ms: of.due_ms }),
-            Decision::Commit if is_async => GlobalStatus::AsyncCommitting,
+            Decision::Commit if of.is_async() => GlobalStatus::AsyncCommitting,
             Decision::Commit => GlobalStatus::Committing,
         };
         if matches!(of.status, GlobalStatus::AsyncCommitting | GlobalStatus::Committing) {
-            self.release(transaction, |_, _| true);
+            self.release_all(transaction, of);
         }
         Ok(Outcome::Decided(of.status))
+    }
+
+    /// Phase two was tried for long enough. Never of a commit that its TM was told.
+    fn give_up(&self, of: &mut Transaction, give_up: &GiveUpV1) -> Result<Outcome, Refusal> {
+        use GlobalStatus::*;
+        let given_up = match of.status {
+            status if is_failed(status) => return Ok(Outcome::Now(status)),
+            Committing | CommitRetrying => CommitRetryTimeout,
+            Rollbacking | RollbackRetrying | TimeoutRollbacking | TimeoutRollbackRetrying => RollbackRetryTimeout,
+            status => return Err(Refusal::Illegal { status }),
+        };
+        let due_ms = of.begun_ms + give_up.after_ms;
+        if self.clock_ms < due_ms {
+            return Err(Refusal::NotDue { due_ms });
+        }
+        of.status = given_up;
+        Ok(Outcome::Now(given_up))
     }
 
     fn end(
@@ -337,18 +307,9 @@ impl Model {
     ) -> Result<Outcome, Refusal> {
         of.status = status;
         of.ended_ms = Some(self.clock_ms);
+        self.release_all(transaction, of);
         of.branches.clear();
-        self.release(transaction, |_, _| true);
         Ok(Outcome::Now(status))
-    }
-
-    fn release(&mut self, transaction: TransactionId, is_meant: impl Fn(&Row, &BranchId) -> bool) {
-        self.rows.retain(|row, (holder, branches)| {
-            if *holder == transaction {
-                branches.retain(|branch| !is_meant(row, branch));
-            }
-            !branches.is_empty()
-        });
     }
 
     fn expire(&mut self) {
@@ -362,49 +323,48 @@ impl Model {
             let expected = self.transactions.get(transaction).map(|of| of.status);
             assert_eq!(state.standing(*transaction), expected, "{transaction}");
             let open = self.transactions.get(transaction).filter(|of| of.ended_ms.is_none());
-            let orders = open.map(|of| (of.is_deleted, of.branches.values().map(|branch| branch.fate).collect()));
+            type Orders = Vec<(BranchId, BranchStatus, Fate)>;
+            let orders = |of: &Transaction| -> Orders {
+                of.branches.iter().map(|(id, branch)| (*id, branch.status, branch.fate)).collect()
+            };
+            let expected = open.map(|of| (of.is_deleted, orders(of)));
             let seen = state.session(*transaction).map(|session| {
-                (session.is_deleted(), session.branches.values().map(|branch| branch.fate).collect::<Vec<Fate>>())
+                let branches = session.branches.values();
+                let orders: Orders = branches.map(|branch| (branch.branch, branch.status, branch.fate)).collect();
+                (session.is_deleted(), orders)
             });
-            assert_eq!(seen, orders, "{transaction}");
+            assert_eq!(seen, expected, "{transaction}");
         }
-        let held: BTreeMap<Row, (TransactionId, BTreeSet<BranchId>)> = state
-            .locks()
-            .map(|lock| {
-                let row = (lock_slot(lock.resource), lock.resource.to_owned(), lock.row.key.clone());
-                (row, (lock.transaction, lock.branches.iter().copied().collect()))
-            })
-            .collect();
-        assert_eq!(held, self.rows);
-        assert_eq!(state.counts().row_locks, self.rows.len() as u64);
+        self.compare_rows(state);
     }
 }
 
 fn fail_branch(of: &mut Transaction, fail: &FailV1) -> Result<Outcome, Refusal> {
     use GlobalStatus::*;
+    let (commit, rollback) =
+        (BranchStatus::PhaseTwo_CommitFailed_Unretryable, BranchStatus::PhaseTwo_RollbackFailed_Unretryable);
     let (needed, failed) = match of.status {
-        Committing | CommitRetrying | AsyncCommitting | CommitFailed => {
-            (BranchStatus::PhaseTwo_CommitFailed_Unretryable, CommitFailed)
+        Committing | CommitRetrying | AsyncCommitting => (commit, CommitFailed),
+        Rollbacking | RollbackRetrying => (rollback, RollbackFailed),
+        TimeoutRollbacking | TimeoutRollbackRetrying => (rollback, TimeoutRollbackFailed),
+        // What has failed stays, and what an operator has stopped does not fail.
+        CommitFailed | CommitRetryTimeout | StopCommitOrCommitRetry => (commit, of.status),
+        RollbackFailed | TimeoutRollbackFailed | RollbackRetryTimeout | StopRollbackOrRollbackRetry => {
+            (rollback, of.status)
         }
-        Rollbacking | RollbackRetrying | RollbackFailed => {
-            (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, RollbackFailed)
-        }
-        TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed => {
-            (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, TimeoutRollbackFailed)
-        }
-        // What an operator has stopped does not fail.
-        StopCommitOrCommitRetry => (BranchStatus::PhaseTwo_CommitFailed_Unretryable, StopCommitOrCommitRetry),
-        StopRollbackOrRollbackRetry => (BranchStatus::PhaseTwo_RollbackFailed_Unretryable, StopRollbackOrRollbackRetry),
         status => return Err(Refusal::Illegal { status }),
     };
     if fail.status != needed {
         return Err(Refusal::NoFailure { status: fail.status });
     }
-    let branch = of.branches.get_mut(&fail.branch).ok_or(Refusal::NoSuchBranch)?;
+    // The steps of a Saga fail as one.
+    if !of.branches.contains_key(&fail.branch) && !(fail.branch == BranchId::WHOLE && of.has_engine()) {
+        return Err(Refusal::NoSuchBranch);
+    }
     if matches!(failed, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry) {
         return Err(Refusal::Illegal { status: failed });
     }
-    if of.status != failed {
+    if let Some(branch) = of.branches.get_mut(&fail.branch).filter(|_| of.status != failed) {
         branch.status = fail.status;
     }
     of.status = failed;
