@@ -358,7 +358,8 @@ fn fail_branch(of: &mut Transaction, fail: &FailV1) -> Result<Outcome, Refusal> 
         return Err(Refusal::NoFailure { status: fail.status });
     }
     // The steps of a Saga fail as one.
-    if !of.branches.contains_key(&fail.branch) && !(fail.branch == BranchId::WHOLE && of.has_engine()) {
+    let is_whole = fail.branch == BranchId::WHOLE && of.has_engine();
+    if !is_whole && !of.branches.contains_key(&fail.branch) {
         return Err(Refusal::NoSuchBranch);
     }
     if matches!(failed, StopCommitOrCommitRetry | StopRollbackOrRollbackRetry) {

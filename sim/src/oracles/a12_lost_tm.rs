@@ -117,7 +117,13 @@ mod tests {
         let registered = |machine| Seen::Registered { machine, life: 1, channel: 5, application: "tm1".to_owned() };
         oracle.see(&ghost, &registered(1))?;
         ghost.now = second * 10;
-        let begin = BeginV1 { application: "tm1".to_owned(), ..BeginV1::default() };
+        let begin = BeginV1 {
+            address: String::new(),
+            application: "tm1".to_owned(),
+            service_group: String::new(),
+            name: "first".to_owned(),
+            timeout_ms: 60_000,
+        };
         let step = Step { group: GROUP, command: &Command::Begin(begin), outcome: &Outcome::Begun(FIRST) };
         oracle.step(&ghost, &step)?;
         oracle.see(&ghost, &Seen::Disconnected { machine: 1, life: 1, channel: 5 })?;
