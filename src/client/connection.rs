@@ -1,7 +1,8 @@
 //! One connection to one node: requests and their answers by id, requests of the server, heartbeats.
 //!
 //! A request that gets no answer is *unknown*: it may or may not have happened. The connection never repeats anything;
-//! that is for whoever knows what may be repeated.
+//! that is for whoever knows what may be repeated. Requests that leave together in a merged frame are answered each by
+//! itself all the same, in whichever of the three forms the server chooses (protocol, section 5.4).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +15,7 @@ use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, ReadHalf, SocketAddr, WriteHalf};
 use quorate_world::select::{Either3, select3};
 use quorate_world::sync::{Notify, oneshot};
-use quorate_world::time::{Duration, sleep, timeout};
+use quorate_world::time::{Duration, Instant, sleep, timeout};
 use quorate_world::{task, watch};
 
 /// How long a connect may take: the same as a Java client's.
@@ -45,6 +46,9 @@ pub enum CallError {
     #[error("the message cannot be encoded: {0}")]
     Encode(#[from] EncodeError),
 }
+
+/// A request, and where its answer goes; none comes if this is dropped.
+pub type Asked = (Message, oneshot::Sender<Message>);
 
 /// How bodies are written; the server writes its own alike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,8 +121,18 @@ struct Shared {
 struct State {
     last_id: i32,
     waiting: BTreeMap<i32, oneshot::Sender<Message>>,
+    /// Merged frames, by their ids.
+    frames: BTreeMap<i32, Frame>,
     buffer: BytesMut,
     closed: bool,
+}
+
+/// A merged frame that was sent.
+struct Frame {
+    /// Ids of its requests, in their order.
+    children: Vec<i32>,
+    /// Then nobody waits any more.
+    until: Instant,
 }
 
 impl std::fmt::Debug for Shared {
@@ -137,6 +151,7 @@ impl Shared {
         let waiting = {
             let mut state = self.state();
             state.closed = true;
+            state.frames.clear();
             std::mem::take(&mut state.waiting)
         };
         drop(waiting);
@@ -197,6 +212,25 @@ impl Connection {
         }
     }
 
+    /// Sends requests in one merged frame; clients before 1.5 write no ids into it. Whoever has no answer after `patience`
+    /// must have stopped waiting.
+    pub fn send_merged(&self, asked: Vec<Asked>, with_ids: bool, patience: Duration) -> Result<(), CallError> {
+        let (messages, waiting): (Vec<Message>, Vec<oneshot::Sender<Message>>) = asked.into_iter().unzip();
+        {
+            let mut state = self.shared.state();
+            state.forget_the_late();
+            let children: Vec<i32> = waiting.iter().map(|_| state.next_id()).collect();
+            let id = state.next_id();
+            let merged = Message::Merged { messages, ids: with_ids.then(|| children.clone()) };
+            // As Java does, though it is answered.
+            state.write(&self.shared.speech.head(MessageKind::OneWay, id), &merged)?;
+            state.waiting.extend(children.iter().copied().zip(waiting));
+            state.frames.insert(id, Frame { children, until: Instant::now() + patience });
+        }
+        self.shared.outgoing.notify_one();
+        Ok(())
+    }
+
     fn send_request(&self, message: &Message) -> Result<(i32, oneshot::Receiver<Message>), CallError> {
         let (sender, answer) = oneshot::channel();
         let id = {
@@ -215,6 +249,38 @@ impl State {
     fn next_id(&mut self) -> i32 {
         self.last_id = self.last_id.wrapping_add(1) & i32::MAX;
         self.last_id
+    }
+
+    /// Frames whose time is up; the oldest have the lowest ids.
+    fn forget_the_late(&mut self) {
+        while let Some(oldest) = self.frames.first_entry().filter(|oldest| oldest.get().until <= Instant::now()) {
+            for child in oldest.remove().children {
+                self.waiting.remove(&child);
+            }
+        }
+    }
+
+    /// Hands out what a frame answers.
+    fn answered(&mut self, id: i32, message: Message) {
+        let mut hand_out = |id: i32, message: Message| {
+            if let Some(waiting) = self.waiting.remove(&id) {
+                // Whoever asked may have given up meanwhile.
+                let _ = waiting.send(message);
+            }
+        };
+        match message {
+            // By position, as Java reads it. Who is left over has no answer.
+            Message::MergeResult { messages } => {
+                let children = self.frames.remove(&id).map_or(Vec::new(), |frame| frame.children);
+                let left_over = children.get(messages.len()..).unwrap_or_default().to_vec();
+                children.into_iter().zip(messages).for_each(|(id, message)| hand_out(id, message));
+                left_over.iter().for_each(|id| _ = self.waiting.remove(id));
+            }
+            Message::BatchResult { messages, ids } => {
+                ids.into_iter().zip(messages).for_each(|(id, message)| hand_out(id, message));
+            }
+            single => hand_out(id, single),
+        }
     }
 
     fn write(&mut self, head: &Head, message: &Message) -> Result<(), CallError> {
@@ -261,11 +327,7 @@ fn receive(shared: &Arc<Shared>, decoded: Decoded, on_request: &OnRequest) {
             on_request(Inbound { message, head, shared: shared.clone() });
         }
         Decoded::Message(head, message) => {
-            let waiting = shared.state().waiting.remove(&head.request_id);
-            if let Some(waiting) = waiting {
-                // Whoever asked may have given up meanwhile.
-                let _ = waiting.send(message);
-            }
+            shared.state().answered(head.request_id, message);
         }
         Decoded::Heartbeat(_) => {}
         Decoded::Opaque(head, _) => tracing::warn!(?head, "an answer in a serializer that was not asked for"),

@@ -8,6 +8,7 @@
 //! Deliberately not here yet: undo logs, the TCC fence, a journal of unfinished transactions.
 
 pub mod connection;
+mod gather;
 pub mod pool;
 pub mod rm;
 pub mod tm;
@@ -16,8 +17,11 @@ pub mod load;
 
 pub use connection::{CallError, Connection, Speech};
 pub use pool::{Application, Pool};
+pub use quorate_compressor::Compressor;
 pub use rm::{Branch, Resource, ResourceManager};
 pub use tm::{Conclusion, TransactionManager};
 
+#[cfg(test)]
+mod merged_tests;
 #[cfg(test)]
 mod tests;

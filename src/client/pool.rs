@@ -5,12 +5,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use quorate_core::wire::{Message, Registration};
+use quorate_core::wire::{ClientVersion, Message, Registration};
 use quorate_world::net::{SocketAddr, resolve};
+use quorate_world::sync::oneshot;
 use quorate_world::time::{Duration, sleep, timeout};
 use quorate_world::{random, task, watch};
 
 use crate::connection::{CallError, Connection, OnRequest, Speech};
+use crate::gather::Gather;
 
 /// How long a registration may take.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -28,13 +30,17 @@ pub struct Application {
     pub version: String,
     /// How it speaks.
     pub speech: Speech,
+    /// Requests wait so long for others and leave with them in one merged frame, as those of Java clients do, who wait for 1 ms;
+    /// none: each has a frame of its own.
+    pub merges: Option<Duration>,
 }
 
 impl Application {
     /// An application with the version that this client speaks, in the Seata serializer, not compressed.
     pub fn new(id: impl Into<String>, service_group: impl Into<String>) -> Application {
         let speech = Speech::default();
-        Application { id: id.into(), service_group: service_group.into(), version: "2.3.0".into(), speech }
+        let (id, service_group, version) = (id.into(), service_group.into(), "2.3.0".into());
+        Application { id, service_group, version, speech, merges: None }
     }
 
     fn registration(&self) -> Registration {
@@ -44,6 +50,11 @@ impl Application {
             service_group: self.service_group.clone(),
             extra_data: String::new(),
         }
+    }
+
+    /// What it declares.
+    pub fn client_version(&self) -> ClientVersion {
+        ClientVersion::parse(&self.version)
     }
 
     /// What a TM says first.
@@ -67,6 +78,7 @@ pub struct Pool {
 struct Shared {
     addresses: Vec<String>,
     speech: Speech,
+    gather: Option<Gather>,
     connections: Mutex<Vec<Option<Connection>>>,
     changes: watch::Sender<u64>,
 }
@@ -81,11 +93,13 @@ impl Drop for Tasks {
 
 impl Pool {
     /// Starts to connect to all `addresses` (`host:port`), saying `register` first on each connection.
-    pub fn start(addresses: &[String], speech: Speech, register: Message, on_request: OnRequest) -> Pool {
+    pub fn start(addresses: &[String], application: &Application, register: Message, on_request: OnRequest) -> Pool {
         let (changes, _) = watch::channel(0);
+        let gathers = |window| Gather::new(window, application.client_version());
         let shared = Arc::new(Shared {
             addresses: addresses.to_vec(),
-            speech,
+            speech: application.speech,
+            gather: application.merges.map(gathers),
             connections: Mutex::new(vec![None; addresses.len()]),
             changes,
         });
@@ -109,6 +123,38 @@ impl Pool {
             }
         };
         timeout(patience, wait).await.unwrap_or(Err(CallError::NotConnected))
+    }
+
+    /// Asks `preferred` if it is connected, else any node, alone or together with others.
+    pub async fn ask(
+        &self,
+        preferred: Option<&str>,
+        request: &Message,
+        patience: Duration,
+    ) -> Result<Message, CallError> {
+        let Some(gather) = &self.shared.gather else {
+            return self.pick(preferred, patience).await?.call(request, patience).await;
+        };
+        let (sender, answer) = oneshot::channel();
+        if gather.add(preferred, (request.clone(), sender)) {
+            task::spawn(self.clone().send_together(preferred.map(str::to_owned), patience));
+        }
+        match timeout(patience, answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(CallError::Broken),
+            Err(_) => Err(CallError::TimedOut),
+        }
+    }
+
+    /// What is dropped on the way has no answer.
+    async fn send_together(self, preferred: Option<String>, patience: Duration) {
+        let Some(gather) = &self.shared.gather else { return };
+        for frame in gather.frames(preferred.as_deref()).await {
+            let Ok(connection) = self.pick(preferred.as_deref(), patience).await else { return };
+            if let Err(error) = connection.send_merged(frame, gather.with_ids(), patience) {
+                tracing::debug!(%error, "a merged frame was not sent");
+            }
+        }
     }
 
     /// Waits until every address is connected and registered.

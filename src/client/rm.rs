@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, Xid};
-use quorate_core::wire::{Message, ResultPart};
+use quorate_core::wire::{ClientVersion, Message, ResultPart};
 use quorate_world::task;
 use quorate_world::time::Duration;
 
@@ -65,6 +65,7 @@ pub enum RegisterError {
 #[derive(Clone)]
 pub struct ResourceManager {
     pool: Pool,
+    version: ClientVersion,
 }
 
 impl ResourceManager {
@@ -76,7 +77,8 @@ impl ResourceManager {
     ) -> ResourceManager {
         let ids: Vec<String> = resources.keys().cloned().collect();
         let on_request: OnRequest = Arc::new(move |inbound| dispatch(&resources, inbound));
-        ResourceManager { pool: Pool::start(addresses, application.speech, application.register_rm(&ids), on_request) }
+        let pool = Pool::start(addresses, application, application.register_rm(&ids), on_request);
+        ResourceManager { pool, version: application.client_version() }
     }
 
     /// The connections.
@@ -102,7 +104,7 @@ impl ResourceManager {
         };
         match self.ask(xid, &request).await? {
             Message::BranchRegisterResult { result, branch_id } if result.is_success() => Ok(branch_id),
-            Message::BranchRegisterResult { result, .. } => Err(refused(result)),
+            Message::BranchRegisterResult { result, .. } => Err(self.refused(result)),
             other => Err(unexpected(&other)),
         }
     }
@@ -119,7 +121,7 @@ impl ResourceManager {
         };
         match self.ask(xid, &request).await? {
             Message::BranchReportResult { result } if result.is_success() => Ok(()),
-            Message::BranchReportResult { result } => Err(refused(result)),
+            Message::BranchReportResult { result } => Err(self.refused(result)),
             other => Err(unexpected(&other)),
         }
     }
@@ -135,20 +137,19 @@ impl ResourceManager {
         };
         match self.ask(xid, &request).await? {
             Message::LockQueryResult { result, lockable } if result.is_success() => Ok(lockable),
-            Message::LockQueryResult { result, .. } => Err(refused(result)),
+            Message::LockQueryResult { result, .. } => Err(self.refused(result)),
             other => Err(unexpected(&other)),
         }
     }
 
     async fn ask(&self, xid: &str, request: &Message) -> Result<Message, CallError> {
         let address = Xid::parse(xid).ok().map(|xid| xid.address);
-        let connection = self.pool.pick(address.as_deref(), REQUEST_TIMEOUT).await?;
-        connection.call(request, REQUEST_TIMEOUT).await
+        self.pool.ask(address.as_deref(), request, REQUEST_TIMEOUT).await
     }
-}
 
-fn refused(result: ResultPart) -> RegisterError {
-    RegisterError::Refused { code: result.exception, message: result.message }
+    fn refused(&self, result: ResultPart) -> RegisterError {
+        RegisterError::Refused { code: self.version.meant(result.exception), message: result.message }
+    }
 }
 
 fn unexpected(answer: &Message) -> RegisterError {

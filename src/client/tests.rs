@@ -17,8 +17,8 @@ use crate::rm::{Answer, Branch, RegisterError, Resource, ResourceManager};
 use crate::tm::TransactionManager;
 use crate::{Application, CallError, Speech};
 
-const XID: &str = "127.0.0.1:8091:4097";
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const XID: &str = "127.0.0.1:8091:4097";
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// Answers registrations; everything else goes through `reply`. Registered connections are asked `first` at once.
 async fn serve(
@@ -70,7 +70,7 @@ async fn node(
     (address, heard)
 }
 
-fn application() -> Application {
+pub(crate) fn application() -> Application {
     Application::new("shop", "default_tx_group")
 }
 

@@ -48,9 +48,7 @@ pub struct TransactionManager {
 impl TransactionManager {
     /// Starts to connect to all `addresses`.
     pub fn start(addresses: &[String], application: &Application) -> TransactionManager {
-        TransactionManager {
-            pool: Pool::start(addresses, application.speech, application.register_tm(), Arc::new(|_| {})),
-        }
+        TransactionManager { pool: Pool::start(addresses, application, application.register_tm(), Arc::new(|_| {})) }
     }
 
     /// The connections.
@@ -61,8 +59,7 @@ impl TransactionManager {
     /// Begins a transaction; its XID.
     pub async fn begin(&self, name: &str, timeout_ms: i32) -> Result<String, BeginError> {
         let request = Message::GlobalBegin { timeout_ms, name: name.into() };
-        let connection = self.pool.pick(None, REQUEST_TIMEOUT).await?;
-        match connection.call(&request, REQUEST_TIMEOUT).await? {
+        match self.pool.ask(None, &request, REQUEST_TIMEOUT).await? {
             Message::GlobalBeginResult { result, xid, .. } if result.is_success() => Ok(xid),
             Message::GlobalBeginResult { result, .. } => Err(BeginError::Refused(result.message)),
             other => Err(BeginError::Refused(format!("the answer is a {}", other.name()))),
@@ -102,8 +99,7 @@ impl TransactionManager {
 
     async fn ask(&self, xid: &str, request: &Message) -> Result<Message, CallError> {
         let address = Xid::parse(xid).ok().map(|xid| xid.address);
-        let connection = self.pool.pick(address.as_deref(), REQUEST_TIMEOUT).await?;
-        connection.call(request, REQUEST_TIMEOUT).await
+        self.pool.ask(address.as_deref(), request, REQUEST_TIMEOUT).await
     }
 }
 

@@ -188,6 +188,12 @@ impl ClientVersion {
         }
     }
 
+    /// What a client of this version takes a code that it was told for: the mirror of [`ClientVersion::exception_code`].
+    pub fn meant(self, told: ExceptionCode) -> ExceptionCode {
+        let known = ExceptionCode::ALL.iter().find(|known| self.exception_code(**known) == told);
+        known.copied().unwrap_or(ExceptionCode::Unknown)
+    }
+
     fn adapt_result(self, result: &mut ResultPart) {
         result.exception = self.exception_code(result.exception);
     }
@@ -239,6 +245,9 @@ mod tests {
         ] {
             let codes = [NotRaftLeader, LockKeyConflictFailFast, TransactionTimeout, CommitHeuristic, Broken];
             assert_eq!(codes.map(|code| number(declared, code)), numbers, "{declared}");
+            let meant = version(declared).meant(version(declared).exception_code(LockKeyConflictFailFast));
+            let fails_fast = if declared < "1.5" { LockKeyConflict } else { LockKeyConflictFailFast };
+            assert_eq!(meant, fails_fast, "{declared}");
             assert_eq!([LockKeyConflict, FailedStore].map(|code| number(declared, code)), [2, 18], "{declared}");
         }
     }
