@@ -73,7 +73,7 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     format!(
         "{belongs}\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
-         batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+         batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}[clients]\nbatch_results = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         node_ip(number),
         plan.options.groups,
         operator::TOKEN,
@@ -87,6 +87,7 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
             0 => String::new(),
             lost_tm_ms => format!("[tm]\nlost_rollback_ms = {lost_tm_ms}\n"),
         },
+        plan.options.batch_results,
     )
 }
 

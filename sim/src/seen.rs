@@ -10,6 +10,7 @@ use quorate_core::model::{
     TransactionId,
 };
 use quorate_core::txn::{Command, Outcome, ReleaseScope};
+use quorate_core::wire::ClientVersion;
 use quorate_server::coordinator::message::Way;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,8 +75,8 @@ pub enum Seen {
     ToldEnd { transaction: TransactionId, commit: bool, status: GlobalStatus },
     /// A TM is going to ask how its transaction stands.
     AsksStatus { question: u64, transaction: TransactionId },
-    /// A TM was told how its transaction stands, which had had so many statuses when the question left.
-    ToldStatus { question: u64, transaction: TransactionId, since: usize, status: GlobalStatus },
+    /// A TM was told how its transaction stands, in words that it knows; it had had so many statuses when the question left.
+    ToldStatus { question: u64, transaction: TransactionId, since: usize, status: GlobalStatus, knows: ClientVersion },
     /// An RM is going to ask for a branch.
     AsksBranch { question: u64, client: String, transaction: TransactionId, wanted: Wanted },
     /// An RM was told that its branch is registered.

@@ -75,6 +75,12 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
         }),
         with(&|plan| {
             let options = &mut plan.options;
+            (options.tm_speech, options.rm_speech, options.batch_results) = (Vec::new(), Vec::new(), false);
+        }),
+        with(&|plan| plan.options.tm_speech.clear()),
+        with(&|plan| plan.options.rm_speech.clear()),
+        with(&|plan| {
+            let options = &mut plan.options;
             (options.xaer_nota_ms, options.commit_retry_ms) = (60_000, 0);
             (options.rollback_retry_ms, options.unlocks) = (0, false);
         }),
@@ -89,6 +95,8 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
 
 fn few_clients(plan: &mut Plan) {
     (plan.options.tms, plan.options.rms) = (1, 2);
+    plan.options.tm_speech.truncate(1);
+    plan.options.rm_speech.truncate(2);
     for operation in &mut plan.operations {
         operation.tm = 0;
         operation.branches.iter_mut().for_each(|branch| branch.rm %= 2);

@@ -14,7 +14,7 @@ use crate::scene::Scene;
 use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::{Answer, RegisterError};
-use quorate_client::{Application, Branch, Resource, ResourceManager};
+use quorate_client::{Branch, Resource, ResourceManager};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, TransactionId};
 use quorate_world::time::{Duration, sleep};
 use quorate_world::{net, process, random, sim};
@@ -31,7 +31,8 @@ const LATENESS_MS_MAX: u64 = 15_000;
 pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     // Neighbours: 1 and 2, 3 and 4, ..
     let neighbour = ((number - 1) ^ 1) + 1;
-    let application = Application::new(format!("bank-{}", number.min(neighbour)), "default_tx_group");
+    let speaks = scene.plan.options.rm_speaks(number);
+    let application = speaks.application(&format!("bank-{}", number.min(neighbour)), "default_tx_group");
     let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
     for owner in [number, neighbour] {
         for kind in [BranchType::AT, BranchType::TCC, BranchType::XA, BranchType::SAGA_ANNOTATION] {

@@ -13,7 +13,6 @@ use crate::scene::Scene;
 use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::Answer;
-use quorate_client::tm::BeginError;
 use quorate_client::{Application, Branch, Resource, ResourceManager, TransactionManager};
 use quorate_core::model::{BranchStatus, BranchType, GlobalStatus, TransactionId};
 use quorate_world::time::sleep;
@@ -45,11 +44,11 @@ enum Came {
 
 impl Engine {
     /// The engine of an application, connected to all `servers`.
-    pub fn start(scene: &Arc<Scene>, servers: &[String], application: &str, group: &str) -> Engine {
+    pub fn start(scene: &Arc<Scene>, servers: &[String], application: &Application) -> Engine {
         let engine = Engine { scene: scene.clone(), rm: Arc::default() };
         let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
-        resources.insert(format!("{application}#{group}"), Arc::new(engine.clone()));
-        let rm = ResourceManager::start(servers, &Application::new(application, group), resources);
+        resources.insert(format!("{}#{}", application.id, application.service_group), Arc::new(engine.clone()));
+        let rm = ResourceManager::start(servers, application, resources);
         assert!(engine.rm.set(rm).is_ok(), "it is new");
         engine
     }
@@ -59,8 +58,7 @@ impl Engine {
         let name = format!("$Saga_op-{}", operation.op);
         let xid = match manager.begin(&name, operation.timeout_ms).await {
             Ok(xid) => xid,
-            Err(BeginError::Refused(_)) => return self.scene.saw(Seen::ToldNotBegun { name }),
-            Err(BeginError::Call(_)) => return,
+            Err(error) => return tm::not_begun(&self.scene, name, &error),
         };
         let Some(transaction) = transaction_of(&xid) else { return };
         self.scene.note(&format!("{name} is {xid}"));
@@ -100,7 +98,8 @@ impl Engine {
         };
         let telling = manager.report(&xid, word);
         if self.scene.tm_dies(operation.op, TmDeath::AfterEndSent) {
-            let _ = quorate_world::time::timeout(ms(1), telling).await;
+            let leaves = self.scene.plan.options.tm_speaks(operation.tm + 1).sends_within();
+            let _ = quorate_world::time::timeout(leaves, telling).await;
             process::exit(EXIT_KILLED);
         }
         let answer = telling.await;

@@ -12,10 +12,11 @@ use crate::plan::operations::{Operation, TmDeath};
 use crate::scene::Scene;
 use crate::seen::Seen;
 use crate::taps::transaction_of;
+use quorate_client::TransactionManager;
 use quorate_client::tm::{BeginError, REQUEST_TIMEOUT};
-use quorate_client::{Application, TransactionManager};
 use quorate_core::model::GlobalStatus;
-use quorate_core::wire::Message;
+use quorate_core::wire::{ClientVersion, Message};
+use quorate_server::coordinator::UNKNOWN_WHETHER_DONE;
 use quorate_world::time::sleep;
 use quorate_world::{process, task};
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use std::sync::Arc;
 /// The process of TM `number`, from 1.
 pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let (name, group) = (format!("shop-{number}"), "default_tx_group");
-    let application = Application::new(name.clone(), group);
+    let application = scene.plan.options.tm_speaks(number).application(&name, group);
     let servers = servers(scene.plan.options.nodes);
     let tm = TransactionManager::start(&servers, &application);
-    let engine = Engine::start(&scene, &servers, &name, group);
+    let engine = Engine::start(&scene, &servers, &application);
     let mine = scene.plan.operations.iter().filter(|operation| operation.tm + 1 == number);
     let tasks: Vec<_> = mine
         .map(|operation| task::spawn(wait_and_do(scene.clone(), tm.clone(), engine.clone(), operation.clone())))
@@ -55,9 +56,7 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
         Ok(xid) => xid,
         Err(error) => {
             scene.note(&format!("{name} has not begun: {error}"));
-            if let BeginError::Refused(_) = error {
-                scene.saw(Seen::ToldNotBegun { name });
-            }
+            not_begun(scene, name, &error);
             return;
         }
     };
@@ -65,7 +64,8 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     scene.note(&format!("{name} is {xid}"));
     scene.saw(Seen::ToldBegun { transaction, name: name.clone(), timeout_ms: operation.timeout_ms });
     for (number, after_ms) in (0..).zip(&operation.asks_ms) {
-        task::spawn(wonder(scene.clone(), tm.clone(), xid.clone(), *after_ms, number % 2 == 0));
+        let knows = scene.plan.options.tm_speaks(operation.tm + 1).hears();
+        task::spawn(wonder(scene.clone(), (tm.clone(), knows), xid.clone(), *after_ms, number % 2 == 0));
     }
     die(scene, operation, TmDeath::AfterBegin);
     let done = all_branches(operation, &xid).await;
@@ -76,7 +76,8 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     let ending = async { if commit { tm.commit(&xid).await } else { tm.rollback(&xid).await } };
     if scene.tm_dies(operation.op, TmDeath::AfterEndSent) {
         // Long enough for the request to leave, hardly ever for the answer.
-        let _ = quorate_world::time::timeout(ms(1), ending).await;
+        let leaves = scene.plan.options.tm_speaks(operation.tm + 1).sends_within();
+        let _ = quorate_world::time::timeout(leaves, ending).await;
         process::exit(EXIT_KILLED);
     }
     let answer = ending.await;
@@ -86,8 +87,22 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
     }
 }
 
+/// A TM was refused its begin, and what it was told is a "no" if it does not say that it is none.
+pub(super) fn not_begun(scene: &Scene, name: String, error: &BeginError) {
+    match error {
+        BeginError::Refused(text) if !text.contains(UNKNOWN_WHETHER_DONE) => scene.saw(Seen::ToldNotBegun { name }),
+        BeginError::Refused(_) | BeginError::Call(_) => {}
+    }
+}
+
 /// Asks how a transaction stands: the node that its XID names, or any.
-async fn wonder(scene: Arc<Scene>, tm: TransactionManager, xid: String, after_ms: u64, anybody: bool) {
+async fn wonder(
+    scene: Arc<Scene>,
+    (tm, knows): (TransactionManager, ClientVersion),
+    xid: String,
+    after_ms: u64,
+    anybody: bool,
+) {
     sleep(ms(after_ms)).await;
     let Some(transaction) = transaction_of(&xid) else { return };
     let question = scene.question();
@@ -96,14 +111,13 @@ async fn wonder(scene: Arc<Scene>, tm: TransactionManager, xid: String, after_ms
     let answer = if anybody { status_from_any(&tm, &xid).await } else { tm.status(&xid).await };
     scene.note(&format!("{xid} stands at {answer:?}"));
     if let Some(status) = answer {
-        scene.saw(Seen::ToldStatus { question, transaction, since, status });
+        scene.saw(Seen::ToldStatus { question, transaction, since, status, knows });
     }
 }
 
 async fn status_from_any(tm: &TransactionManager, xid: &str) -> Option<GlobalStatus> {
-    let connection = tm.pool().pick(None, REQUEST_TIMEOUT).await.ok()?;
     let request = Message::GlobalStatus { xid: xid.to_owned(), extra_data: String::new() };
-    match connection.call(&request, REQUEST_TIMEOUT).await {
+    match tm.pool().ask(None, &request, REQUEST_TIMEOUT).await {
         Ok(Message::GlobalStatusResult { status, .. }) => Some(status),
         Ok(_) | Err(_) => None,
     }

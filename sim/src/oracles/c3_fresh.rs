@@ -18,14 +18,14 @@ impl Oracle for Fresh {
     }
 
     fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
-        let Seen::ToldStatus { transaction, since, status, .. } = seen else { return Ok(()) };
+        let Seen::ToldStatus { transaction, since, status, knows, .. } = seen else { return Ok(()) };
         if *status == GlobalStatus::Finished {
             return told_unknown(ghost, *transaction);
         }
         let had = ghost.transaction(*transaction).map_or(&[][..], |found| &found.statuses[..]);
         // The one that it had when the question left, and those after it.
         let since_then = had.get(since.saturating_sub(1)..).unwrap_or_default();
-        if since_then.iter().any(|had| status_answer(*had) == *status) {
+        if since_then.iter().any(|had| knows.global_status(status_answer(*had)) == *status) {
             return Ok(());
         }
         Err(Finding::about(
@@ -40,6 +40,7 @@ mod tests {
     use super::super::tests::{FIRST, ghost_with};
     use super::*;
     use quorate_core::model::BranchType;
+    use quorate_core::wire::ClientVersion;
 
     #[test]
     fn an_answer_is_none_that_was_over_when_the_question_left() {
@@ -48,8 +49,8 @@ mod tests {
         found.decide(GlobalStatus::Committing, 5);
         found.decide(GlobalStatus::CommitRetrying, 6);
         let told = |since, status| {
-            let (question, transaction) = (1, FIRST);
-            Fresh.see(&ghost, &Seen::ToldStatus { question, transaction, since, status })
+            let (question, transaction, knows) = (1, FIRST, ClientVersion::V1_5);
+            Fresh.see(&ghost, &Seen::ToldStatus { question, transaction, since, status, knows })
         };
         assert_eq!(told(1, GlobalStatus::Begin), Ok(()), "it was that when the question left");
         assert_eq!(told(1, GlobalStatus::CommitRetrying), Ok(()));

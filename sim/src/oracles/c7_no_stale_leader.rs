@@ -82,6 +82,7 @@ mod tests {
     use super::super::tests::{FIRST, GROUP, SECOND, ghost_with};
     use super::*;
     use quorate_core::model::{BranchType, GlobalStatus, LogId, Term};
+    use quorate_core::wire::ClientVersion;
 
     const NODE: NodeId = NodeId(1);
 
@@ -97,7 +98,8 @@ mod tests {
         if let Some(transaction) = looked {
             see(&ghost, Seen::Looked { node: NODE, group: GROUP, transaction })?;
         }
-        see(&ghost, Seen::ToldStatus { question: 1, transaction: FIRST, since: 1, status: GlobalStatus::Begin })
+        let (status, knows) = (GlobalStatus::Begin, ClientVersion::V2_4);
+        see(&ghost, Seen::ToldStatus { question: 1, transaction: FIRST, since: 1, status, knows })
     }
 
     #[test]

@@ -7,10 +7,12 @@
 mod branch_line;
 pub mod faults;
 pub mod operations;
+pub mod speech;
 pub mod swarm;
 
 use crate::plan::faults::Fault;
 use crate::plan::operations::{Operation, PlannedBranch};
+use crate::plan::speech::Speaks;
 use crate::plan::swarm::{Class, Level, Swarm};
 use quorate_core::phase_two::Patience;
 use quorate_world::sim::{Dice, DiskSpeed, Latency, LinkState};
@@ -109,6 +111,15 @@ pub struct Options {
     /// and then it lets its row locks go.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unlocks: bool,
+    /// How the first TMs speak, and the first RMs; the others as usual.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tm_speech: Vec<Speaks>,
+    /// See above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rm_speech: Vec<Speaks>,
+    /// The nodes answer merged frames of clients 1.5 to 2.2 in batches.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub batch_results: bool,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -141,7 +152,11 @@ impl Plan {
     pub fn draw(seed: u64, size: Size) -> Plan {
         let swarm = Swarm::draw(seed, size);
         let options = draw_options(seed, size, &swarm);
-        let operations = (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
+        let mut operations: Vec<Operation> =
+            (0..size.operations).map(|number| operations::draw(seed, size, number, &swarm)).collect();
+        // In crowds, or each by itself.
+        let crowd_ms = draw_of(seed, "crowds", &[1, 1, 2_000, 10_000]);
+        operations.iter_mut().for_each(|operation| operation.at_ms -= operation.at_ms % crowd_ms);
         Plan { seed, world: size.name.to_owned(), operations, faults: faults::draw(seed, size, &swarm), options }
     }
 
@@ -244,6 +259,9 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         commit_retry_ms: draw_of(seed, "time for commits", &[0, 0, 0, 20_000]),
         rollback_retry_ms: draw_of(seed, "time for rollbacks", &[0, 0, 0, 15_000]),
         unlocks: draw_of(seed, "unlocks", &[false, false, true]),
+        tm_speech: draw_speech(seed, "tm", size.tms),
+        rm_speech: draw_speech(seed, "rm", size.rms),
+        batch_results: draw_of(seed, "batch results", &[false, true]),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {
@@ -260,7 +278,30 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
     }
 }
 
+/// In a third of the seeds all speak as usual; in the others a quarter of the clients does.
+fn draw_speech(seed: u64, kind: &str, count: u32) -> Vec<Speaks> {
+    if Dice::new(seed, "does anybody speak in a way of his own").below(3) == 0 {
+        return Vec::new();
+    }
+    let client = |number: u32| {
+        let client = format!("{kind}{number}");
+        let usual = Dice::new(seed, &format!("is {client} a usual client")).below(4) == 0;
+        if usual { Speaks::default() } else { Speaks::draw(seed, &client, kind == "tm") }
+    };
+    (1..=count).map(client).collect()
+}
+
 impl Options {
+    /// How TM `number` speaks, from 1.
+    pub fn tm_speaks(&self, number: u32) -> Speaks {
+        self.tm_speech.get(number as usize - 1).cloned().unwrap_or_default()
+    }
+
+    /// How RM `number` speaks, from 1.
+    pub fn rm_speaks(&self, number: u32) -> Speaks {
+        self.rm_speech.get(number as usize - 1).cloned().unwrap_or_default()
+    }
+
     /// How much of a class.
     pub fn level(&self, class: Class) -> Level {
         self.swarm.iter().find(|(known, _)| *known == class).map_or(Level::Off, |(_, level)| *level)

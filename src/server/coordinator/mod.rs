@@ -1,7 +1,7 @@
 //! The coordinator: requests of clients become commands of a group, outcomes become replies, decisions become phase two.
 //!
 //! The loop, whole. The listener hands over decoded frames ([`Coordinator::receive`]). `request` turns a message into an
-//! [`ask::Ask`]; `route` finds the slot's group and serves it here, if this node leads the group, or forwards it once to the
+//! [`ask::Ask`] (`merged`: several in one frame); `route` finds the slot's group and serves it here, if this node leads the group, or forwards it once to the
 //! leader, or parks it until there is one. Served here means: `begin`, `register`, `decide` or `query`, each of which
 //! proposes a command to the group's replica and reads the outcome. `reply` turns what came of it into the message that
 //! the client's version understands, and it leaves on the connection it came in on.
@@ -49,6 +49,7 @@ mod led;
 mod locks;
 mod lost_tm;
 mod memory;
+mod merged;
 mod meters;
 mod planted;
 mod query;
@@ -74,5 +75,6 @@ pub use access::Access;
 pub use channel::Channel;
 pub use context::{Coordinator, CoordinatorContext};
 pub use counters::Counts;
+pub use merged::UNKNOWN_WHETHER_DONE;
 pub use nodes::Nodes;
 pub use outbox::Outbox;

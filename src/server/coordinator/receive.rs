@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use quorate_core::model::{TransactionId, limits};
 use quorate_core::wire::{Decoded, Head, Message, Registration, RegistrationResult, Version};
-use quorate_world::sync::mpsc;
-use quorate_world::task::{self, JoinHandle};
+use quorate_world::task;
 use quorate_world::time::{Duration, Instant, wall_ms};
 
 use super::access::AccessError;
@@ -20,6 +19,7 @@ use super::channels::RESOURCES_OF_CHANNEL_MAX;
 use super::context::Coordinator;
 use super::events;
 use super::in_hand::{self, Held, InHand};
+use super::merged::takes_singly;
 use super::outbox::Outbox;
 use super::reply::{self, Question};
 use super::request::{self, Request};
@@ -236,7 +236,7 @@ impl Coordinator {
         })
     }
 
-    fn single(
+    pub(super) fn single(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
         head: Head,
@@ -269,123 +269,6 @@ impl Coordinator {
             }
             Request::Other => {}
         }
-    }
-
-    /// Clients from 2.3 on get an answer for each child, as soon as there is one. All others, and whoever asks for a
-    /// status (Java's RM cannot read a single status result), get one answer with all of them, in order: one that is late
-    /// holds up the others, and fails without them where that says no more than silence would ([`Coordinator::too_late`]).
-    /// Where an operator wants it, clients from 1.5 on get them in batches, as they are ready.
-    fn merged(
-        self: &Arc<Self>,
-        channel: &Arc<Channel>,
-        head: Head,
-        messages: Vec<Message>,
-        ids: Option<Vec<i32>>,
-        mut in_hand: InHand,
-    ) {
-        if messages.is_empty() || messages.len() > limits::MERGED_REQUESTS_MAX {
-            return self.counters.rejected.one();
-        }
-        let identity = channel.identity();
-        let singly = identity.as_ref().is_some_and(|identity| takes_singly(identity, &messages));
-        let in_batches = self.batch_results && identity.is_some_and(|identity| identity.version.takes_batch_results());
-        match ids.filter(|_| singly || in_batches) {
-            Some(ids) if !singly => self.merged_in_batches(channel, head, messages.into_iter().zip(ids), in_hand),
-            Some(ids) => {
-                for (message, id) in messages.into_iter().zip(ids) {
-                    let Some(question) = request::question(&message) else { continue };
-                    let Some(part) = in_hand.split(in_hand::weight_bytes(&message)) else { continue };
-                    self.single(channel, head.alike(head.kind, id), question, message, part);
-                }
-            }
-            None => self.merged_together(channel, head, messages, in_hand),
-        }
-    }
-
-    fn merged_in_batches(
-        self: &Arc<Self>,
-        channel: &Arc<Channel>,
-        head: Head,
-        messages: impl Iterator<Item = (Message, i32)>,
-        mut in_hand: InHand,
-    ) {
-        let (done, mut answers) = mpsc::unbounded_channel();
-        for (message, id) in messages {
-            let (coordinator, channel, done) = (self.clone(), channel.clone(), done.clone());
-            let held = Held::new(in_hand.split(in_hand::weight_bytes(&message)), &channel.unanswered);
-            task::spawn(async move {
-                let Some(question) = request::question(&message) else { return };
-                if let Some(answer) = coordinator.serve_request(&channel, question, message, &held).await {
-                    // The frame is answered until the last of its requests is gone.
-                    _ = done.send((answer, id, held));
-                }
-            });
-        }
-        drop(done);
-        let channel = channel.clone();
-        task::spawn(async move {
-            while let Some(first) = answers.recv().await {
-                let (mut messages, mut ids, mut all_held) = (Vec::new(), Vec::new(), Vec::new());
-                let mut next = Some(first);
-                while let Some((message, id, held)) = next {
-                    messages.push(message);
-                    ids.push(id);
-                    all_held.push(held);
-                    next = answers.try_recv().ok();
-                }
-                channel.answer(&head, &Message::BatchResult { messages, ids });
-            }
-        });
-    }
-
-    fn merged_together(
-        self: &Arc<Self>,
-        channel: &Arc<Channel>,
-        head: Head,
-        messages: Vec<Message>,
-        mut in_hand: InHand,
-    ) {
-        let children: Vec<JoinHandle<Option<(Message, Held)>>> = messages
-            .into_iter()
-            .map(|message| {
-                let (coordinator, channel) = (self.clone(), channel.clone());
-                let held = Held::new(in_hand.split(in_hand::weight_bytes(&message)), &channel.unanswered);
-                task::spawn(async move {
-                    let question = request::question(&message)?;
-                    let answer = match coordinator.serve_request(&channel, question, message, &held).await {
-                        Some(answer) => answer,
-                        None => coordinator.too_late(&channel, question)?,
-                    };
-                    held.keep_answer();
-                    Some((answer, held))
-                })
-            })
-            .collect();
-        let channel = channel.clone();
-        task::spawn(async move {
-            let mut answers = Vec::with_capacity(children.len());
-            for child in children {
-                // Clients find answers by position: one that is missing makes all of them useless.
-                let Ok(Some(answer)) = child.await else { return };
-                answers.push(answer);
-            }
-            let (messages, _held): (Vec<Message>, Vec<Held>) = answers.into_iter().unzip();
-            channel.answer(&head, &Message::MergeResult { messages });
-        });
-    }
-
-    /// Instead of a silence that would take the other answers of its frame with it. A branch may have been registered and be
-    /// of no use, as after a client's own time-out. Of a decision nothing is said that may turn out wrong.
-    fn too_late(&self, channel: &Channel, question: Question) -> Option<Message> {
-        match question {
-            Question::Begin | Question::Register | Question::ReportBranch | Question::LockQuery => {}
-            Question::Commit | Question::Rollback | Question::Status | Question::Report => return None,
-        }
-        let identity = channel.identity()?;
-        quorate_core::sometimes!("late_request_fails_for_the_sake_of_its_frame");
-        let text = "not answered in time: it is not known whether it was done".to_owned();
-        let failure = Failure::new(request::refusal_code(question), text);
-        Some(self.answer_with(channel, &identity, question, None, failure.into()))
     }
 
     /// One request, from its message to the message of its answer; nothing: silence is the answer.
@@ -436,7 +319,7 @@ impl Coordinator {
         Some(self.answer_with(channel, identity, question, ask.transaction(), reply))
     }
 
-    fn answer_with(
+    pub(super) fn answer_with(
         &self,
         channel: &Channel,
         identity: &Identity,
@@ -470,12 +353,6 @@ impl Coordinator {
         };
         counter.one();
     }
-}
-
-/// Whether the children of a merged frame are answered one by one.
-fn takes_singly(identity: &Identity, messages: &[Message]) -> bool {
-    let asks_for_status = |message: &Message| matches!(message, Message::GlobalStatus { .. });
-    identity.version.takes_single_results() && !messages.iter().any(asks_for_status)
 }
 
 fn patience(roles: Roles) -> Duration {
