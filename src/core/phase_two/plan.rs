@@ -3,8 +3,8 @@
 //! *Rollback*: strictly in reverse order of registration, one at a time; a branch that fails holds up those before it,
 //! for it may have read what they wrote. Not one that its database does not know: after a change of leaders that is how
 //! one answers that is undone. *Commit*: first the branches that a TM waits for (all but AT), in order of
-//! registration, one at a time; then the AT ones, of each resource one at a time, resources beside each other. A branch
-//! whose phase one failed is told nothing.
+//! registration, one at a time; then the AT ones, of each resource one at a time, resources beside each other, or while nobody
+//! answers for those before them. A branch whose phase one failed is told nothing.
 //!
 //! All steps of a Saga are one, asked in the place of the first step at a commit and of the last one in a rollback.
 

@@ -12,6 +12,7 @@ use super::console::{ConsoleAnswer, ConsoleAsk};
 use super::context::{Coordinator, Leader};
 use super::guard::locked;
 use super::message::{Query, Response};
+use super::nodes;
 
 /// XIDs remembered; beyond that all are forgotten, and asked for again.
 const XIDS_MAX: usize = 4_096;
@@ -44,7 +45,7 @@ impl Coordinator {
         }
         let ask = Query::Console(ConsoleAsk::ShowSessions(vec![transaction], 0));
         let answer = match self.leader_of(transaction.slot()) {
-            Leader::There(node, group) => self.ask_there(node, group, &ask, PATIENCE).await.ok(),
+            Leader::There(node, group) => nodes::ask(&*self.nodes, node, group, &ask, PATIENCE).await.ok(),
             Leader::Here(_) | Leader::Nobody => None,
         };
         let row = match answer {

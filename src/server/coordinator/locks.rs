@@ -106,9 +106,9 @@ impl Coordinator {
         }
     }
 
-    /// Who is in the way before anything is proposed; nothing: nobody any more. An old no is safe and costs no entry (rule 5): who hears it tries
-    /// again. But one because of a holder that rolls back ends the asker's own transaction, so the leader makes sure that it
-    /// leads, and looks again.
+    /// Who is in the way before anything is proposed; nothing: nobody any more. An old no is safe and costs no entry (rule
+    /// 5): who hears it tries again. But one because of a holder that rolls back ends the asker's own transaction, so the
+    /// leader makes sure that it leads, and looks again.
     pub(super) async fn refused_early(
         &self,
         tenure: &Tenure,

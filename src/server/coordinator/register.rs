@@ -238,9 +238,9 @@ impl Coordinator {
             if acquired != Some(Locks::Acquired) {
                 // Nothing was proposed: the branch needs no removal (rule 9).
                 quorate_core::sometimes!("contended_branch_was_refused_without_an_entry");
-                let reply = self.refuse(tenure, ask, branch, acquired).await;
+                self.let_go(tenure, ask, branch, acquired.as_ref());
                 tenure.forget(branch);
-                return Ok(reply);
+                return Ok(self.refusal(tenure, ask, acquired).await);
             }
             let half = register_half(tenure, ask.transaction, branch, register)
                 .await
@@ -293,9 +293,9 @@ impl Coordinator {
                 self.acknowledge(tenure, ask, branch).map(Some)
             }
             (Half::Registered, acquired) => {
-                let reply = self.refuse(tenure, ask, branch, acquired).await;
+                self.let_go(tenure, ask, branch, acquired.as_ref());
                 self.remove(tenure, ask, branch)?;
-                Ok(reply)
+                Ok(self.refusal(tenure, ask, acquired).await)
             }
             (Half::Again, _) => {
                 quorate_core::sometimes!("register_apart_begins_again");
@@ -366,29 +366,31 @@ impl Coordinator {
         Reply::Registered(branch)
     }
 
-    /// The lock home refused, or was not heard: the branch is given up. The RM is told only what is certain.
-    async fn refuse(
-        self: &Arc<Self>,
-        tenure: &Arc<Tenure>,
-        ask: &RegisterAsk,
-        branch: BranchId,
-        acquired: Option<Locks>,
-    ) -> Option<Reply> {
+    /// The lock home refused, or was not heard: the branch is given up.
+    fn let_go(self: &Arc<Self>, tenure: &Arc<Tenure>, ask: &RegisterAsk, branch: BranchId, acquired: Option<&Locks>) {
         match acquired {
-            Some(Locks::Refused(refused)) => {
+            Some(Locks::Refused(_)) => {
                 quorate_core::sometimes!("branch_given_up_for_a_conflict");
                 tenure.give_up(branch);
                 self.tap_given_up(ask, branch);
-                Some(self.conflict(tenure, ask, &refused).await)
             }
-            Some(Locks::Unable(why)) => {
+            Some(Locks::Unable(_)) => {
                 quorate_core::sometimes!("branch_given_up_for_locks_never_to_be_had");
                 self.abandon(tenure, ask, branch);
-                Some(Failure::new(ExceptionCode::FailedToAddBranch, why).into())
             }
             Some(Locks::Acquired) | None => {
                 quorate_core::sometimes!("branch_given_up_for_a_silent_lock_home");
                 self.abandon(tenure, ask, branch);
+            }
+        }
+    }
+
+    /// What the RM is told then: only what is certain.
+    async fn refusal(&self, tenure: &Tenure, ask: &RegisterAsk, acquired: Option<Locks>) -> Option<Reply> {
+        match acquired {
+            Some(Locks::Refused(refused)) => Some(self.conflict(tenure, ask, &refused).await),
+            Some(Locks::Unable(why)) => Some(Failure::new(ExceptionCode::FailedToAddBranch, why).into()),
+            Some(Locks::Acquired) | None => {
                 let text = format!("the row locks of {} could not be had in time", super::mask::Masked(&ask.resource));
                 Some(Failure::new(ExceptionCode::FailedToAddBranch, text).into())
             }

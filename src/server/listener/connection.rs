@@ -108,10 +108,11 @@ impl Unfinished {
         }
     }
 
-    /// Room for a long body when it is unpacked; waits for it. Who has room here waits for nobody who waits for it.
+    /// Room for a long body when it is unpacked; waits for it, twice as long as for a frame: who has it may wait for room for
+    /// his requests, and those before them for a leader. He waits for nobody who waits here.
     pub async fn unpack(&self, is_stranger: bool) -> Result<SemaphorePermit<'_>, Ended> {
         let room = if is_stranger { &self.unpacked_of_strangers } else { &self.unpacked };
-        timeout(self.patience, room.acquire()).await.ok().and_then(Result::ok).ok_or(Ended::Crowded)
+        timeout(self.patience * 2, room.acquire()).await.ok().and_then(Result::ok).ok_or(Ended::Crowded)
     }
 }
 

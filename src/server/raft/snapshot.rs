@@ -190,7 +190,7 @@ impl Receiving {
             quorate_core::sometimes!("end_of_a_snapshot_is_told_again");
             return Ok(SnapshotAnswerV1::Over(over.answer));
         }
-        if self.is_behind_the_log(&chunk) {
+        if self.is_behind_the_log(chunk.vote, chunk.last) {
             quorate_core::sometimes!("snapshot_is_behind_the_log");
             held.running = None;
             return Ok(SnapshotAnswerV1::Over(chunk.vote));
@@ -220,6 +220,10 @@ impl Receiving {
             held.running = Some(transfer);
             return Ok(SnapshotAnswerV1::Wanted(wanted));
         }
+        // It took its time.
+        if self.is_behind_the_log(chunk.vote, chunk.last) {
+            return Ok(SnapshotAnswerV1::Over(chunk.vote));
+        }
         let snapshot = of_file(transfer.file.finish().await?).map_err(ChunkError::Members)?;
         let installed = self.raft.install_full_snapshot(chunk.vote.theirs(), snapshot).await;
         let response = installed.map_err(|fatal| ChunkError::Stopped(fatal.to_string()))?;
@@ -230,11 +234,10 @@ impl Receiving {
 
     /// Whether all that the snapshot covers is in the log, from the same leader and on the disk: its entries arrived, and no
     /// answer did, so that it does not know. Raft need not install such a one, and openraft's assertions do not bear it.
-    fn is_behind_the_log(&self, chunk: &SnapshotChunkV1) -> bool {
+    fn is_behind_the_log(&self, vote: VoteV1, last: Option<LogId>) -> bool {
         let flushed = self.raft.watch_log_progress().get();
         flushed.is_some_and(|flushed| {
-            flushed.vote == chunk.vote.theirs()
-                && flushed.last_log_id.map(|last| types::our_log_id(&last)) >= chunk.last
+            flushed.vote == vote.theirs() && flushed.last_log_id.map(|id| types::our_log_id(&id)) >= last
         })
     }
 }
