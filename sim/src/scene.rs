@@ -364,7 +364,7 @@ impl Watch {
     /// What time it is, and who lives.
     fn look(&mut self) {
         self.ghost.now = sim::now();
-        if self.ghost.rolls_back_lost_tms {
+        if self.ghost.rolls_back_lost_tms() {
             let running = self.places.values().filter(|machine| machine.is_running());
             self.ghost.lives = running.map(|machine| (machine.index(), machine.lives())).collect();
         }

@@ -52,9 +52,7 @@ pub struct Ghost {
     pub members: BTreeMap<GroupId, Members>,
     /// By which picture each node routes.
     pub pictures: BTreeMap<NodeId, Routing>,
-    /// Transactions of TMs that are gone are rolled back before their time, and nobody asks for that.
-    pub rolls_back_lost_tms: bool,
-    /// After so long.
+    /// Transactions of TMs that are gone so long are rolled back before their time, and nobody asks for that; zero: never.
     pub lost_tm_after: Duration,
     /// The processes of nodes that run: which one of its machine. Only where lost TMs matter.
     pub lives: BTreeMap<usize, u32>,
@@ -85,9 +83,13 @@ pub type Done = (Command, Outcome);
 impl Ghost {
     /// Of a cluster with these settings, before it is founded.
     pub fn of(options: &Options) -> Ghost {
-        let (rolls_back_lost_tms, patience) = (options.lost_tm_ms > 0, options.patience());
         let lost_tm_after = Duration::from_millis(options.lost_tm_ms);
-        Ghost { rolls_back_lost_tms, lost_tm_after, patience, ..Ghost::default() }
+        Ghost { lost_tm_after, patience: options.patience(), ..Ghost::default() }
+    }
+
+    /// Whether early rollback is configured.
+    pub fn rolls_back_lost_tms(&self) -> bool {
+        !self.lost_tm_after.is_zero()
     }
 
     /// Moves the model on, if nobody has applied this entry before. Gives the hash of the model's own outcomes.

@@ -1,4 +1,4 @@
-//! Source: Seata semantics 8.3 (`DefaultTMDisconnectHandler`); the transactions of a lost TM, opt-in early rollback.
+//! Source: Seata semantics 10.4 (a TM dies: its time-out, or the optional rule for those that are gone).
 //!
 //! A12, only who is lost: what nobody wished to roll back is rolled back before its time only if its TM had no connection to any node for a moment, late enough after the begin.
 //!

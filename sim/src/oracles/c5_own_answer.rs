@@ -108,7 +108,7 @@ impl Oracle for OwnAnswer {
             (Command::Decide(decide), Outcome::Decided(_)) => {
                 let commit = match decide.decision {
                     Decision::Commit => true,
-                    Decision::Rollback if ghost.rolls_back_lost_tms => return Ok(()),
+                    Decision::Rollback if ghost.rolls_back_lost_tms() => return Ok(()),
                     Decision::Rollback => false,
                     Decision::TimeoutRollback => return Ok(()),
                 };

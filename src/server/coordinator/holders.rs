@@ -1,6 +1,6 @@
 //! Who stands in the way, by name. A row lock knows the number of its transaction; the XID that clients and operators know
-//! begins with the address of the node where it began, which the transaction's own group knows. Where no replica of that
-//! group is here, its leader is asked, once.
+//! begins with the address of the node where it began, which the transaction's own group knows. Where no replica here knows
+//! it, the leader of that group is asked.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
