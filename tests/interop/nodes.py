@@ -39,9 +39,10 @@ def free_ports(count):
 
 
 class Node:
-    """One process. `ready` waits for its ready line. With `join`, a peer port, it joins the cluster there."""
+    """One process. `ready` waits for its ready line. With `join`, a peer port, it joins the cluster there. `settings` are
+    keys of its configuration, two underscores for the dot."""
 
-    def __init__(self, binary, folder, number, ports, peers=None, join=None):
+    def __init__(self, binary, folder, number, ports, peers=None, join=None, settings=None):
         self.number, self.folder, self.process = number, folder, None
         self.seata, self.admin, self.peer = (f"127.0.0.1:{port}" for port in ports)
         self.command = [str(binary), "server", "--listen", self.seata, "--admin-listen", self.admin, "--peer-listen", self.peer,
@@ -50,12 +51,13 @@ class Node:
             self.command += ["--node-id", str(number), "--peers", peers]
         if join:
             self.command += ["--join", join]
+        self.environment = {**os.environ, **{f"QUORATE_{key.upper()}": text for key, text in (settings or {}).items()}}
 
     def start(self):
         self.folder.mkdir(parents=True, exist_ok=True)
         out = open(self.folder / "stdout", "w", encoding="utf-8")
         log = open(self.folder / "log", "a", encoding="utf-8")
-        self.process = subprocess.Popen(self.command, stdout=out, stderr=log)
+        self.process = subprocess.Popen(self.command, stdout=out, stderr=log, env=self.environment)
 
     def ready(self):
         deadline = time.monotonic() + READY_S
@@ -85,12 +87,12 @@ class Node:
 class Cluster:
     """All nodes started together; a `with` block around them."""
 
-    def __init__(self, binary, folder, count):
+    def __init__(self, binary, folder, count, settings=None):
         self.count, self.folder = count, folder
         ports = free_ports(3 * count)
         trios = [ports[3 * i:3 * i + 3] for i in range(count)]
         peers = ",".join(f"{i + 1}=127.0.0.1:{trio[2]}" for i, trio in enumerate(trios)) if count > 1 else None
-        self.nodes = [Node(binary, folder / f"n{i + 1}", i + 1, trio, peers) for i, trio in enumerate(trios)]
+        self.nodes = [Node(binary, folder / f"n{i + 1}", i + 1, trio, peers, settings=settings) for i, trio in enumerate(trios)]
 
     def seata(self):
         return ",".join(node.seata for node in self.nodes)
@@ -162,6 +164,11 @@ def metrics(admin):
 def requests_served(admin):
     """How many client requests a node has received, by its own metrics."""
     return sum(float(n) for n in re.findall(r"^quorate_requests_total(?:\{[^}]*\})? ([0-9.e+]+)$", metrics(admin), re.M))
+
+
+def logged(cluster, text):
+    """Whether a node has written that into its log."""
+    return any(text in (node.folder / "log").read_text(encoding="utf-8") for node in cluster.nodes)
 
 
 def left_over(cluster, patience_s):

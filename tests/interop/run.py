@@ -62,8 +62,8 @@ class Stage:
         self.binary, self.folder, self.db, self.seed = binary, folder, db, seed
         self.storm_s, self.calm_s = storm_s, calm_s
 
-    def cluster(self, name, count):
-        return nodes.Cluster(self.binary, self.folder / name, count)
+    def cluster(self, name, count, **settings):
+        return nodes.Cluster(self.binary, self.folder / name, count, settings)
 
 
 def run(command, log, timeout_s):
@@ -182,6 +182,26 @@ def java_bodies(stage):
             for outcome in kit_outcomes(name, run(command, stage.folder / f"java-{name}.log", 300)):
                 outcome.key = f"java-bodies/{outcome.key.replace('/', '-')}"
                 yield outcome
+
+
+@suite("java-keys")
+def java_keys(stage):
+    """Clients that sign their registration, at a node that lets nobody else in and answers merged frames piece by piece."""
+    cases = ["tcc_commit", "tcc_rollback", "branch_report", "many_resources", "lock_conflict"]
+    with stage.cluster("java-keys", 1, auth__access_keys="kit=right", clients__batch_results="true") as cluster:
+        for version, secret in (("1.8.0", "right"), ("2.5.0", "right"), ("2.6.0", "right"), ("2.6.0", "wrong")):
+            name = f"{secret}-{version}"
+            signs = f"KIT_JAVA=-Dseata.accesskey=kit -Dseata.secretkey={secret}"
+            command = ["env", f"SEATA_CLIENT={version}", signs, TESTS / "clients" / "java" / "run"]
+            command += ["--servers", cluster.seata(), *(cases if secret == "right" else cases[:1])]
+            text = run(command, stage.folder / f"java-keys-{name}.log", 300)
+            if secret == "right":
+                for outcome in kit_outcomes(name, text):
+                    outcome.key = f"java-keys/{outcome.key.replace('/', '-')}"
+                    yield outcome
+            else:
+                refused = "0 passed, 1 failed" in text and nodes.logged(cluster, "access key and signature do not fit")
+                yield Outcome("java-keys", name, "pass" if refused else "fail", text.strip()[-200:])
 
 
 def gap(name, stage, what):
