@@ -22,6 +22,9 @@ const READY_PATIENCE: Duration = Duration::from_secs(60);
 /// What the server promises for a stop, and a little for the simulated way.
 const STOP_PATIENCE: Duration = Duration::from_secs(12);
 
+/// Undo logs of so many days are kept.
+pub const UNDO_LOG_DAYS: i16 = 5;
+
 /// How a node ends that is a member no more.
 const IDENTITY: i32 = 77;
 
@@ -73,7 +76,7 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     format!(
         "{belongs}\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
-         batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}[clients]\nbatch_results = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+         batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}{}[clients]\nbatch_results = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         node_ip(number),
         plan.options.groups,
         operator::TOKEN,
@@ -86,6 +89,10 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
         match plan.options.lost_tm_ms {
             0 => String::new(),
             lost_tm_ms => format!("[tm]\nlost_rollback_ms = {lost_tm_ms}\n"),
+        },
+        match plan.options.undo_logs_ms {
+            0 => String::new(),
+            period_ms => format!("[undo_log]\ndelete_period_ms = {period_ms}\nsave_days = {UNDO_LOG_DAYS}\n"),
         },
         plan.options.batch_results,
     )

@@ -93,6 +93,8 @@ pub enum Seen {
     ToldReported { transaction: TransactionId, branch: BranchId, status: BranchStatus },
     /// A phase-two request has reached an RM.
     Asked { transaction: TransactionId, branch: BranchId, kind: BranchType, resource: String, data: String },
+    /// An RM was asked to delete the undo logs of a resource that are older than so many days.
+    AskedToDelete { kind: BranchType, resource: String, save_days: i16 },
     /// An RM answers a phase-two request.
     Says { transaction: TransactionId, branch: BranchId, status: BranchStatus },
     /// A client has died, with all that it was asking.

@@ -70,7 +70,7 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
         with(&|plan| plan.options.linger_per_million = 0),
         with(&|plan| {
             let options = &mut plan.options;
-            (options.log_entries_kept, options.lost_tm_ms) = (1_000, 0);
+            (options.log_entries_kept, options.lost_tm_ms, options.undo_logs_ms) = (1_000, 0, 0);
             (options.batch_commands_max, options.batches_in_flight_max) = (512, 4);
         }),
         with(&|plan| {

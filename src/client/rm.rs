@@ -43,6 +43,8 @@ pub trait Resource: Send + Sync + 'static {
     fn commit(&self, branch: Branch) -> Answer;
     /// Undoes what phase one did, if anything.
     fn rollback(&self, branch: Branch) -> Answer;
+    /// Deletes the undo logs of an AT resource that are older than so many days; nobody waits for it.
+    fn delete_undo_logs(&self, _kind: BranchType, _save_days: i16) {}
 }
 
 /// Why a branch could not join.
@@ -165,11 +167,14 @@ fn dispatch(resources: &BTreeMap<String, Arc<dyn Resource>>, inbound: Inbound) {
         Message::BranchRollback { xid, branch_id, branch_type, resource_id, application_data } => {
             (false, branch(xid, *branch_id, *branch_type, resource_id, application_data))
         }
+        Message::UndoLogDelete { branch_type, resource_id, save_days } => {
+            let resource = resources.get(resource_id.as_str());
+            return resource.map_or_else(unserved, |resource| resource.delete_undo_logs(*branch_type, *save_days));
+        }
         _ => return,
     };
     let Some(resource) = resources.get(&branch.resource) else {
-        tracing::warn!("phase two for a resource that is not ours");
-        return;
+        return unserved();
     };
     let (xid, id) = (branch.xid.clone(), branch.id);
     let answer = if commit { resource.commit(branch) } else { resource.rollback(branch) };
@@ -178,6 +183,10 @@ fn dispatch(resources: &BTreeMap<String, Arc<dyn Resource>>, inbound: Inbound) {
         // A connection that broke meanwhile makes the server ask again.
         let _ = inbound.reply(&result(commit, xid, id, status));
     });
+}
+
+fn unserved() {
+    tracing::warn!("a request about a resource that is not ours");
 }
 
 fn branch(xid: &str, id: BranchId, kind: BranchType, resource: &str, application_data: &str) -> Branch {

@@ -50,7 +50,8 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     1
 }
 
-fn resource_id(kind: BranchType, owner: u32) -> String {
+/// The resource of that kind that this machine owns.
+pub fn resource_id(kind: BranchType, owner: u32) -> String {
     format!("{}-{owner}", kind.name().to_lowercase())
 }
 
@@ -251,6 +252,10 @@ impl Resource for Table {
 
     fn rollback(&self, branch: Branch) -> Answer {
         self.phase_two(branch, false)
+    }
+
+    fn delete_undo_logs(&self, kind: BranchType, save_days: i16) {
+        self.scene.saw(Seen::AskedToDelete { kind, resource: self.id.clone(), save_days });
     }
 }
 

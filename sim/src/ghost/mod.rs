@@ -8,11 +8,12 @@ pub mod locks;
 pub mod told;
 pub mod transaction;
 
+use crate::actors::rm::resource_id;
 use crate::plan::Options;
 use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::cluster::Routing;
-use quorate_core::model::{GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::model::{BranchType, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
 use quorate_core::phase_two::Patience;
 use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1, RegisterBranchV1};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
@@ -54,6 +55,8 @@ pub struct Ghost {
     pub pictures: BTreeMap<NodeId, Routing>,
     /// Transactions of TMs that are gone so long are rolled back before their time, and nobody asks for that; zero: never.
     pub lost_tm_after: Duration,
+    /// Of which resources old undo logs are to be deleted, now and then during the run.
+    pub undo_logs: BTreeSet<String>,
     /// The processes of nodes that run: which one of its machine. Only where lost TMs matter.
     pub lives: BTreeMap<usize, u32>,
     /// How long phase two waits before it gives something up.
@@ -84,7 +87,11 @@ impl Ghost {
     /// Of a cluster with these settings, before it is founded.
     pub fn of(options: &Options) -> Ghost {
         let lost_tm_after = Duration::from_millis(options.lost_tm_ms);
-        Ghost { lost_tm_after, patience: options.patience(), ..Ghost::default() }
+        let undo_logs = match options.undo_logs_ms {
+            0 => BTreeSet::new(),
+            _ => (1..=options.rms).map(|rm| resource_id(BranchType::AT, rm)).collect(),
+        };
+        Ghost { lost_tm_after, undo_logs, patience: options.patience(), ..Ghost::default() }
     }
 
     /// Whether early rollback is configured.

@@ -40,6 +40,7 @@ mod e4_members;
 mod g1_all_end;
 mod g2_nothing_left;
 mod g3_placed;
+mod g7_undo_logs;
 mod lk2_one_owner;
 mod lk4_owner_releases;
 mod lk6_gone_for_ever;
@@ -157,6 +158,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(g3_placed::Placed),
         Box::new(g1_all_end::AllEnd),
         Box::new(g2_nothing_left::NothingLeft),
+        Box::new(g7_undo_logs::UndoLogs::default()),
     ]
 }
 

@@ -96,6 +96,9 @@ pub struct Options {
     /// What a lost TM left open is rolled back after so long; 0: when its time is up.
     #[serde(default, skip_serializing_if = "usual::is_nothing")]
     pub lost_tm_ms: u64,
+    /// RMs are asked to delete old undo logs this often; 0: not in the time of a run.
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub undo_logs_ms: u64,
     /// So many in a million passes of the places where the code may take its time do.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub linger_per_million: u32,
@@ -254,6 +257,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         batch_commands_max: draw_of(seed, "commands of an entry", &[512, 512, 1, 3]),
         batches_in_flight_max: draw_of(seed, "entries in flight", &[4, 4, 1, 16]),
         lost_tm_ms: draw_of(seed, "lost TMs", &[0, 0, 0, 10_000]),
+        undo_logs_ms: draw_of(seed, "undo logs", &[0, 0, 0, 15_000]),
         linger_per_million: draw_of(seed, "lingering", &[0, 0, 10_000, 100_000]),
         xaer_nota_ms: draw_of(seed, "time for the unknown", &[60_000, 60_000, 45_000, 100_000]),
         commit_retry_ms: draw_of(seed, "time for commits", &[0, 0, 0, 20_000]),
