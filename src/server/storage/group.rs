@@ -166,6 +166,11 @@ impl View {
         Ok(())
     }
 
+    /// Whether memory has this entry or one before it.
+    pub fn has_in_memory(&self, index: LogIndex) -> bool {
+        self.recent.first().is_some_and(|first| first.index <= index)
+    }
+
     /// Drops durable entries up to this one from memory.
     pub fn forget(&mut self, upto: LogIndex) {
         self.recent.cut_front(self.durable.next().0.min(upto.0 + 1));

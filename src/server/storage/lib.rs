@@ -19,6 +19,7 @@
 //! Not here: what an entry or a snapshot record means, and everything that knows a term's rules.
 
 mod batch;
+mod cached;
 mod carry;
 mod checkpoint;
 mod descriptors;

@@ -7,8 +7,8 @@
 //! Any error of the disk stops the process. Not here: new segments (`rotation`).
 
 use crate::batch;
+use crate::cached::Cached;
 use crate::error::{StorageError, Tried, or_stop};
-use crate::group::Group;
 use crate::index::{Live, Place};
 use crate::node::Node;
 use crate::queue::{Gathered, Then};
@@ -17,10 +17,9 @@ use crate::recovery::Sealed;
 use crate::sector::{self, BatchNumber, DATA_BYTES, SECTOR_BYTES};
 use crate::segment::SegmentNumber;
 use bytes::BytesMut;
-use quorate_core::model::LogIndex;
 use quorate_world::disk::{DiskFile, NodeDisk, NodeFile};
 use quorate_world::time::{Duration, Instant};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,8 +49,7 @@ pub(crate) struct Writer {
     pub marked: BTreeSet<SegmentNumber>,
     /// Unfinished spares that a start found.
     pub rubbish: Vec<String>,
-    /// Durable entries that are still in memory, oldest first.
-    cached: VecDeque<(Arc<Group>, LogIndex)>,
+    cached: Cached,
     out: BytesMut,
 }
 
@@ -67,7 +65,7 @@ impl Writer {
             sealed: BTreeMap::new(),
             marked: BTreeSet::new(),
             rubbish: Vec::new(),
-            cached: VecDeque::new(),
+            cached: Cached::new(),
             out: BytesMut::new(),
         }
     }
@@ -148,7 +146,7 @@ impl Writer {
             }
             operation.then.happen();
             if let Some(last) = operation.last {
-                self.cached.push_back((operation.group, last));
+                self.cached.push(operation.group, last);
             }
         }
         self.forget();
@@ -157,7 +155,7 @@ impl Writer {
     /// Drops the oldest durable entries from memory, as far as the cache is over its bound.
     fn forget(&mut self) {
         while self.node.cached_bytes.load(Ordering::Relaxed) > self.node.options.cache_bytes {
-            let Some((group, upto)) = self.cached.pop_front() else { return };
+            let Some((group, upto)) = self.cached.pop() else { return };
             quorate_core::sometimes!("entries_leave_the_memory");
             group.view().forget(upto);
         }
