@@ -121,7 +121,6 @@ impl Link {
         let (mut number, mut tries) = (0, 0);
         loop {
             let chunk = snapshot::chunk(file, vote, number).await;
-            let chunk = chunk.map_err(|error| StreamingError::Unreachable(Unreachable::new(&error)))?;
             tries += 1;
             match self.call(RaftRpc::Snapshot, &chunk, timeout).await {
                 Ok(SnapshotAnswerV1::Over(vote)) => {

@@ -120,13 +120,9 @@ impl Drop for SnapshotBuilder {
 }
 
 /// One chunk on its way. The receiver's answer says which one comes next.
-pub(crate) async fn chunk(
-    file: &SnapshotFile,
-    vote: &types::Vote,
-    number: u32,
-) -> Result<SnapshotChunkV1, storage::StorageError> {
-    let bytes = file.chunk(number).await?;
-    Ok(SnapshotChunkV1 { vote: VoteV1::of(vote), last: file.meta().last, chunk: number, bytes })
+pub(crate) async fn chunk(file: &SnapshotFile, vote: &types::Vote, number: u32) -> SnapshotChunkV1 {
+    let bytes = file.chunk_or_stop(number).await;
+    SnapshotChunkV1 { vote: VoteV1::of(vote), last: file.meta().last, chunk: number, bytes }
 }
 
 /// A group's end of an incoming transfer. One at a time; a new one replaces it.

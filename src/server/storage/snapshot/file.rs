@@ -3,7 +3,7 @@
 use super::format::{self, CHUNK_HEAD_BYTES, Checker, Said, SnapshotMeta, Table};
 use super::writer::Leftover;
 use crate::descriptors::Descriptors;
-use crate::error::{Damage, StorageError, Tried};
+use crate::error::{Damage, StorageError, Tried, or_stop};
 use bytes::Bytes;
 use quorate_core::model::GroupId;
 use quorate_world::disk::{Disk, DiskFile, OpenHow, PooledDisk, PooledFile};
@@ -108,7 +108,7 @@ impl SnapshotFile {
         self.0.starts.len() as u32 - 1
     }
 
-    /// One chunk as it is stored and sent, with its checksum verified. A damaged one is an error: build a new snapshot.
+    /// One chunk as it is stored and sent, with its checksum verified. A damaged one is an error.
     pub async fn chunk(&self, number: u32) -> Result<Bytes, StorageError> {
         assert!(number < self.chunks(), "a chunk that the snapshot has");
         let (from, to) = (self.0.starts[number as usize], self.0.starts[number as usize + 1]);
@@ -117,6 +117,11 @@ impl SnapshotFile {
             Ok(_) => Ok(chunk.into()),
             Err(error) => Err(Damage::new(&self.0.path, from, error.to_string()).into()),
         }
+    }
+
+    /// As [`SnapshotFile::chunk`], while the node runs: what it finds damaged ends the process, as in the log.
+    pub async fn chunk_or_stop(&self, number: u32) -> Bytes {
+        or_stop(self.chunk(number).await)
     }
 
     /// All records in order.
