@@ -176,6 +176,7 @@ impl Replicas {
             clock: clock.clone(),
             leadership: leadership.clone(),
             options: self.options.clone(),
+            entry_bytes_max: self.storage.payload_bytes_max(),
         };
         let (proposals, proposer) = proposer::queue(context);
         let (confirmations, confirmer) = reads::queue(node, group, raft.clone());

@@ -77,6 +77,26 @@ fn a_batch_keeps_within_its_bounds() {
     });
 }
 
+/// The log of these tests has small files, and an entry takes a quarter of one at most.
+#[test]
+fn what_no_entry_can_hold_is_refused_and_nothing_else() {
+    run_test(async {
+        let name = "what_no_entry_can_hold_is_refused_and_nothing_else";
+        let mut cluster = Cluster::founded(name, &NODES, quick()).await;
+        let leader = cluster.replica(cluster.leader().await);
+        let mut oversize = put(1, 1);
+        oversize.note = "n".repeat(300_000);
+        assert_eq!(leader.propose(oversize).await, Err(ProposeError::TooLarge));
+        let mut largest = put(1, 1);
+        largest.note = "n".repeat(250_000);
+        let pending: Vec<_> = (0..20).map(|_| leader.submit(largest.clone()).expect("room")).collect();
+        for outcome in pending {
+            outcome.await.expect("applied");
+        }
+        cluster.end().await;
+    });
+}
+
 #[test]
 fn the_queue_has_a_bound() {
     run_test(async {
