@@ -228,10 +228,8 @@ pub(crate) async fn prepare(
     let path = segment::spare_path(number);
     let unfinished = format!("{path}.tmp");
     let created = descriptors.wait_for("create a spare", || disk.open(&unfinished, OpenHow::CreateNew)).await;
-    let filled = match created {
-        Ok(file) => fill(&file, bytes, shelf).await,
-        Err(error) => Err(error),
-    };
+    // Where there is no room for the name either, nothing is left to be removed.
+    let filled = fill(&created?, bytes, shelf).await;
     if let Err(StorageError::Io { source, .. }) = &filled
         && is_full(source)
     {

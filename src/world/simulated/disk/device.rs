@@ -205,7 +205,11 @@ impl DiskState {
 
     fn check_room(&mut self, number: u64, end: u64) -> io::Result<()> {
         let grows = end.saturating_sub(self.file_mut(number)?.seen().len());
-        if grows > self.free_bytes() {
+        self.check_free(grows)
+    }
+
+    fn check_free(&mut self, bytes: u64) -> io::Result<()> {
+        if bytes > self.free_bytes() {
             self.happened.push(FaultClass::DiskFull);
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
@@ -235,6 +239,8 @@ impl DiskState {
             OpenHow::Read | OpenHow::Write => self.names.file(path)?,
             OpenHow::CreateNew => {
                 self.check_changeable()?;
+                // The name itself takes room.
+                self.check_free(1)?;
                 self.create(path)?
             }
         };

@@ -1,4 +1,4 @@
-//! Without a file descriptor left a log waits as it does at a full device, and loses nothing.
+//! Without space or a file descriptor left a log waits, and loses nothing.
 #![cfg(madsim)]
 
 mod common;
@@ -80,10 +80,9 @@ fn is_waiting(seen: &Shared) -> bool {
     seen.lock().expect("no panic").storage.as_ref().is_some_and(Storage::is_waiting)
 }
 
-#[test]
-fn a_log_waits_for_a_descriptor_and_goes_on() {
-    let none = DiskFaults { no_descriptor_per_million: 1_000_000, ..DiskFaults::default() };
+fn a_log_waits_and_goes_on(none: DiskFaults, error: &SnapshotError, fault: FaultClass) {
     for seed in 1..=5 {
+        let error = error.clone();
         let run = sim::run(seed, Options::default(), move || async move {
             let seen = Shared::default();
             let machine = start(&seen);
@@ -101,7 +100,7 @@ fn a_log_waits_for_a_descriptor_and_goes_on() {
                 sleep(Duration::from_secs(20)).await;
                 assert!(machine.is_running(), "{:?}", machine.ending());
                 assert_eq!(seen.lock().expect("no panic").acknowledged, acknowledged, "it waits");
-                let refused = |snapshot: &Option<SnapshotError>| *snapshot == Some(SnapshotError::NoDescriptor);
+                let refused = |snapshot: &Option<SnapshotError>| snapshot.as_ref() == Some(&error);
                 assert!(seen.lock().expect("no panic").snapshots.iter().all(refused));
 
                 machine.disk().set_faults(DiskFaults::default());
@@ -118,6 +117,19 @@ fn a_log_waits_for_a_descriptor_and_goes_on() {
             let found = seen.lock().expect("no panic").found;
             assert!(found.is_some_and(|found| found >= acknowledged), "{found:?} of {acknowledged}");
         });
-        assert!(run.counters.get(&FaultClass::NoDescriptor).is_some_and(|count| *count > 10), "{:?}", run.counters);
+        assert!(run.counters.get(&fault).is_some_and(|count| *count > 10), "{:?}", run.counters);
     }
+}
+
+#[test]
+fn a_log_waits_for_a_descriptor_and_goes_on() {
+    let none = DiskFaults { no_descriptor_per_million: 1_000_000, ..DiskFaults::default() };
+    a_log_waits_and_goes_on(none, &SnapshotError::NoDescriptor, FaultClass::NoDescriptor);
+}
+
+/// Not even for the name of a file is there any left.
+#[test]
+fn a_log_waits_for_space_and_goes_on() {
+    let none = DiskFaults { capacity_bytes: Some(0), ..DiskFaults::default() };
+    a_log_waits_and_goes_on(none, &SnapshotError::Full, FaultClass::DiskFull);
 }
