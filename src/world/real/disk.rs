@@ -30,8 +30,13 @@ pub struct DiskLock(#[allow(dead_code, reason = "held for its drop")] File);
 impl BlockingDisk {
     /// Opens a folder as the root, making it if it is missing.
     pub fn open_root(path: &str) -> io::Result<BlockingDisk> {
+        let is_new = !std::path::Path::new(path).exists();
         std::fs::create_dir_all(path)?;
         let root = std::fs::canonicalize(path)?;
+        if is_new && let Some(parent) = root.parent() {
+            // Its name is as durable as what it will hold.
+            File::open(parent)?.sync_all()?;
+        }
         if !root.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{path:?} is not a folder")));
         }
