@@ -169,9 +169,14 @@ impl Drive {
         Ok(())
     }
 
-    /// Phase two has failed for good: the session stays for an operator. Releases that are owed still go out. False: the
-    /// state has moved on, plan anew.
+    /// Phase two has failed for good: the session stays for an operator. False: the state has moved on, plan anew.
+    ///
+    /// The rows of what was undone before are let go first: only this driver knows that it was, and whoever leads next has
+    /// nothing to do for a transaction that has failed. A commit owes all its rows, which an audit knows too.
     pub(super) async fn fail(&mut self, branch: BranchId, status: BranchStatus) -> Result<bool, Lost> {
+        if self.direction() == Some(Direction::Rollback) {
+            self.await_releases().await;
+        }
         let fail = Command::Fail(FailV1 { transaction: self.transaction, branch, status });
         if !self.change_status("Fail", fail).await? {
             return Ok(false);
@@ -222,13 +227,17 @@ impl Drive {
         Ok(())
     }
 
-    /// It was tried for as long as an operator wants: the session stays, for an operator. False: as in [`Drive::fail`].
+    /// It was tried for as long as an operator wants: the session stays, for an operator. False, and what goes first: as in
+    /// [`Drive::fail`].
     ///
     /// Row locks go after it, if they are to go: the log says whether an operator's stop came first, and what he has stopped
     /// keeps them. If this leader is lost in between, the next one lets them go ([`Coordinator::unlock_given_up`]).
     ///
     /// [`Coordinator::unlock_given_up`]: super::super::context::Coordinator::unlock_given_up
     pub(super) async fn give_up(&mut self, after_ms: u64) -> Result<bool, Lost> {
+        if self.direction() == Some(Direction::Rollback) {
+            self.await_releases().await;
+        }
         let give_up = Command::GiveUp(GiveUpV1 { transaction: self.transaction, after_ms });
         if !self.change_status("GiveUp", give_up).await? {
             return Ok(false);
@@ -262,6 +271,10 @@ impl Drive {
         self.coordinator.counters.ended.one();
         self.answer();
         Ok(true)
+    }
+
+    fn direction(&self) -> Option<Direction> {
+        self.tenure.replica.read(|state| state.session(self.transaction)?.direction())
     }
 
     async fn await_releases(&mut self) {

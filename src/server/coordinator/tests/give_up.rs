@@ -78,6 +78,21 @@ fn a_new_leader_lets_go_what_the_one_before_did_not() {
     });
 }
 
+/// The group that a node carries, where each carries one of three.
+fn carried_by(cluster: &Cluster, node: NodeId) -> GroupId {
+    *cluster.running[&node].groups.keys().next().expect("each carries one")
+}
+
+/// A resource whose rows are locked in that group, in no lower slot.
+fn resource_at(home: GroupId, least: Slot) -> String {
+    let resources = (0..1_000).map(|number| format!("db-{number}"));
+    let mut there = resources.filter(|resource| {
+        let slot = hash::lock_slot(resource);
+        owner(slot.0, 3) == home && slot >= least
+    });
+    there.next().expect("a resource with that home")
+}
+
 /// Rows in two lock homes, one of which is away, of rollbacks that the leader before had given up.
 #[test]
 fn a_lock_home_that_is_away_holds_up_no_rows_but_its_own() {
@@ -85,16 +100,7 @@ fn a_lock_home_that_is_away_holds_up_no_rows_but_its_own() {
         let given = Given { patience: unlocks(None), replicas: 1, ..Given::default() };
         let mut cluster = Cluster::given("give_up_homes", &THREE, 3, given).await;
         let (leader, away) = (NodeId(1), NodeId(2));
-        let carried_by = |node| *cluster.running[&node].groups.keys().next().expect("each carries one");
-        let (group, away_group, third) = (carried_by(leader), carried_by(away), carried_by(NodeId(3)));
-        let resource_at = |home: GroupId, least: Slot| {
-            let resources = (0..1_000).map(|number| format!("db-{number}"));
-            let mut there = resources.filter(|resource| {
-                let slot = hash::lock_slot(resource);
-                owner(slot.0, 3) == home && slot >= least
-            });
-            there.next().expect("a resource with that home")
-        };
+        let [group, away_group, third] = [leader, away, NodeId(3)].map(|node| carried_by(&cluster, node));
         // The one that is away comes first.
         let dead = resource_at(away_group, Slot(0));
         let alive = resource_at(third, hash::lock_slot(&dead));
@@ -131,6 +137,37 @@ fn a_lock_home_that_is_away_holds_up_no_rows_but_its_own() {
             }
         });
         lets_go.await.expect("and the rest when its home is back");
+        cluster.end().await;
+    });
+}
+
+/// Only the leader knows that a branch is undone: it lets the rows go before it says that another one has failed for good,
+/// after which nobody would.
+#[test]
+fn what_was_undone_is_let_go_before_the_rest_has_failed() {
+    run_test(async {
+        let given = Given { replicas: 1, ..Given::default() };
+        let mut cluster = Cluster::given("fail_homes", &THREE, 3, given).await;
+        let (leader, away) = (NodeId(1), NodeId(2));
+        let [refused, undone] = [leader, away].map(|node| resource_at(carried_by(&cluster, node), Slot(0)));
+        let (tm, rm) = (cluster.tm(leader).await, cluster.rm(leader, &format!("{refused},{undone}")).await);
+        let x = tm.begin(60_000).await;
+        rm.at(&x, &refused, "t:1").await.expect("free");
+        rm.at(&x, &undone, "t:1").await.expect("free");
+        let refuses = Answer::Status(BranchStatus::PhaseTwo_RollbackFailed_Unretryable);
+        rm.will_answer(&[Answer::Status(BranchStatus::PhaseTwo_Rollbacked), refuses]);
+        cluster.net.isolate(away);
+        let answer = task::spawn({
+            let (tm, x) = (tm.clone(), x.clone());
+            async move { tm.rollback(&x).await }
+        });
+        assert_eq!(rm.await_told(2).await.len(), 2);
+        // Longer than a lock home is waited for before anything else goes on.
+        let failed = timeout(Duration::from_secs(3), tm.await_status(&x, GlobalStatus::RollbackFailed));
+        assert!(failed.await.is_err(), "nobody would let the rows of {undone} go");
+        cluster.net.heal();
+        assert_eq!(answer.await.expect("no panic"), GlobalStatus::RollbackFailed);
+        assert!(rm.lockable(None, &undone, "t:1").await && !rm.lockable(None, &refused, "t:1").await);
         cluster.end().await;
     });
 }
