@@ -8,6 +8,9 @@ use quorate_core::model::limits::NODES_MAX;
 use quorate_core::model::{GroupId, NodeId};
 use std::collections::BTreeMap;
 
+/// What a file of the log is made of.
+const PAGE_BYTES: u64 = 4_096;
+
 type Checked = Result<(), ConfigError>;
 
 /// All of them.
@@ -120,6 +123,11 @@ fn raft(config: &Config, settings: &Settings) -> Checked {
         ));
     }
     let (batch, segment) = (config.raft.batch_bytes_max, config.storage.segment_bytes);
+    if !segment.is_multiple_of(PAGE_BYTES) {
+        let named = settings.named("storage.segment_bytes");
+        let nearest = show_size((segment + PAGE_BYTES / 2) / PAGE_BYTES * PAGE_BYTES);
+        return refuse(format!("{named} is no multiple of {PAGE_BYTES}; the nearest right value is {nearest}"));
+    }
     if batch > segment / 4 {
         let (named, other) = (settings.named("raft.batch_bytes_max"), settings.named("storage.segment_bytes"));
         let most = show_size(segment / 4);

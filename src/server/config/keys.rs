@@ -88,7 +88,8 @@ pub const KEYS: &[Key] = &[
     key("undo_log.delete_period_ms", Is("86400000"), "One resource manager of each resource is asked so often to delete old undo logs; 0: never"),
     key("undo_log.save_days", Is("7"), "Undo logs of so many days are kept then"),
     key("storage.segment_bytes", Is("64MiB"), "Size of one file of the log"),
-    key("storage.wal_bytes_target", Is("1GiB"), "The log is kept below this by snapshots"),
+    key("storage.wal_bytes_target", Is("1GiB"), "Above it what still lives in the emptiest file of the log is carried on, so that the file can go"),
+    key("storage.free_bytes_low", Is("1GiB"), "With less room on the disk begins are refused and snapshots made; what has begun is brought to its end"),
     key("sharding.strategy", Is("consistent-hash"), "consistent-hash, modulo or explicit; read when the cluster is founded"),
     key("sharding.table", Follows("none; required with explicit"), "Slot ranges of explicit: 0-1023=1,1024-4095=2"),
 ];

@@ -159,6 +159,8 @@ pub struct StorageConfig {
     pub segment_bytes: u64,
     /// All of them, roughly.
     pub wal_bytes_target: u64,
+    /// With less room on the disk no transaction begins.
+    pub free_bytes_low: u64,
 }
 
 const KIB: u64 = 1 << 10;
@@ -222,6 +224,8 @@ impl Config {
                 segment_bytes: settings.require("storage.segment_bytes", |text| values::size(text, MIB..=GIB))?,
                 wal_bytes_target: settings
                     .require("storage.wal_bytes_target", |text| values::size(text, 4 * MIB..=1024 * GIB))?,
+                free_bytes_low: settings
+                    .require("storage.free_bytes_low", |text| values::size(text, 0..=1024 * GIB))?,
             },
             peers,
             join,

@@ -46,6 +46,7 @@ impl Config {
         put("memory.budget_bytes", text(show_size(self.memory_budget_bytes)));
         put("memory.requests_bytes", text(show_size(self.requests_bytes_max)));
         put("auth.window_s", Shown::Number(self.access_window_s));
+        put("storage.free_bytes_low", text(show_size(self.storage.free_bytes_low)));
         put("storage.segment_bytes", text(show_size(self.storage.segment_bytes)));
         put("storage.wal_bytes_target", text(show_size(self.storage.wal_bytes_target)));
         put("phase_two.xaer_nota_ms", Shown::Number(self.patience.xaer_nota_ms));

@@ -165,6 +165,10 @@ fn what_is_wrong_only_together() {
         "raft.election_timeout_ms = 500 is below 3 heartbeats (QUORATE_RAFT__HEARTBEAT_MS = 200); the nearest right value is 600"
     );
     assert_eq!(
+        refusal(file("[storage]\nsegment_bytes = 5000000")),
+        "`storage.segment_bytes` in q.toml is no multiple of 4096; the nearest right value is 4884KiB"
+    );
+    assert_eq!(
         refusal(file("[storage]\nsegment_bytes = '1MiB'\n[raft]\nbatch_bytes_max = '1MiB'")),
         "`raft.batch_bytes_max` in q.toml is above a quarter of `storage.segment_bytes` in q.toml; the nearest right value is 256KiB"
     );

@@ -39,6 +39,10 @@ impl Coordinator {
             quorate_core::sometimes!("begin_refused_for_memory");
             return Ok(full.into());
         }
+        if let Err(full) = self.disk.begin() {
+            quorate_core::sometimes!("begin_refused_for_the_disk");
+            return Ok(full.into());
+        }
         let BeginAsk { address, application, service_group, name, timeout_ms } = ask.clone();
         let command = Command::BeginNear(BeginV1 { address, application, service_group, name, timeout_ms });
         let proposed = tenure.propose(command);

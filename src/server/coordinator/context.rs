@@ -14,6 +14,7 @@ use super::access::Access;
 use super::channels::Channels;
 use super::console::PAGES_AT_A_TIME;
 use super::counters::{Counters, Counts};
+use super::disk_room::{DiskGate, DiskRoom};
 use super::driver::Asked;
 use super::holders::Holders;
 use super::homes::Homes;
@@ -65,6 +66,7 @@ pub struct Coordinator {
     pub(super) routing: watch::Receiver<Routing>,
     pub(super) nodes: Arc<dyn Nodes>,
     pub(super) memory: Memory,
+    pub(super) disk: DiskGate,
     /// For the requests of all connections.
     pub(super) room: Room,
     pub(super) access: Access,
@@ -125,6 +127,7 @@ impl Coordinator {
             routing,
             nodes,
             memory: Memory::new(memory_budget_bytes),
+            disk: DiskGate::new(),
             room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
             access,
             patience,
@@ -155,6 +158,11 @@ impl Coordinator {
     /// Connections of clients, and how many of them are RMs.
     pub fn channel_count(&self) -> (usize, usize) {
         self.channels.count()
+    }
+
+    /// How much room the disk of this node has.
+    pub fn note_disk_room(&self, room: DiskRoom) {
+        self.disk.note(room);
     }
 
     /// What the groups here hold in memory, roughly.

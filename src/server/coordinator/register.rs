@@ -117,6 +117,10 @@ impl Coordinator {
                 quorate_core::sometimes!("register_refused_for_memory");
                 return Ok(full.into());
             }
+            if let Err(full) = self.disk.register() {
+                quorate_core::sometimes!("register_refused_for_the_disk");
+                return Ok(full.into());
+            }
             let branch = tenure.mint(ask.transaction).await?;
             let answer = match ask.locks && !home_here {
                 true => self.register_apart(tenure, ask, branch, fence, until).await?,

@@ -30,6 +30,7 @@ impl Disk {
         let options = StorageOptions {
             segment_bytes: u32::try_from(config.storage.segment_bytes).unwrap_or(u32::MAX),
             wal_bytes_target: config.storage.wal_bytes_target,
+            free_bytes_low: config.storage.free_bytes_low,
             ..StorageOptions::default()
         };
         let (storage, _recovered) = Storage::open(root, options).await.map_err(storage_failure)?;

@@ -4,7 +4,7 @@
 //! `plan`, or `admission`); take the seat in the meta group (`seat`) and follow its picture; open the data groups that it gives this node
 //! (`groups`). From then on tasks keep things as they should be: `attendance` (who is there), `balance` (who leads), `moves`
 //! (who carries what),
-//! `readiness` (would a Begin be served), `alarm` (who is unwell). `desk` is where other nodes' requests arrive, `message` what they say about the
+//! `readiness` (would a Begin be served), `alarm` (who is unwell), `space` (is there room on the disk). `desk` is where other nodes' requests arrive, `message` what they say about the
 //! cluster, `stop` the way out.
 //!
 //! Not here: what is decided. Placement, balance, health and who may speak are decided in `core::cluster`.
@@ -28,6 +28,7 @@ mod ports;
 mod readiness;
 mod seat;
 mod shown;
+mod space;
 mod stop;
 #[cfg(test)]
 mod tests;
@@ -60,6 +61,7 @@ use ports::Ports;
 use readiness::Readiness;
 use seat::Seat;
 use shown::Shown;
+use space::SpaceWatch;
 
 /// What registrations are told as the server's version: later ones promise more than this server does.
 const SEATA_VERSION: &str = "2.5.0";
@@ -246,6 +248,8 @@ impl Node {
             routing: self.picture.subscribe(),
             storage: self.storage.clone(),
         };
+        let space =
+            SpaceWatch { storage: self.storage.clone(), groups: groups.clone(), coordinator: self.coordinator.clone() };
         let tasks = [
             task::spawn(seat.clone().follow(self.picture.clone())),
             task::spawn(learn(self.peers.clone(), self.picture.subscribe(), self.config.groups)),
@@ -254,6 +258,7 @@ impl Node {
             task::spawn(moves::plan(seat.clone(), self.peers.clone(), election_timeout)),
             task::spawn(moves::carry_out(groups.clone(), seat.clone(), self.picture.subscribe(), election_timeout)),
             task::spawn(readiness.watch(self.ready.clone())),
+            task::spawn(space.run()),
             task::spawn(alarm::watch(self.parts.clone(), election_timeout)),
         ];
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).extend(tasks);

@@ -25,7 +25,7 @@ pub const SPARES: usize = 2;
 /// What the log may take before entries are carried out of the emptiest segment.
 pub const WAL_BYTES_TARGET_DEFAULT: u64 = 1 << 30;
 /// Below so much free space new work should be refused.
-pub const FREE_BYTES_LOW: u64 = 2 << 30;
+pub const FREE_BYTES_LOW: u64 = 1 << 30;
 /// Entries carried forward at one rotation, unless a quarter of a segment is less.
 pub const CARRY_BYTES_MAX: usize = 16 << 20;
 /// One read of the scan at start, and of a cold read's neighbours.

@@ -24,6 +24,8 @@ pub struct StorageOptions {
     pub segment_bytes: u32,
     /// Above it, entries are carried out of the emptiest segment at each rotation.
     pub wal_bytes_target: u64,
+    /// With less room the device is nearly full.
+    pub free_bytes_low: u64,
     /// Entries kept in memory for readers.
     pub cache_bytes: usize,
     /// Bytes a second while a snapshot is written.
@@ -37,6 +39,7 @@ impl Default for StorageOptions {
         StorageOptions {
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             wal_bytes_target: limits::WAL_BYTES_TARGET_DEFAULT,
+            free_bytes_low: limits::FREE_BYTES_LOW,
             cache_bytes: limits::CACHE_BYTES_DEFAULT,
             snapshot_pace_bytes_per_s: limits::SNAPSHOT_PACE_BYTES_PER_S,
             purge_needs_snapshot: true,

@@ -3,7 +3,7 @@
 use crate::error::{Damage, StorageError, Tried};
 use crate::group_log::GroupLog;
 use crate::identity::{self, Identity, Standing};
-use crate::limits::{FIRST_SEGMENT_BYTES, FREE_BYTES_LOW};
+use crate::limits::{FIRST_SEGMENT_BYTES, QUEUE_BYTES_MAX};
 use crate::node::{Node, StorageOptions};
 use crate::recovery::{self, Recovered, Recovery, Tail};
 use crate::sector::BatchNumber;
@@ -157,9 +157,14 @@ impl Storage {
         self.node().options.payload_bytes_max()
     }
 
-    /// Bytes that wait for the disk; from half of [`crate::limits::QUEUE_BYTES_MAX`] on new work is refused.
+    /// Bytes that wait for the disk.
     pub fn queued_bytes(&self) -> usize {
         self.node().queue.bytes()
+    }
+
+    /// Whether so much waits for the disk that new work should be refused.
+    pub fn is_behind(&self) -> bool {
+        self.queued_bytes() > QUEUE_BYTES_MAX / 2
     }
 
     /// Whether appends wait: the device is full and no spare is left, or there is no file descriptor to go on with. Nothing is
@@ -176,7 +181,7 @@ impl Storage {
             (false, _) => {}
         }
         let free_bytes = self.node().pooled.free_bytes().await.tried("ask for the free space")?;
-        Ok(if free_bytes < FREE_BYTES_LOW { Space::Low } else { Space::Ample })
+        Ok(if free_bytes < self.node().options.free_bytes_low { Space::Low } else { Space::Ample })
     }
 
     /// Figures for metrics.
