@@ -84,6 +84,7 @@ test:
 	$(SIM_TEST) -p quorate-world -p quorate-storage -p quorate-client
 	$(SIM_UNIT) -p quorate-raft -p quorate --lib
 	$(SIM_BUILT) determinism
+	$(SIM_BUILT) bugs acknowledge_before_sync decide_before_commit lock_kept_at_end
 	$(SIM_BUILT) bugs --part $$(( $$(date +%j | sed 's/^0*//') % 4 ))/4
 	@first=$$(( $$(date +%Y%m%d) * 1000000 + 600000 + $$(date +%s) % 300000 )); $(SIM_BUILT) hunt --seeds $$first..$$((first + 19))
 
