@@ -21,9 +21,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const WRITE_BYTES: usize = 1 << 20;
-/// Synced and paced, so that zeroing does not stand in the way of commits: 50 MB/s, unless somebody waits.
-const SYNC_BYTES: u64 = 4 << 20;
-const PACE_PER_SYNC: Duration = Duration::from_millis(80);
+/// Synced in small pieces and paced, so that zeroing hardly stands in the way of commits: 25 MB/s, unless somebody waits.
+const SYNC_BYTES: u64 = 1 << 20;
+const PACE_PER_SYNC: Duration = Duration::from_millis(40);
 const RETRY_WHEN_FULL: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
