@@ -171,7 +171,7 @@ bench: $(BUILT)
 	for n in 1 2 3; do tries=0; until grep -q '^ready ' target/bench/n$$n/ready; do \
 	  tries=$$((tries + 1)); [ $$tries -lt 200 ] || { echo "node $$n is not ready, see target/bench/n$$n/log"; exit 1; }; sleep 0.1; \
 	done; done; \
-	$(QUORATE) bench --servers 127.0.0.1:18091,127.0.0.1:18092,127.0.0.1:18093 --pids $$(echo $$pids | tr ' ' ,) $(BENCH)
+	$(QUORATE) bench --workers $(WORKERS) --servers 127.0.0.1:18091,127.0.0.1:18092,127.0.0.1:18093 --pids $$(echo $$pids | tr ' ' ,) $(BENCH)
 
 ## make pgo            target/pgo/release/quorate: built, trained by `make bench`, built anew as the training showed: two release builds
 PGO := $(CURDIR)/target/pgo

@@ -51,7 +51,18 @@ pub fn command() -> Command {
                 .value_parser(value_parser!(u64).range(1..))
                 .help("Says a line about every so many seconds"),
         )
+        .arg(
+            Arg::new("workers")
+                .long("workers")
+                .value_parser(value_parser!(u32).range(1..=1_024))
+                .help("Threads that make the load; as many as there are cores if not said"),
+        )
         .arg(flag("connections", "1", "As TM and as RM, to each node").value_parser(value_parser!(u32).range(1..)))
+}
+
+/// How many threads make the load.
+pub fn workers(matches: &ArgMatches) -> Option<usize> {
+    matches.get_one::<u32>("workers").map(|workers| *workers as usize)
 }
 
 /// Reads the flags.

@@ -18,8 +18,8 @@ pub enum Asked {
     Server(Given),
     /// Read the configuration and show it.
     CheckConfig(Given),
-    /// Make load.
-    Bench(Bench),
+    /// Make load, with so many threads.
+    Bench(Bench, Option<usize>),
     /// Ask a running node.
     Ctl(Question),
     /// Look into the data folder of a node that does not run.
@@ -61,7 +61,8 @@ where
         Some(("check-config", matches)) => Asked::CheckConfig(given(matches)),
         Some(("bench", matches)) => {
             let options = bench::options(matches);
-            Asked::Bench(options.map_err(|reason| command().error(clap::error::ErrorKind::ValueValidation, reason))?)
+            let options = options.map_err(|reason| command().error(clap::error::ErrorKind::ValueValidation, reason))?;
+            Asked::Bench(options, bench::workers(matches))
         }
         Some(("ctl", matches)) => Asked::Ctl(ctl::question(matches)),
         Some(("storage", matches)) => Asked::Storage(inspect::look(matches)),

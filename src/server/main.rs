@@ -45,7 +45,7 @@ fn act(asked: Asked) -> Result<(), Failure> {
             config.warnings().iter().for_each(|warning| eprintln!("quorate: {warning}"));
             Ok(())
         }
-        Asked::Bench(options) => block_on_main(bench::run(options)),
+        Asked::Bench(options, workers) => block_on_main_with(RuntimeOptions { workers }, bench::run(options)),
         Asked::Ctl(question) => block_on_main(ctl::run(question)),
         Asked::Storage(look) => block_on_main(inspect::run(look)),
         Asked::Version => {
