@@ -11,7 +11,7 @@ use crate::bank::BranchKey;
 use crate::ghost::Ghost;
 use crate::seen::{Seen, Step};
 use quorate_core::model::{BranchId, GroupId, NodeId, Term, TransactionId};
-use quorate_core::txn::command::{OperateV1, Operation};
+use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1};
 use quorate_core::txn::status::Direction;
 use quorate_core::txn::{Command, Outcome, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -89,7 +89,10 @@ impl Oracle for GoneForEver {
                 let text = format!("tenure {} is refused, and there is no later one", lead.tenure);
                 return Err(Finding::new(text).in_group(step.group));
             }
-            (Command::RegisterBranch(register), Outcome::Registered) => {
+            (
+                Command::RegisterBranch(register) | Command::RegisterBranchOnce(RegisterBranchOnceV1 { register, .. }),
+                Outcome::Registered | Outcome::RegisteredBefore(_),
+            ) => {
                 let of = register.fence.tenure;
                 let now = self.tenures.get(&step.group).copied().unwrap_or(of);
                 if of < now {
@@ -125,6 +128,8 @@ mod tests {
     use quorate_core::txn::IdBlock;
     use quorate_core::txn::command::{LeadV1, RegisterBranchV1};
 
+    const LED: Outcome = Outcome::Led(IdBlock { first: 1, count: 16 });
+
     fn gone() -> Seen {
         Seen::Gone { node: NodeId(1), group: GROUP, transaction: FIRST, branches: vec![BRANCH] }
     }
@@ -159,36 +164,56 @@ mod tests {
         assert!(judged(GlobalStatus::Rollbacking).is_err());
     }
 
+    fn lead(tenure: u64) -> Command {
+        Command::Lead(LeadV1 { tenure: Term(tenure), block: 16 })
+    }
+
+    fn register(tenure: u64) -> RegisterBranchV1 {
+        let none = String::new;
+        RegisterBranchV1 {
+            transaction: FIRST,
+            branch: BRANCH,
+            fence: Fence { epoch: Epoch(1), tenure: Term(tenure) },
+            kind: BranchType::TCC,
+            resource: none(),
+            lock_keys: none(),
+            application_data: none(),
+            client: none(),
+            with_locks: false,
+        }
+    }
+
+    fn applies(oracle: &mut GoneForEver, command: &Command, outcome: &Outcome) -> Judgement {
+        oracle.step(&Ghost::default(), &Step { group: GROUP, command, outcome })
+    }
+
     #[test]
     fn what_an_earlier_leader_proposed_is_void() {
+        let plain = |tenure| Command::RegisterBranch(register(tenure));
+        let once = |tenure| {
+            Command::RegisterBranchOnce(RegisterBranchOnceV1 { register: register(tenure), request: 5 })
+        };
+        let registers: [&dyn Fn(u64) -> Command; 2] = [&plain, &once];
+        for register in registers {
+            let mut oracle = GoneForEver::default();
+            assert_eq!(applies(&mut oracle, &lead(1), &LED), Ok(()));
+            assert_eq!(applies(&mut oracle, &register(1), &Outcome::Registered), Ok(()));
+            assert_eq!(applies(&mut oracle, &lead(3), &LED), Ok(()));
+            assert_eq!(applies(&mut oracle, &register(3), &Outcome::Registered), Ok(()));
+            let refused = Outcome::Refused(Refusal::OldTenure { tenure: Term(3) });
+            assert_eq!(applies(&mut oracle, &register(1), &refused), Ok(()));
+            for outcome in [Outcome::Registered, Outcome::RegisteredBefore(BRANCH)] {
+                assert!(applies(&mut oracle, &register(1), &outcome).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_leads_again_may() {
         let mut oracle = GoneForEver::default();
-        let mut applies = |command: &Command, outcome: &Outcome| {
-            oracle.step(&Ghost::default(), &Step { group: GROUP, command, outcome })
-        };
-        let lead = |tenure| Command::Lead(LeadV1 { tenure: Term(tenure), block: 16 });
-        let led = Outcome::Led(IdBlock { first: 1, count: 16 });
-        let register = |tenure| {
-            let fence = Fence { epoch: Epoch(1), tenure: Term(tenure) };
-            let none = String::new;
-            Command::RegisterBranch(RegisterBranchV1 {
-                transaction: FIRST,
-                branch: BRANCH,
-                fence,
-                kind: BranchType::AT,
-                resource: none(),
-                lock_keys: none(),
-                application_data: none(),
-                client: none(),
-                with_locks: false,
-            })
-        };
-        assert_eq!(applies(&lead(1), &led), Ok(()));
-        assert_eq!(applies(&register(1), &Outcome::Registered), Ok(()));
-        assert_eq!(applies(&lead(3), &led), Ok(()));
-        assert_eq!(applies(&register(3), &Outcome::Registered), Ok(()));
-        assert!(applies(&register(1), &Outcome::Registered).is_err());
+        assert_eq!(applies(&mut oracle, &lead(3), &LED), Ok(()));
         let refused = Outcome::Refused(Refusal::OldTenure { tenure: Term(3) });
-        assert_eq!(applies(&lead(2), &refused), Ok(()));
-        assert!(applies(&lead(3), &refused).is_err(), "nobody else would lead");
+        assert_eq!(applies(&mut oracle, &lead(2), &refused), Ok(()));
+        assert!(applies(&mut oracle, &lead(3), &refused).is_err(), "nobody else would lead");
     }
 }
