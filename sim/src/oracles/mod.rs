@@ -8,6 +8,7 @@
 mod a10_passed_over;
 mod a11_refused;
 mod a12_lost_tm;
+mod a13_last_first;
 mod a1_atomicity;
 mod a2_one_decision;
 mod a3_decision_first;
@@ -132,6 +133,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(a10_passed_over::PassedOver),
         Box::new(a11_refused::Refused::default()),
         Box::new(a12_lost_tm::LostTm::default()),
+        Box::new(a13_last_first::LastFirst::default()),
         // Before B1: who has only some of his rows is not one who has none.
         Box::new(b4_all_or_none::AllOrNone),
         Box::new(b1_one_holder::OneHolder::default()),

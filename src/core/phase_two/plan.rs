@@ -199,8 +199,16 @@ fn whole<'a>() -> Part<'a> {
 }
 
 fn rollback(session: &Session, run: &Run) -> Step {
+    if bug!("rollback_in_order_of_registration") {
+        return undo(parts(session, Direction::Rollback), run);
+    }
+    undo(parts(session, Direction::Rollback).rev(), run)
+}
+
+/// One at a time, in this order.
+fn undo<'a>(parts: impl Iterator<Item = Part<'a>>, run: &Run) -> Step {
     let mut is_complete = true;
-    for part in parts(session, Direction::Rollback).rev() {
+    for part in parts {
         match run.at(part.id, Direction::Rollback) {
             At::Done(_) => {}
             At::Asked => return Step::Wait,
