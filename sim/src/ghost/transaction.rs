@@ -121,6 +121,11 @@ impl Transaction {
         self.name.starts_with(NAME_PREFIX) || self.listed.values().any(|listed| listed.kind == BranchType::SAGA)
     }
 
+    /// A Saga and nothing beside it, so that it may turn.
+    pub fn is_pure_saga(&self) -> bool {
+        self.is_saga() && self.listed.values().all(|listed| listed.kind == BranchType::SAGA)
+    }
+
     pub(super) fn end(&mut self, now: GlobalStatus, clock_ms: u64) {
         self.become_status(now);
         self.ended_clock_ms.get_or_insert(clock_ms);
