@@ -110,6 +110,12 @@ impl Locks {
         self.holds.iter().map(|((owner, branch), hold)| (*owner, *branch, hold.resource.as_str()))
     }
 
+    /// Branches through which a transaction holds rows, and of which resource.
+    pub fn held_by(&self, owner: TransactionId) -> impl Iterator<Item = (BranchId, &str)> {
+        let holds = self.holds.range((owner, BranchId(i64::MIN))..=(owner, BranchId(i64::MAX)));
+        holds.map(|((_, branch), hold)| (*branch, hold.resource.as_str()))
+    }
+
     /// What a transaction holds that was never released: a release that came before a late acquire counts.
     pub fn never_released(&self, owner: TransactionId) -> Vec<(BranchId, String)> {
         let holds = self.holds.range((owner, BranchId(i64::MIN))..=(owner, BranchId(i64::MAX)));

@@ -1,4 +1,4 @@
-//! Source: simulation notes, B5; lock protocol, rules 12 and 13 (oracle LK5); Seata issue 1991 (a row is free under what may be undone).
+//! Source: simulation notes, B5; lock protocol, rules 12 and 13; Seata issue 1991 (a row is free under what may be undone).
 //!
 //! B5, let go in order: after a commit rows are let go with the decision, after a rollback when their branch is undone, and never before.
 //!

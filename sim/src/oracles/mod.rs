@@ -44,6 +44,7 @@ mod g3_placed;
 mod g7_undo_logs;
 mod lk2_one_owner;
 mod lk4_owner_releases;
+mod lk5_let_go_first;
 mod lk6_gone_for_ever;
 
 use crate::bank::Bank;
@@ -154,6 +155,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c6_honest_no::HonestNo::default()),
         Box::new(c7_no_stale_leader::NoStaleLeader::default()),
         Box::new(lk2_one_owner::OneOwner::default()),
+        Box::new(lk5_let_go_first::LetGoFirst::default()),
         Box::new(lk6_gone_for_ever::GoneForEver::default()),
         Box::new(e4_members::OneQuorum::default()),
         // What is pending first is named: a group that is nowhere lets nothing end.
