@@ -1,6 +1,7 @@
 //! What was seen: the one language of the oracles, whether it came from a tap in a node, from a client or from a
 //! database.
 
+use crate::bank::at::Written;
 use crate::bank::{BranchKey, Damage, Effect};
 use crate::ghost::told::Told;
 use crate::remains::{Found, Modelled};
@@ -83,10 +84,18 @@ pub enum Seen {
     ToldRegistered { question: u64, transaction: TransactionId, branch: BranchId, wanted: Wanted },
     /// An RM was told that it gets no branch, with this code; without one it was told nothing.
     ToldNoBranch { question: u64, transaction: TransactionId, wanted: Wanted, code: Option<ExceptionCode> },
-    /// An RM is going to ask whether rows are free for a transaction, or for nobody in particular.
-    AsksRows { question: u64, client: String, asker: Option<TransactionId>, resource: String, lock_keys: String },
-    /// It was told whether they are; or nothing.
-    ToldRows { question: u64, lockable: Option<bool> },
+    /// An RM is going to ask whether rows are free for a transaction, or for nobody in particular. It has read rows which these
+    /// wrote.
+    AsksRows {
+        question: u64,
+        client: String,
+        asker: Option<TransactionId>,
+        resource: String,
+        lock_keys: String,
+        written: Written,
+    },
+    /// It was told whether they are; or nothing. The rows are now as these wrote them.
+    ToldRows { question: u64, lockable: Option<bool>, written: Written },
     /// An RM is going to report how phase one of a branch went.
     AsksReport { transaction: TransactionId, branch: BranchId, status: BranchStatus },
     /// An RM was told that this is noted.

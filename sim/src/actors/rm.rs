@@ -60,13 +60,18 @@ fn rows_of(work: &Work) -> (BranchType, String) {
     match work {
         Work::At(rows) => {
             let locked = if quorate_world::bug!("second_row_not_locked") { 1 } else { rows.len() };
-            let keys: Vec<String> = rows.iter().take(locked).map(|(row, _)| row.to_string()).collect();
-            (BranchType::AT, format!("account:{}", keys.join(",")))
+            (BranchType::AT, lock_keys(rows, locked))
         }
         Work::Tcc(..) => (BranchType::TCC, String::new()),
         Work::Xa(..) => (BranchType::XA, String::new()),
         Work::Step(..) => (BranchType::SAGA_ANNOTATION, String::new()),
     }
+}
+
+/// The first so many of these rows.
+fn lock_keys(rows: &[(u64, i64)], count: usize) -> String {
+    let keys: Vec<String> = rows.iter().take(count).map(|(row, _)| row.to_string()).collect();
+    format!("account:{}", keys.join(","))
 }
 
 struct Phase1<'a> {
@@ -115,17 +120,22 @@ impl Phase1<'_> {
 
     /// Asks whether its rows are free, for its transaction and for nobody: as `SELECT .. FOR UPDATE` and a global read do.
     async fn look(&self, planned: &PlannedBranch) {
+        let Work::At(rows) = &planned.work else { return };
         if !planned.asks_rows {
             return;
         }
-        let (kind, lock_keys) = rows_of(&planned.work);
-        let resource = resource_id(kind, self.number);
+        let asked = if quorate_world::bug!("second_row_not_asked_for") { 1 } else { rows.len() };
+        let lock_keys = lock_keys(rows, asked);
+        let resource = resource_id(BranchType::AT, self.number);
+        let read = || self.scene.watch().bank.at.get(&resource).map(|table| table.written(rows)).unwrap_or_default();
         for xid in [self.call.xid.as_str(), ""] {
             let (question, client) = (self.scene.question(), sim::here().map(|(name, _)| name).unwrap_or_default());
-            let (asker, wanted) = (transaction_of(xid), (resource.clone(), lock_keys.clone()));
-            self.scene.saw(Seen::AsksRows { question, client, asker, resource: wanted.0, lock_keys: wanted.1 });
+            let (asker, written) = (transaction_of(xid), read());
+            let (of, keys) = (resource.clone(), lock_keys.clone());
+            self.scene.saw(Seen::AsksRows { question, client, asker, resource: of, lock_keys: keys, written });
             let lockable = self.rm.lockable(xid, &resource, &lock_keys).await.ok();
-            self.scene.saw(Seen::ToldRows { question, lockable });
+            let written = read();
+            self.scene.saw(Seen::ToldRows { question, lockable, written });
         }
     }
 

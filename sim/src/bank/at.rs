@@ -6,18 +6,24 @@
 use super::{BranchKey, Damage, Effect};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Who has written last what stands in each row; nobody has written the others.
+pub type Written = BTreeMap<u64, BranchKey>;
+
 /// One row as a branch changed it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Change {
     row: u64,
     before: i64,
     after: i64,
+    /// Who had written it before.
+    writer: Option<BranchKey>,
 }
 
 /// A database.
 #[derive(Debug, Default)]
 pub struct AtTable {
     rows: BTreeMap<u64, i64>,
+    written: Written,
     undo_logs: BTreeMap<BranchKey, Vec<Change>>,
     guards: BTreeSet<BranchKey>,
 }
@@ -31,7 +37,8 @@ impl AtTable {
         let mut undo_log = Vec::new();
         for (row, delta) in changes {
             let value = self.rows.entry(*row).or_default();
-            undo_log.push(Change { row: *row, before: *value, after: *value + delta });
+            let writer = self.written.insert(*row, key);
+            undo_log.push(Change { row: *row, before: *value, after: *value + delta, writer });
             *value += delta;
         }
         self.undo_logs.insert(key, undo_log);
@@ -64,6 +71,7 @@ impl AtTable {
         }
         for change in undo_log.iter().take(undone).rev() {
             self.rows.insert(change.row, change.before);
+            self.is_written_by(change.row, change.writer);
         }
         self.undo_logs.remove(&key);
         self.guards.insert(key);
@@ -73,11 +81,27 @@ impl AtTable {
     /// What nobody can put back any more because it was written over, somebody takes off by hand.
     pub fn correct(&mut self, key: BranchKey) -> Effect {
         let Some(undo_log) = self.undo_logs.remove(&key) else { return Effect::Nothing };
-        for change in undo_log {
+        for change in undo_log.iter().rev() {
             *self.rows.entry(change.row).or_default() -= change.after - change.before;
+            // Whoever wrote over it stays.
+            if self.written.get(&change.row) == Some(&key) {
+                self.is_written_by(change.row, change.writer);
+            }
         }
         self.guards.insert(key);
         Effect::RolledBack
+    }
+
+    fn is_written_by(&mut self, row: u64, writer: Option<BranchKey>) {
+        match writer {
+            Some(writer) => _ = self.written.insert(row, writer),
+            None => _ = self.written.remove(&row),
+        }
+    }
+
+    /// Who has written what stands in these rows.
+    pub fn written(&self, rows: &[(u64, i64)]) -> Written {
+        rows.iter().filter_map(|(row, _)| Some((*row, *self.written.get(row)?))).collect()
     }
 
     /// Branches with an undo log that changed one of these rows.
@@ -125,6 +149,24 @@ mod tests {
         assert_eq!((table.correct(FIRST), table.correct(FIRST)), (Effect::RolledBack, Effect::Nothing));
         assert_eq!((table.commit(SECOND), table.sum()), (Effect::Committed, 6));
         assert_eq!(table.roll_back(FIRST), Ok(Effect::Nothing));
+    }
+
+    #[test]
+    fn a_row_tells_who_has_written_what_stands_there() {
+        let (mut table, rows) = (AtTable::default(), [(1, 0), (2, 0)]);
+        table.commit_locally(FIRST, &[(1, 5), (1, 5)]);
+        assert_eq!(table.written(&rows), [(1, FIRST)].into());
+        assert_eq!(table.commit(FIRST), Effect::Committed);
+        table.commit_locally(SECOND, &[(2, 6), (1, 6)]);
+        assert_eq!(table.written(&rows), [(1, SECOND), (2, SECOND)].into());
+        assert_eq!(table.roll_back(SECOND), Ok(Effect::RolledBack));
+        assert_eq!(table.written(&rows), [(1, FIRST)].into(), "as it was before");
+
+        let mut table = AtTable::default();
+        table.commit_locally(FIRST, &[(2, 7), (1, 5)]);
+        table.commit_locally(SECOND, &[(1, 6)]);
+        assert_eq!(table.correct(FIRST), Effect::RolledBack);
+        assert_eq!(table.written(&rows), [(1, SECOND)].into());
     }
 
     #[test]

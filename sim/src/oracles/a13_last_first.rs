@@ -171,9 +171,7 @@ mod tests {
 
     #[test]
     fn who_has_nothing_to_undo_holds_up_nobody() {
-        let judged = |kind, reported, status| {
-            sent(&mut LastFirst::default(), &decided(kind, reported, status), BRANCH)
-        };
+        let judged = |kind, reported, status| sent(&mut LastFirst::default(), &decided(kind, reported, status), BRANCH);
         let rollback = GlobalStatus::TimeoutRollbacking;
         assert_eq!(judged(BranchType::AT, BranchStatus::PhaseOne_Failed, rollback), Ok(()));
         assert_eq!(judged(BranchType::XA, BranchStatus::PhaseOne_RDONLY, rollback), Ok(()));

@@ -119,10 +119,8 @@ fn commits(status: GlobalStatus) -> bool {
 /// Whether the word may make that of a Saga that stands so. Beside branches of other kinds it is the decision, or nothing.
 fn engine_may_say(report: &ReportV1, is_pure: bool, from: GlobalStatus, to: GlobalStatus) -> bool {
     if !is_pure {
-        let decides = matches!(
-            to,
-            GlobalStatus::Committing | GlobalStatus::AsyncCommitting | GlobalStatus::Rollbacking
-        );
+        let decides =
+            matches!(to, GlobalStatus::Committing | GlobalStatus::AsyncCommitting | GlobalStatus::Rollbacking);
         let agrees = means(report.status).first().is_some_and(|meant| commits(*meant) == commits(to));
         return from == GlobalStatus::Begin && decides && agrees;
     }
@@ -140,7 +138,8 @@ impl Forward {
         if engine_may_say(report, is_pure, from, to) {
             return Ok(());
         }
-        let text = format!("its engine said {} (asked in {:?}), and that made {to} of {from}", report.status, report.asked);
+        let text =
+            format!("its engine said {} (asked in {:?}), and that made {to} of {from}", report.status, report.asked);
         Err(Finding::about(report.transaction, text))
     }
 
@@ -183,7 +182,8 @@ impl Oracle for Forward {
         if let (Command::Operate(operate), Outcome::Now(status)) = (step.command, step.outcome) {
             return self.operated(operate, *status).map_err(|found| found.in_group(step.group));
         }
-        if let (Command::Report(report), Outcome::Now(status) | Outcome::Decided(status)) = (step.command, step.outcome) {
+        if let (Command::Report(report), Outcome::Now(status) | Outcome::Decided(status)) = (step.command, step.outcome)
+        {
             return self.heard(ghost, report, *status).map_err(|found| found.in_group(step.group));
         }
         let (transaction, status) = match (step.command, step.outcome) {
@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn the_ways_of_sagas_are_those_of_the_code() {
-        for (from, to) in GlobalStatus::ALL.iter().flat_map(|from| GlobalStatus::ALL.iter().map(move |to| (*from, *to))) {
+        for (from, to) in GlobalStatus::ALL.iter().flat_map(|from| GlobalStatus::ALL.iter().map(move |to| (*from, *to)))
+        {
             let decides = saga_may_become(from, to) && from == GlobalStatus::Begin && may_become(from, to);
             let here = engine_takes_it_to(from).contains(&to) && from != to;
             assert_eq!(here || decides, saga_may_become(from, to), "{from} to {to}");

@@ -106,11 +106,11 @@ impl Oracle for RowsAsked {
 
     fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
         match seen {
-            Seen::AsksRows { question, client, asker, resource, lock_keys } => {
+            Seen::AsksRows { question, client, asker, resource, lock_keys, .. } => {
                 self.asked.insert(*question, Asked::at(ghost, client, *asker, resource, lock_keys));
                 Ok(())
             }
-            Seen::ToldRows { question, lockable } => {
+            Seen::ToldRows { question, lockable, .. } => {
                 let asked = self.asked.remove(question);
                 asked.zip(*lockable).map_or(Ok(()), |(asked, lockable)| asked.judge(lockable))
             }
@@ -127,6 +127,7 @@ impl Oracle for RowsAsked {
 mod tests {
     use super::super::tests::{BRANCH, FIRST, GROUP, SECOND, ghost_with, released};
     use super::*;
+    use crate::bank::at::Written;
     use quorate_core::model::{BranchType, hash};
 
     /// The first holds row 1 or does not, and that may change while it is asked for.
@@ -138,10 +139,11 @@ mod tests {
         };
         hold(&mut ghost, held[0]);
         let (resource, lock_keys, client) = ("at-1".to_owned(), "account:2,1".to_owned(), "rm1".to_owned());
-        oracle.see(&ghost, &Seen::AsksRows { question: 1, client, asker, resource, lock_keys })?;
+        let written = Written::new();
+        oracle.see(&ghost, &Seen::AsksRows { question: 1, client, asker, resource, lock_keys, written })?;
         hold(&mut ghost, held[1]);
         released(&mut oracle, &ghost)?;
-        oracle.see(&ghost, &Seen::ToldRows { question: 1, lockable: Some(lockable) })
+        oracle.see(&ghost, &Seen::ToldRows { question: 1, lockable: Some(lockable), written: Written::new() })
     }
 
     #[test]

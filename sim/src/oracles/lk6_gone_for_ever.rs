@@ -190,9 +190,8 @@ mod tests {
     #[test]
     fn what_an_earlier_leader_proposed_is_void() {
         let plain = |tenure| Command::RegisterBranch(register(tenure));
-        let once = |tenure| {
-            Command::RegisterBranchOnce(RegisterBranchOnceV1 { register: register(tenure), request: 5 })
-        };
+        let once =
+            |tenure| Command::RegisterBranchOnce(RegisterBranchOnceV1 { register: register(tenure), request: 5 });
         let registers: [&dyn Fn(u64) -> Command; 2] = [&plain, &once];
         for register in registers {
             let mut oracle = GoneForEver::default();

@@ -18,6 +18,7 @@ mod a6_in_its_time;
 mod a7_saga;
 mod a8_nothing_prepared;
 mod a9_fenced;
+mod b10_read_committed;
 mod b1_one_holder;
 mod b2_dirty_write;
 mod b3_no_lock_left;
@@ -147,6 +148,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(b7_waits_end::WaitsEnd::default()),
         Box::new(b8_rows_asked::RowsAsked::default()),
         Box::new(b9_fail_fast::FailFast::default()),
+        Box::new(b10_read_committed::ReadCommitted::default()),
         Box::new(c1_kept_word::KeptWord),
         Box::new(c2_no_phantom::NoPhantom::default()),
         Box::new(c3_fresh::Fresh),

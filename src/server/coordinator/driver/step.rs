@@ -81,8 +81,8 @@ impl Drive {
             slots.into_iter().filter(is_owed).collect()
         });
         if quorate_world::bug!("releases_of_a_commit_are_not_awaited") {
-            let owed = owed.into_iter().map(|slot| (self.transaction, slot, ReleaseScope::All));
-            let owed = owed.map(|(transaction, slot, scope)| ReleaseLocksV1 { transaction, slot, scope });
+            let (transaction, scope) = (self.transaction, ReleaseScope::All);
+            let owed = owed.into_iter().map(|slot| ReleaseLocksV1 { transaction, slot, scope: scope.clone() });
             self.releases = owed.map(|release| self.release_beside(release)).collect();
             return;
         }
