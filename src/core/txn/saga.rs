@@ -87,7 +87,7 @@ pub fn may_go_on(asked: GlobalStatus) -> bool {
 /// this very status.
 pub fn heard(standing: GlobalStatus, word: GlobalStatus, is_answer: bool) -> Word {
     let is_undone = status::direction(standing) == Some(Direction::Rollback);
-    let goes_on = !is_undone || (is_answer && may_go_on(standing));
+    let goes_on = !is_undone || (is_answer && may_go_on(standing)) || bug!("old_word_turns_a_saga");
     let is_late = matches!(standing, TimeoutRollbacking | TimeoutRollbackRetrying | TimeoutRollbackFailed);
     let heard = match word {
         Committed | CommitRetrying if !goes_on => Word::Nothing,
