@@ -91,7 +91,7 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
             lost_tm_ms => format!("[tm]\nlost_rollback_ms = {lost_tm_ms}\n"),
         },
         match plan.options.undo_logs_ms {
-            0 => String::new(),
+            0 => format!("[undo_log]\nsave_days = {UNDO_LOG_DAYS}\n"),
             period_ms => format!("[undo_log]\ndelete_period_ms = {period_ms}\nsave_days = {UNDO_LOG_DAYS}\n"),
         },
         plan.options.batch_results,
