@@ -172,13 +172,17 @@ def logged(cluster, text):
 
 
 def left_over(cluster, patience_s):
-    """Sessions and row locks that are still there after so long, by node and metric; empty when nothing is."""
+    """Sessions and row locks that are still there after so long, by node and metric; empty when nothing is. A node that
+    shows neither of any group is left over too: an empty page proves nothing."""
     deadline = time.monotonic() + patience_s
     while True:
         left = {}
         for node in cluster.nodes:
-            for name, group, value in re.findall(r'^(quorate_group_(?:sessions|row_locks))\{group="(\d+)"\} (\d+)$',
-                                                 metrics(node.admin), re.M):
+            shown = re.findall(r'^(quorate_group_(?:sessions|row_locks))\{group="(\d+)"\} (\d+)$',
+                               metrics(node.admin), re.M)
+            if not shown:
+                left[f"n{node.number} shows no sessions and row locks"] = 1
+            for name, group, value in shown:
                 if value != "0":
                     left[f"n{node.number} {name} {group}"] = int(value)
         if not left or time.monotonic() > deadline:

@@ -1,10 +1,13 @@
-"""What `run.py` calls red. `make interop` runs this first."""
+"""What `run.py` calls red, and what is left over after it. `make interop` runs this first."""
 
 import contextlib
 import io
 import tempfile
+import types
 import unittest
+import unittest.mock
 
+import nodes
 import run
 from run import Outcome
 
@@ -62,6 +65,22 @@ class Verdicts(unittest.TestCase):
         # Its suite was not asked for.
         self.assertEqual(wrong([("go-1/a", "pass")], {"java-1/gone": "not yet", "*/gone": "not yet"}), [])
         self.assertEqual(wrong([("go-1/a", "pass")], {"*/gone": "not yet"}, is_whole=True), ["MISSING  */gone"])
+
+
+class LeftOver(unittest.TestCase):
+    def of(self, *pages):
+        cluster = types.SimpleNamespace(nodes=[types.SimpleNamespace(number=n, admin=page) for n, page in enumerate(pages, 1)])
+        with unittest.mock.patch.object(nodes, "metrics", lambda page: page):
+            return nodes.left_over(cluster, -1)
+
+    def test_what_is_there(self):
+        idle = 'quorate_group_sessions{group="1"} 0\nquorate_group_row_locks{group="1"} 0\n'
+        self.assertEqual(self.of(idle, idle), {})
+        self.assertEqual(self.of(idle, idle.replace("} 0", "} 7", 1)), {"n2 quorate_group_sessions 1": 7})
+
+    def test_a_page_without_groups_proves_nothing(self):
+        idle = 'quorate_group_sessions{group="1"} 0\n'
+        self.assertEqual(list(self.of(idle, "quorate_up 1\n")), ["n2 shows no sessions and row locks"])
 
 
 if __name__ == "__main__":

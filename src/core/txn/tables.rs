@@ -1,6 +1,6 @@
 //! The state as records of a snapshot, and back.
 //!
-//! Seven tables, written in the order of their numbers, each in the order of its keys: equal states give equal bytes. One
+//! Eight tables, written in the order of their numbers, each in the order of its keys: equal states give equal bytes. One
 //! more is only read: what a newer one replaced.
 //! Rows are not written: a hold names them by its lock keys, as the RM sent them. Locks are never recomputed from
 //! branches, which may have lost theirs already (semantics, W7). Nor are the orders beside the state written.

@@ -167,7 +167,6 @@ fn a_deposed_leader_answers_nothing_of_its_own() {
     });
 }
 
-/// Whatever was decided is answered alike by every node, however often leaders have changed since.
 /// Because of a holder that rolls back nobody tries again: a deposed leader must not say so of one that is long done.
 #[test]
 fn a_deposed_leader_ends_nobodys_transaction() {
@@ -199,6 +198,7 @@ fn a_deposed_leader_ends_nobodys_transaction() {
     });
 }
 
+/// Whatever was decided is answered alike by every node, however often leaders have changed since.
 #[test]
 fn answers_outlive_leaders() {
     run_test(async {
