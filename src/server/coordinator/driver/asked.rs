@@ -12,7 +12,7 @@
 //! and whoever asks the same of the same connection, the next leader through this node too, joins it. A connection that
 //! lives loses nothing, but an RM may: so a question is joined for a while only, and then asked again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use quorate_core::model::{BranchId, BranchStatus, NodeId};
@@ -49,6 +49,8 @@ struct Table {
     waiting: BTreeMap<u32, Waiting>,
     /// The last request for each branch.
     counters: BTreeMap<BranchId, u32>,
+    /// Those that went out over each connection: one that is lost looks at no others.
+    of_channels: BTreeSet<(ChannelId, u32)>,
     /// Requests that nobody waits for any more, in the order in which they were given up.
     given_up: VecDeque<(u32, Instant)>,
     last_asker: u32,
@@ -133,6 +135,7 @@ impl Asked {
         table
             .waiting
             .insert(counter, Waiting { branch, way, channel, sent: Instant::now(), askers: vec![(asker, sender)] });
+        table.of_channels.extend(channel.map(|channel| (channel, counter)));
         // A Saga's engine is asked by a name that all Sagas share.
         if branch != BranchId::WHOLE {
             table.counters.insert(branch, counter);
@@ -210,9 +213,9 @@ impl Asked {
     /// A connection is gone: whoever waits for an answer from it stops waiting.
     pub fn lost(&self, channel: ChannelId) {
         let mut table = locked(&self.table);
-        let lost = table.waiting.iter().filter(|(_, waiting)| waiting.channel == Some(channel));
-        for counter in lost.map(|(counter, _)| *counter).collect::<Vec<_>>() {
+        while let Some(&(_, counter)) = table.of_channels.range((channel, 0)..=(channel, u32::MAX)).next() {
             quorate_core::sometimes!("answer_is_lost_with_its_connection");
+            table.of_channels.remove(&(channel, counter));
             table.remove(counter);
         }
     }
@@ -289,6 +292,9 @@ impl Table {
 
     fn remove(&mut self, counter: u32) -> Option<Waiting> {
         let waiting = self.waiting.remove(&counter)?;
+        if let Some(channel) = waiting.channel {
+            self.of_channels.remove(&(channel, counter));
+        }
         if self.counters.get(&waiting.branch) == Some(&counter) {
             self.counters.remove(&waiting.branch);
         }

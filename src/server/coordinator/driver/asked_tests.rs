@@ -87,6 +87,28 @@ fn an_open_question_goes_with_its_connection() {
     });
 }
 
+/// However a question ends, the list of its connection knows it no more: that list alone is looked at when one is lost.
+#[test]
+fn a_lost_connection_looks_at_its_own_questions() {
+    run_test(async {
+        let asked = Asked::new(NodeId(1), 0);
+        let ask = |branch, channel| asked.enter(BranchId(branch), Way::Commit, Some(ChannelId(channel)));
+        let listed = || -> Vec<u64> { locked(&asked.table).of_channels.iter().map(|(channel, _)| channel.0).collect() };
+        let (mut first, mut other, answered) = (ask(1, 1), ask(2, 2), ask(3, 1));
+        let _relayed = asked.enter(BranchId(4), Way::Commit, None);
+        assert_eq!(listed(), [1, 1, 2]);
+        assert_eq!(asked.answered(answered.id, BranchId(3), BranchStatus::PhaseTwo_Committed), Answer::Taken);
+        ask(5, 2).withdraw();
+        assert_eq!(listed(), [1, 2]);
+        asked.lost(ChannelId(1));
+        assert!(first.answer.try_recv() == Err(oneshot::error::TryRecvError::Closed), "it is lost");
+        assert!(other.answer.try_recv() == Err(oneshot::error::TryRecvError::Empty), "it is not");
+        assert_eq!(listed(), [2]);
+        asked.late(BranchId(2), Way::Commit);
+        assert_eq!(listed(), [0; 0]);
+    });
+}
+
 #[test]
 fn nobody_joins_what_went_through_another_node_or_to_an_engine() {
     run_test(async {
