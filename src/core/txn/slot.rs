@@ -9,6 +9,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Bound;
 
 use super::locks::LockTable;
 use super::session::Session;
@@ -105,8 +106,9 @@ impl SlotState {
         self.tombstones.iter().map(|(transaction, tombstone)| (*transaction, *tombstone))
     }
 
-    pub(super) fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
-        self.unfinished.iter().copied()
+    pub(super) fn unfinished(&self, behind: Option<TransactionId>) -> impl Iterator<Item = TransactionId> {
+        let from = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        self.unfinished.range((from, Bound::Unbounded)).copied()
     }
 
     /// A session begins, or comes out of a snapshot.

@@ -124,9 +124,12 @@ impl Transactions {
         self.slots.get(slot).into_iter().flat_map(|state| state.sessions())
     }
 
-    /// Decided, not ended, not failed for good, or being deleted; slot by slot, then by id.
-    pub fn unfinished(&self) -> impl Iterator<Item = TransactionId> {
-        self.busy.iter().filter_map(|slot| self.slots.get(*slot)).flat_map(|state| state.unfinished())
+    /// Decided, not ended, not failed for good, or being deleted; slot by slot, then by id. Those behind this one, for
+    /// whoever takes them in pieces; all, if it is none.
+    pub fn unfinished(&self, behind: Option<TransactionId>) -> impl Iterator<Item = TransactionId> {
+        let first = behind.map_or(Slot(0), |last| last.slot());
+        let busy = self.busy.range(first..).filter_map(|slot| Some((*slot, self.slots.get(*slot)?)));
+        busy.flat_map(move |(slot, state)| state.unfinished(behind.filter(|last| last.slot() == slot)))
     }
 
     /// The earliest deadline of a session in Begin, by the group clock.

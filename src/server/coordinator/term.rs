@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate_core::model::{GroupId, Term, TransactionId};
 use quorate_core::txn::{Command, IdBlock, Outcome, Session, Transactions};
 use quorate_raft::{Leadership, ProposeError, Replica};
+use quorate_world::select::select2;
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
 
@@ -14,6 +15,10 @@ use super::tenure::{Tenure, lead};
 
 /// Before `Lead` is proposed again.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Whether every unfinished transaction has its driver is looked at this often.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// So many are looked at before it is somebody else's turn.
+const LOOKED_AT_MAX: usize = 256;
 
 impl Coordinator {
     /// This node has a replica of a data group: follow its leadership from now on.
@@ -105,20 +110,39 @@ impl Coordinator {
         task::spawn(coordinator.watch_deadlines(tenure.clone()));
         let coordinator = self.clone();
         task::spawn(coordinator.audit(tenure.clone()));
-        self.drive_all(&tenure);
+        let coordinator = self.clone();
+        task::spawn(coordinator.drive_all(tenure.clone()));
         if self.patience.unlocks {
             let coordinator = self.clone();
             task::spawn(coordinator.unlock_given_up(tenure));
         }
     }
 
-    /// A new leader goes on with all that is unfinished, at once (semantics, W19). Repeated now and then: a decision whose
-    /// outcome its proposer never heard has no driver yet.
-    pub(super) fn drive_all(self: &Arc<Self>, tenure: &Arc<Tenure>) {
+    /// A new leader goes on with all that is unfinished, at once (semantics, W19), and looks again now and then, as long as
+    /// the tenure lasts.
+    ///
+    /// Again, because whoever proposes a decision starts its driver when he hears the outcome, and may never hear it: raft
+    /// tells nobody what became of an entry whose answer it has dropped, and applies it all the same, under this very
+    /// leader too. Nothing else but the state knows of such a decision. It keeps those in phase two in an order of their
+    /// own, so no look meets any others; and it is looked at in pieces, so that nobody waits for a look.
+    async fn drive_all(self: Arc<Self>, tenure: Arc<Tenure>) {
         if quorate_world::bug!("decisions_forgotten_at_failover") {
             return;
         }
-        let unfinished: Vec<TransactionId> = tenure.replica.read(|state| state.unfinished().collect());
+        while !tenure.is_over() {
+            let mut behind = None;
+            while let Some(last) = self.drive_some(&tenure, behind) {
+                behind = Some(last);
+                task::yield_now().await;
+            }
+            _ = select2(tenure.ended(), sleep(LOOK_AGAIN)).await;
+        }
+    }
+
+    /// A piece of them, those behind this one. The last of the piece.
+    fn drive_some(self: &Arc<Self>, tenure: &Arc<Tenure>, behind: Option<TransactionId>) -> Option<TransactionId> {
+        let unfinished: Vec<TransactionId> =
+            tenure.replica.read(|state| state.unfinished(behind).take(LOOKED_AT_MAX).collect());
         if !unfinished.is_empty() {
             quorate_core::sometimes!("new_leader_found_unfinished_transactions");
         }
@@ -126,9 +150,10 @@ impl Coordinator {
             quorate_world::bug!("deletions_forgotten_at_failover")
                 && tenure.replica.read(|state| state.session(transaction).is_some_and(Session::is_deleted))
         };
-        for transaction in unfinished.into_iter().filter(|transaction| !is_forgotten(*transaction)) {
+        for transaction in unfinished.iter().copied().filter(|transaction| !is_forgotten(*transaction)) {
             self.drive(tenure, transaction, None);
         }
+        unfinished.last().copied()
     }
 
     fn leave(&self, group: GroupId) {

@@ -16,8 +16,6 @@ use super::tenure::{Lost, Tenure};
 
 /// Time-outs proposed side by side.
 const TIMEOUTS_IN_FLIGHT_MAX: usize = 256;
-/// Whether every unfinished transaction has its driver is looked at this often.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// A reading of the clock that is refused as too early is repeated after so much at least.
 const TOO_EARLY: Duration = Duration::from_millis(2);
 /// What cannot be proposed now is tried again after so much.
@@ -32,12 +30,7 @@ impl Coordinator {
             return;
         }
         let mut stamped = Instant::now();
-        let mut looked = Instant::now();
         while !tenure.is_over() {
-            if looked.elapsed() >= LOOK_AGAIN {
-                looked = Instant::now();
-                self.drive_all(&tenure);
-            }
             // Asked for first: a Begin from here on rings.
             tenure.sleeps_until(u64::MAX);
             let (due, awaits_clock) = tenure.replica.read(|state| (state.next_due(), state.awaits_clock()));

@@ -77,7 +77,28 @@ fn the_clock_never_goes_back_and_a_deadline_follows_it() {
     let decided = Outcome::Decided(TimeoutRollbacking);
     assert_eq!(one(&mut state, 6_000, decide(transaction, Decision::Commit)), decided);
     assert_eq!(state.next_due(), None);
-    assert_eq!(state.unfinished().collect::<Vec<_>>(), [transaction]);
+    assert_eq!(state.unfinished(None).collect::<Vec<_>>(), [transaction]);
+}
+
+/// Of several slots, and of one that has more than a piece takes.
+#[test]
+fn what_is_unfinished_is_found_in_pieces() {
+    let mut state = founded();
+    let begun: Vec<TransactionId> = (0..200).map(|_| begun(&mut state, 0, 60_000)).collect();
+    for transaction in begun.iter().filter(|transaction| transaction.0 % 3 != 0) {
+        assert_eq!(one(&mut state, 0, decide(*transaction, Decision::Rollback)), Outcome::Decided(Rollbacking));
+    }
+    let all: Vec<TransactionId> = state.unfinished(None).collect();
+    assert!(all.len() > 100 && all.first().map(|first| first.slot()) < all.last().map(|last| last.slot()));
+    let (mut gathered, mut behind) = (Vec::new(), None);
+    loop {
+        gathered.extend(state.unfinished(behind).take(7));
+        if gathered.last().copied() == behind {
+            break;
+        }
+        behind = gathered.last().copied();
+    }
+    assert_eq!(gathered, all);
 }
 
 #[test]
