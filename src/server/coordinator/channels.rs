@@ -47,13 +47,16 @@ pub enum RegisterError {
     Node,
 }
 
+/// A process of a client, as far as it can be told: an application at an address.
+pub type Process = (Arc<str>, IpAddr);
+
 /// Where a phase-two request goes.
 #[derive(Clone)]
 pub enum Place {
     /// A connection of this node.
     Here(Arc<Channel>),
-    /// A node that holds one.
-    There(NodeId),
+    /// A node that holds one, of this process.
+    There(NodeId, Process),
 }
 
 /// All channels, found by what they serve.
@@ -69,7 +72,7 @@ struct Index {
     channels: BTreeMap<ChannelId, Held>,
     resources: BTreeMap<Arc<str>, Applications>,
     /// RM connections by process: those of one application on one ip are taken to hold the same resources.
-    processes: BTreeMap<(Arc<str>, IpAddr), BTreeMap<u16, ChannelId>>,
+    processes: BTreeMap<Process, BTreeMap<u16, ChannelId>>,
     /// TM connections by process.
     managers: BTreeSet<(Arc<str>, IpAddr, ChannelId)>,
     remote: BTreeMap<NodeId, Remote>,
@@ -84,6 +87,8 @@ struct Index {
 
 type Applications = BTreeMap<Arc<str>, Ends>;
 type Ends = BTreeMap<(IpAddr, u16), Holders>;
+/// Those to look at in one step of a search: application, address, and who holds the connection.
+type Step<'a> = Box<dyn Iterator<Item = (&'a Arc<str>, IpAddr, &'a Holders)> + 'a>;
 
 /// Who holds the connection of one client end. More than one node in odd cases: a client may use one port twice, towards
 /// two nodes.
@@ -365,18 +370,19 @@ impl Index {
         quorate_core::sometimes!("branch_goes_to_another_channel_than_registered_it");
         self.steps(resource, client, any_application).find_map(|ends| {
             let mut elsewhere = None;
-            for holders in ends {
+            for (application, ip, holders) in ends {
                 if let Some(channel) = &holders.here {
                     return Some(Place::Here(channel.clone()));
                 }
-                elsewhere = elsewhere.or(holders.there.first().copied());
+                elsewhere = elsewhere.or_else(|| Some((*holders.there.first()?, application, ip)));
             }
-            elsewhere.map(Place::There)
+            elsewhere.map(|(node, application, ip)| Place::There(node, (application.clone(), ip)))
         })
     }
 
     fn best_here(&self, resource: &str, client: &str, any_application: bool) -> Option<Arc<Channel>> {
-        self.steps(resource, client, any_application).find_map(|mut ends| ends.find_map(|holders| holders.here.clone()))
+        let here = |(_, _, holders): (&Arc<str>, IpAddr, &Holders)| holders.here.clone();
+        self.steps(resource, client, any_application).find_map(|mut ends| ends.find_map(here))
     }
 
     fn exact(&self, resource: &str, client: &str) -> Option<Arc<Channel>> {
@@ -385,23 +391,24 @@ impl Index {
     }
 
     /// The four steps of the search, each the holders to look at.
-    fn steps<'a>(
-        &'a self,
-        resource: &str,
-        client: &str,
-        any_application: bool,
-    ) -> impl Iterator<Item = Box<dyn Iterator<Item = &'a Holders> + 'a>> {
+    fn steps<'a>(&'a self, resource: &str, client: &str, any_application: bool) -> impl Iterator<Item = Step<'a>> {
         let applications = self.resources.get(resource);
-        let parsed = parse_client(client);
-        let own = applications.zip(parsed).and_then(|(all, (application, end))| Some((all.get(application)?, end)));
-        let mut steps: Vec<Box<dyn Iterator<Item = &'a Holders> + 'a>> = Vec::with_capacity(4);
-        if let Some((ends, (ip, port))) = own {
-            steps.push(Box::new(ends.get(&(ip, port)).into_iter()));
-            steps.push(Box::new(ends.range((ip, 0)..=(ip, u16::MAX)).map(|(_, holders)| holders)));
-            steps.push(Box::new(ends.values()));
+        let own = applications.zip(parse_client(client)).and_then(|(all, (application, end))| {
+            let (application, ends) = all.get_key_value(application)?;
+            Some((application, ends, end))
+        });
+        let mut steps: Vec<Step<'a>> = Vec::with_capacity(4);
+        if let Some((application, ends, (ip, port))) = own {
+            let at = move |((ip, _), holders): (&'a (IpAddr, u16), &'a Holders)| (application, *ip, holders);
+            steps.push(Box::new(ends.get_key_value(&(ip, port)).into_iter().map(at)));
+            steps.push(Box::new(ends.range((ip, 0)..=(ip, u16::MAX)).map(at)));
+            steps.push(Box::new(ends.iter().map(at)));
         }
         if let Some(all) = applications.filter(|_| any_application) {
-            steps.push(Box::new(all.values().flat_map(BTreeMap::values)));
+            let of = |(application, ends): (&'a Arc<str>, &'a Ends)| {
+                ends.iter().map(move |((ip, _), holders)| (application, *ip, holders))
+            };
+            steps.push(Box::new(all.iter().flat_map(of)));
         }
         steps.into_iter()
     }

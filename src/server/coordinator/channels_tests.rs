@@ -17,7 +17,7 @@ fn register(channels: &Channels, channel: &Channel, application: &str, resources
 fn found(channels: &Channels, resource: &str, client: &str, any: bool) -> Option<u64> {
     channels.best(resource, client, any).map(|place| match place {
         Place::Here(channel) => channel.id.0,
-        Place::There(node) => 1000 + node.0,
+        Place::There(node, _) => 1000 + node.0,
     })
 }
 

@@ -3,7 +3,8 @@
 //! A relayed question waits there for its RM, and counts meanwhile among all that the node is asked: without a bound one RM that
 //! hangs would fill that, and no forwarded request, acquire or release would get through between the two nodes. So here too
 //! a resource of an RM has more turns with its answers, and fewer when it is silent (`turns`); a question takes a turn for
-//! each begun [`TURN_BYTES`], which bounds what waits at the other node in memory. Whoever waits, waits here.
+//! each begun [`TURN_BYTES`], which bounds what waits at the other node in memory. A process has a share of the way and no
+//! more, however many resources it has: one that hangs leaves the rest to the others. Whoever waits, waits here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -13,16 +14,19 @@ use quorate_world::sync::Semaphore;
 
 use super::guard::locked;
 use super::message::RelayV1;
-use super::turns::{Bounds, NODE_MAX, RESOURCE_MAX, Turns};
+use super::turns::{Bounds, CHANNEL_MAX, NODE_MAX, RESOURCE_MAX, Turns};
 
 /// Of one node. More than its RM has turns there, and all far below what a node serves at a time. The longest question takes
 /// all that its resource has at least: so they may take 128 MiB there, all others 64 MiB.
-pub const BOUNDS: Bounds = Bounds { resource_min: 32, resource_max: 256, all: 4_096 };
+pub const BOUNDS: Bounds = Bounds { resource_min: 32, resource_max: 256, process: 512, all: 4_096 };
 /// So long a question takes one turn.
 const TURN_BYTES: usize = 16 << 10;
 
 const _: () = assert!(BOUNDS.all / BOUNDS.resource_min * limits::APPLICATION_DATA_BYTES_MAX <= 128 << 20);
 const _: () = assert!(BOUNDS.resource_max > RESOURCE_MAX && BOUNDS.all <= NODE_MAX);
+// More than a connection has there, and some of its resources may hang.
+const _: () = assert!(BOUNDS.process > CHANNEL_MAX && BOUNDS.process >= 2 * BOUNDS.resource_max);
+const _: () = assert!(BOUNDS.process * 8 <= BOUNDS.all);
 
 /// The ways to all other nodes.
 pub struct Relays {

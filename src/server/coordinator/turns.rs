@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use quorate_world::time::{Duration, Instant};
 
-use super::channels::RESOURCES_OF_CHANNEL_MAX;
+use super::channels::{Process, RESOURCES_OF_CHANNEL_MAX};
 use super::guard::locked;
 
 /// Of a resource on one channel, at first and at least: a Java RM has two threads for each core.
@@ -45,18 +45,38 @@ pub struct Bounds {
     pub resource_min: usize,
     /// Of a resource, at most.
     pub resource_max: usize,
+    /// Of a process, where those of several are taken.
+    pub process: usize,
     /// Over all resources.
     pub all: usize,
 }
 
 /// Those of a channel.
-const CHANNEL: Bounds = Bounds { resource_min: RESOURCE_MIN, resource_max: RESOURCE_MAX, all: CHANNEL_MAX };
+const CHANNEL: Bounds =
+    Bounds { resource_min: RESOURCE_MIN, resource_max: RESOURCE_MAX, process: CHANNEL_MAX, all: CHANNEL_MAX };
+
+/// Whose turns a question takes.
+#[derive(Clone, Copy)]
+pub struct Whose<'a> {
+    /// The resource.
+    pub resource: &'a str,
+    /// The process that has it; nothing: all turns are of one.
+    pub process: Option<&'a Process>,
+}
+
+impl<'a> From<&'a str> for Whose<'a> {
+    fn from(resource: &'a str) -> Whose<'a> {
+        Whose { resource, process: None }
+    }
+}
 
 /// All turns of one channel, or of the way to one node.
 pub struct Turns {
     bounds: Bounds,
     all: Semaphore,
     windows: Mutex<BTreeMap<Arc<str>, Arc<Window>>>,
+    /// What each process may take: one that hangs leaves the rest to the others, however many resources it has.
+    shares: Mutex<BTreeMap<Process, Arc<Semaphore>>>,
 }
 
 /// The turns of a resource.
@@ -80,6 +100,7 @@ struct Size {
 pub struct Turn<'a> {
     window: Arc<Window>,
     of_resource: OwnedSemaphorePermit,
+    _of_process: Option<OwnedSemaphorePermit>,
     _of_channel: SemaphorePermit<'a>,
     _of_node: SemaphorePermit<'a>,
 }
@@ -92,26 +113,41 @@ impl Turns {
 
     /// So many.
     pub fn within(bounds: Bounds) -> Turns {
-        Turns { bounds, all: Semaphore::new(bounds.all), windows: Mutex::default() }
+        Turns { bounds, all: Semaphore::new(bounds.all), windows: Mutex::default(), shares: Mutex::default() }
     }
 
     /// Waits for as many turns at a resource as a question takes, at most what a resource has at least; `node` has those of
     /// the node.
-    pub async fn take<'a>(&'a self, resource: &str, turns: usize, node: &'a Semaphore) -> Turn<'a> {
+    pub async fn take<'a, 'w>(&'a self, whose: impl Into<Whose<'w>>, turns: usize, node: &'a Semaphore) -> Turn<'a> {
+        let Whose { resource, process } = whose.into();
         let (window, turns) = (self.window(resource), self.at_most(turns));
         let of_resource = window.turns.clone().acquire_many_owned(turns).await.expect(OPEN);
+        let _of_process = match process.map(|process| self.share(process)) {
+            Some(share) => Some(share.acquire_many_owned(turns).await.expect(OPEN)),
+            None => None,
+        };
         let _of_channel = self.all.acquire_many(turns).await.expect(OPEN);
         let _of_node = node.acquire_many(turns).await.expect(OPEN);
-        Turn { window, of_resource, _of_channel, _of_node }
+        Turn { window, of_resource, _of_process, _of_channel, _of_node }
     }
 
     /// Those turns, if nobody waits for one.
-    pub fn try_take<'a>(&'a self, resource: &str, turns: usize, node: &'a Semaphore) -> Option<Turn<'a>> {
+    pub fn try_take<'a, 'w>(
+        &'a self,
+        whose: impl Into<Whose<'w>>,
+        turns: usize,
+        node: &'a Semaphore,
+    ) -> Option<Turn<'a>> {
+        let Whose { resource, process } = whose.into();
         let (window, turns) = (self.window(resource), self.at_most(turns));
         let of_resource = window.turns.clone().try_acquire_many_owned(turns).ok()?;
+        let _of_process = match process.map(|process| self.share(process)) {
+            Some(share) => Some(share.try_acquire_many_owned(turns).ok()?),
+            None => None,
+        };
         let _of_channel = self.all.try_acquire_many(turns).ok()?;
         let _of_node = node.try_acquire_many(turns).ok()?;
-        Some(Turn { window, of_resource, _of_channel, _of_node })
+        Some(Turn { window, of_resource, _of_process, _of_channel, _of_node })
     }
 
     fn at_most(&self, turns: usize) -> u32 {
@@ -139,6 +175,20 @@ impl Turns {
         let window = Arc::new(Window { bounds, turns, size });
         windows.insert(resource.into(), window.clone());
         window
+    }
+
+    /// Kept as windows are: one that nobody uses is whole, and may be made anew.
+    fn share(&self, process: &Process) -> Arc<Semaphore> {
+        let mut shares = locked(&self.shares);
+        if let Some(share) = shares.get(process) {
+            return share.clone();
+        }
+        if shares.len() >= RESOURCES_OF_CHANNEL_MAX {
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        let share = Arc::new(Semaphore::new(self.bounds.process));
+        shares.insert(process.clone(), share.clone());
+        share
     }
 }
 
@@ -239,7 +289,7 @@ mod tests {
         });
     }
 
-    const WAY: Bounds = Bounds { resource_min: 4, resource_max: 7, all: 10 };
+    const WAY: Bounds = Bounds { resource_min: 4, resource_max: 7, process: 6, all: 10 };
 
     #[test]
     fn a_long_question_takes_several_turns() {
@@ -259,6 +309,27 @@ mod tests {
             assert_eq!(turns.of("a"), WAY.resource_min);
             let _all = turns.try_take("a", 4, &node).expect("free");
             assert!(turns.try_take("a", 1, &node).is_none());
+        });
+    }
+
+    #[test]
+    fn a_process_takes_its_share_and_no_more() {
+        run_test(async {
+            let (turns, node) = (Turns::within(WAY), Semaphore::new(NODE_MAX));
+            let process = |ip| -> Process { ("shop".into(), quorate_world::net::IpAddr::from([10, 0, 0, ip])) };
+            let (hung, sound) = (process(1), process(2));
+            let all: Vec<Process> = (0..=u8::MAX).map(process).collect();
+            let take = |resource, process| turns.try_take(Whose { resource, process: Some(process) }, 2, &node);
+            let out: Vec<_> = ["a", "b", "c"].iter().filter_map(|resource| take(resource, &hung)).collect();
+            assert_eq!(out.len(), 3);
+            assert!(take("d", &hung).is_none(), "of whichever resource");
+            let waiting = turns.take(Whose { resource: "d", process: Some(&hung) }, 1, &node);
+            assert!(timeout(NOW, waiting).await.is_err());
+            let other = take("a of another", &sound).expect("there is room for others");
+            drop((out, other));
+            assert!(take("d", &hung).is_some());
+            assert!(all.iter().all(|process| take("a", process).is_some()));
+            assert_eq!(node.available_permits(), NODE_MAX);
         });
     }
 
@@ -282,7 +353,7 @@ mod tests {
             turns.take("used", 1, &node).await.answered(NOW);
             let _out = turns.take("used", 1, &node).await;
             for resource in 0..2 * RESOURCES_OF_CHANNEL_MAX {
-                drop(turns.take(&resource.to_string(), 1, &node).await);
+                drop(turns.take(resource.to_string().as_str(), 1, &node).await);
                 assert!(locked(&turns.windows).len() <= RESOURCES_OF_CHANNEL_MAX);
             }
             assert_eq!(turns.of("used"), RESOURCE_MIN + 1);
@@ -296,7 +367,7 @@ mod tests {
             let mut out = Vec::new();
             for resource in 0..CHANNEL_MAX / RESOURCE_MIN {
                 for _ in 0..RESOURCE_MIN {
-                    out.push(turns.take(&resource.to_string(), 1, &node).await);
+                    out.push(turns.take(resource.to_string().as_str(), 1, &node).await);
                 }
             }
             assert!(timeout(NOW, turns.take("one more", 1, &node)).await.is_err(), "the channel has no more");

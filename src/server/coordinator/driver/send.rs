@@ -10,12 +10,12 @@ use quorate_world::sync::{Semaphore, oneshot};
 use quorate_world::time::{Duration, Instant, timeout};
 
 use super::super::channel::Channel;
-use super::super::channels::Place;
+use super::super::channels::{Place, Process};
 use super::super::context::{Coordinator, Leader};
 use super::super::events;
 use super::super::message::{DoneV1, PassOnV1, Query, RelayV1, Response, Untold, Way};
 use super::super::tenure::Tenure;
-use super::super::turns::{Turn, Turns};
+use super::super::turns::{Turn, Turns, Whose};
 use super::super::{nodes, relays};
 use super::asked::{self, Answer, done};
 use super::view;
@@ -34,8 +34,8 @@ const RELAY_PATIENCE: Duration = Duration::from_secs(32);
 /// Where one waits for one's turn.
 struct Queue<'a> {
     turns: &'a Turns,
-    /// Of which resource.
-    whose: &'a str,
+    /// Of which resource, and of which process.
+    whose: Whose<'a>,
     /// How many at once.
     count: usize,
     /// Those of the node.
@@ -58,22 +58,25 @@ impl Coordinator {
         }
         match self.channels.best(&request.resource, &request.client, request.any_application()) {
             Some(Place::Here(channel)) => self.ask_in_turn(&channel, request, silences, is_wanted, sent).await,
-            Some(Place::There(node)) => self.relay_in_turn(node, request, is_wanted, sent).await,
+            Some(Place::There(node, process)) => {
+                self.relay_in_turn((node, &process), request, is_wanted, sent).await
+            }
             None => Err(Untold::NoChannel),
         }
     }
 
-    /// Asks through another node when it is one's turn to trouble that.
+    /// Asks through another node when it is one's turn to trouble that, and a process behind it.
     async fn relay_in_turn(
         &self,
-        node: NodeId,
+        (node, process): (NodeId, &Process),
         request: &RelayV1,
         is_wanted: impl Fn() -> bool,
         sent: &mut Option<Instant>,
     ) -> Result<BranchStatus, Untold> {
         let way = self.relays.way(node);
-        let (whose, count) = (relays::whose(request), relays::turns_of(request));
-        let queue = Queue { turns: &way, whose: &whose, count, node: &self.relays.all };
+        let (resource, count) = (relays::whose(request), relays::turns_of(request));
+        let whose = Whose { resource: &resource, process: Some(process) };
+        let queue = Queue { turns: &way, whose, count, node: &self.relays.all };
         let Some(turn) = self.turn(queue, request, is_wanted).await? else { return Ok(done(request.way)) };
         quorate_core::sometimes!("phase_two_goes_through_another_node");
         self.counters.phase_two_relayed.one();
@@ -143,7 +146,8 @@ impl Coordinator {
             *sent = Some(Instant::now());
             return self.await_answer(&mut place, answer_patience(silences).min(left)).await;
         }
-        let queue = Queue { turns: &channel.turns, whose: &request.resource, count: 1, node: &self.turns };
+        let whose = Whose::from(request.resource.as_str());
+        let queue = Queue { turns: &channel.turns, whose, count: 1, node: &self.turns };
         let Some(turn) = self.turn(queue, request, is_wanted).await? else { return Ok(done(request.way)) };
         // Somebody else may have asked meanwhile: who waits with him needs no turn.
         if let Some((mut place, left)) = self.asked_already(channel, request) {

@@ -26,7 +26,7 @@ async fn begun_at(cluster: &mut Cluster, node: NodeId) -> Xid {
 #[test]
 fn a_hung_rm_of_another_node_delays_nobody_else() {
     run_test(async {
-        let relays = Bounds { resource_min: 4, resource_max: 8, all: 12 };
+        let relays = Bounds { resource_min: 4, resource_max: 8, process: 8, all: 12 };
         let given = Given { replicas: APART, relays, ..Given::default() };
         let mut cluster = Cluster::given("hung_elsewhere", &THREE, 3, given).await;
         let tm = cluster.tm(LEADER).await;
@@ -61,6 +61,44 @@ fn a_hung_rm_of_another_node_delays_nobody_else() {
         (0..RESOURCE_MIN).for_each(|_| hung.reply(BranchStatus::PhaseTwo_Committed));
         cluster.at_rest().await;
         assert_eq!(hung.told().len(), 30);
+        cluster.end().await;
+    });
+}
+
+/// A process hangs with all that it has, and one node is the only way to it. It has its share of that way, and another
+/// process there is asked at once.
+#[test]
+fn a_hung_process_of_another_node_delays_nobody_else() {
+    run_test(async {
+        let relays = Bounds { resource_min: 4, resource_max: 8, process: 8, all: 12 };
+        let given = Given { replicas: APART, relays, ..Given::default() };
+        let mut cluster = Cluster::given("hung_process", &THREE, 3, given).await;
+        let tm = cluster.tm(LEADER).await;
+        let resources: Vec<String> = (1..=8).map(|number| format!("hung-{number}")).collect();
+        let hung = cluster.rm(OTHER, &resources.join(",")).await;
+        let sound = cluster.connect_from(OTHER, "10.1.0.2");
+        sound.register_rm("shop", "db-b").await;
+        cluster.announced("db-b").await;
+        let asked = resources.len() * relays.resource_min;
+        hung.will_answer(&vec![Answer::Hold; asked]);
+        for row in 0..relays.resource_min {
+            for resource in &resources {
+                let x = begun_at(&mut cluster, LEADER).await;
+                hung.at(&x, resource, &format!("t:{row}")).await.expect("free");
+                assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
+            }
+        }
+        hung.await_told(relays.process).await;
+        let x = begun_at(&mut cluster, LEADER).await;
+        sound.at(&x, "db-b", "t:1").await.expect("free");
+        assert_eq!(tm.commit(&x).await, GlobalStatus::Committed);
+        timeout(SOON, tm.await_status(&x, GlobalStatus::Committed)).await.expect("another process is asked");
+        assert_eq!(hung.told().len(), relays.process, "that is its share");
+        for replied in 0..asked {
+            hung.await_told(replied + 1).await;
+            hung.reply(BranchStatus::PhaseTwo_Committed);
+        }
+        cluster.at_rest().await;
         cluster.end().await;
     });
 }
