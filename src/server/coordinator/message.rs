@@ -49,6 +49,8 @@ pub enum Query {
     Done(DoneV1),
     /// An operator wants a row lock gone. Answered by [`Response::Released`] or [`Response::Objected`].
     DeleteLock(DeleteLockV1),
+    /// As [`Query::Relay`], where the RM was silent before: it is given longer. A node of before this was said refuses it.
+    RelayAgain(RelayAgainV1),
 }
 
 /// What it answers.
@@ -159,6 +161,15 @@ pub struct RelayV1 {
     pub application_data: String,
     /// `application:ip:port` of the channel that registered the branch.
     pub client: String,
+}
+
+/// See [`Query::RelayAgain`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RelayAgainV1 {
+    /// The request.
+    pub relay: RelayV1,
+    /// How often the RM has not answered it.
+    pub silences: u32,
 }
 
 /// Why an RM said nothing.

@@ -9,7 +9,7 @@ use quorate_core::txn::command::{AcquireLocksV1, ReleaseLocksV1};
 
 use super::context::Coordinator;
 use super::locks::Locks;
-use super::message::{PassOnV1, ProcessV1, Query, RelayV1, Response, Untold};
+use super::message::{PassOnV1, ProcessV1, Query, RelayAgainV1, RelayV1, Response, Untold};
 use super::tenure::Lost;
 
 impl Coordinator {
@@ -33,7 +33,8 @@ impl Coordinator {
                 }
                 Response::Heard(true)
             }
-            Query::Relay(request) => self.serve_relay(from, request).await,
+            Query::Relay(request) => self.serve_relay(from, request, 0).await,
+            Query::RelayAgain(RelayAgainV1 { relay, silences }) => self.serve_relay(from, relay, silences).await,
             Query::PassOn(PassOnV1 { id, branch, status }) => {
                 // Not passed on a second time.
                 self.asked.answered(id, branch, status);
@@ -79,9 +80,9 @@ impl Coordinator {
         }
     }
 
-    async fn serve_relay(&self, from: NodeId, request: RelayV1) -> Response {
+    async fn serve_relay(&self, from: NodeId, request: RelayV1, silences: u32) -> Response {
         let told = match self.channels.best_here(&request.resource, &request.client, request.any_application()) {
-            Some(channel) => self.ask_for_another(&channel, &request).await,
+            Some(channel) => self.ask_for_another(&channel, &request, silences).await,
             None => {
                 quorate_core::sometimes!("relayed_request_found_no_channel");
                 Err(Untold::NoChannel)

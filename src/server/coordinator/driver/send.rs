@@ -13,7 +13,7 @@ use super::super::channel::Channel;
 use super::super::channels::{Place, Process};
 use super::super::context::{Coordinator, Leader};
 use super::super::events;
-use super::super::message::{DoneV1, PassOnV1, Query, RelayV1, Response, Untold, Way};
+use super::super::message::{DoneV1, PassOnV1, Query, RelayAgainV1, RelayV1, Response, Untold, Way};
 use super::super::tenure::Tenure;
 use super::super::turns::{Turn, Turns, Whose};
 use super::super::{nodes, relays};
@@ -28,8 +28,8 @@ const ANSWER_PATIENCE_MAX: Duration = Duration::from_secs(60);
 /// A driver waits for its turn for so long at most, and then goes to the end of the queue: those of other nodes as our own,
 /// which have waited for a turn of theirs before.
 const TURN_PATIENCE: Duration = Duration::from_secs(15);
-/// A relayed request has its turn to wait for, its answer, and the way there and back.
-const RELAY_PATIENCE: Duration = Duration::from_secs(32);
+/// A relayed request has its turn to wait for, its answer, and the way there and back, which may take so long.
+const WAY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where one waits for one's turn.
 struct Queue<'a> {
@@ -59,7 +59,7 @@ impl Coordinator {
         match self.channels.best(&request.resource, &request.client, request.any_application()) {
             Some(Place::Here(channel)) => self.ask_in_turn(&channel, request, silences, is_wanted, sent).await,
             Some(Place::There(node, process)) => {
-                self.relay_in_turn((node, &process), request, is_wanted, sent).await
+                self.relay_in_turn((node, &process), request, silences, is_wanted, sent).await
             }
             None => Err(Untold::NoChannel),
         }
@@ -70,6 +70,7 @@ impl Coordinator {
         &self,
         (node, process): (NodeId, &Process),
         request: &RelayV1,
+        silences: u32,
         is_wanted: impl Fn() -> bool,
         sent: &mut Option<Instant>,
     ) -> Result<BranchStatus, Untold> {
@@ -83,7 +84,7 @@ impl Coordinator {
         let asked = Instant::now();
         *sent = Some(asked);
         let mut late = self.asked.enter(request.branch, request.way, None);
-        let told = match select2(&mut late.answer, self.relay(node, request)).await {
+        let told = match select2(&mut late.answer, self.relay(node, request, silences)).await {
             Either2::First(status) => {
                 quorate_core::sometimes!("late_answer_came_before_the_relayed_one");
                 status.map_err(|_| Untold::Silent)
@@ -99,9 +100,19 @@ impl Coordinator {
         told
     }
 
-    async fn relay(&self, node: NodeId, request: &RelayV1) -> Result<BranchStatus, Untold> {
-        let query = Query::Relay(request.clone());
-        match nodes::ask(&*self.nodes, node, GroupId::META, &query, RELAY_PATIENCE).await {
+    async fn relay(&self, node: NodeId, request: &RelayV1, silences: u32) -> Result<BranchStatus, Untold> {
+        let patience = TURN_PATIENCE + answer_patience(silences) + WAY_PATIENCE;
+        let first = Query::Relay(request.clone());
+        let query = match silences {
+            0 => first.clone(),
+            _ => Query::RelayAgain(RelayAgainV1 { relay: request.clone(), silences }),
+        };
+        let mut answer = nodes::ask(&*self.nodes, node, GroupId::META, &query, patience).await;
+        if silences > 0 && matches!(answer, Err(CallError::Refused(_))) {
+            // Its build is of before such questions: it has not heard what was asked.
+            answer = nodes::ask(&*self.nodes, node, GroupId::META, &first, patience).await;
+        }
+        match answer {
             Ok(Response::Told(status)) => Ok(status),
             Ok(Response::Untold(untold)) => {
                 quorate_core::sometimes!("relay_met_nobody");
@@ -124,13 +135,23 @@ impl Coordinator {
         }
     }
 
-    /// Another node's driver asks over a channel of this one.
+    /// Another node's driver asks over a channel of this one. What has changed while the question waited for its turn is
+    /// known here only where this node has a copy of the transaction's group.
     pub(in super::super) async fn ask_for_another(
         &self,
         channel: &Arc<Channel>,
         request: &RelayV1,
+        silences: u32,
     ) -> Result<BranchStatus, Untold> {
-        self.ask_in_turn(channel, request, 0, || true, &mut None).await
+        let replica = || self.led.replica(self.group_of(request.transaction.slot())?);
+        let is_wanted = || {
+            let is_void = replica().is_some_and(|replica| replica.read(|state| view::is_void(state, request)));
+            if is_void {
+                quorate_core::sometimes!("relayed_question_is_void_when_its_turn_comes");
+            }
+            !is_void
+        };
+        self.ask_in_turn(channel, request, silences, is_wanted, &mut None).await
     }
 
     /// Asks over a channel of this node when it is one's turn, or waits for the answer to what was asked before over it.

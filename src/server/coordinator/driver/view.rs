@@ -2,6 +2,7 @@
 
 use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, TransactionId};
 use quorate_core::phase_two::direction_of;
+use quorate_core::txn::status::{is_failed, is_stopped};
 use quorate_core::txn::{Branch, Direction, Fate, Session, Transactions};
 
 use super::super::message::{RelayV1, Way};
@@ -24,6 +25,27 @@ pub fn way(session: &Session, branch: BranchId) -> Option<Way> {
 pub fn stands(session: &Session, branch: BranchId) -> (GlobalStatus, Option<(Fate, bool)>) {
     let of = session.branches.get(&branch);
     (session.status, of.map(|branch| (branch.fate, branch.status == BranchStatus::STOP_RETRY)))
+}
+
+/// Whether nobody wants any more what another node's driver has asked for, as this node's copy of the state shows. It may be
+/// behind: no, where it does not know better.
+pub fn is_void(state: &Transactions, request: &RelayV1) -> bool {
+    let Some(session) = state.session(request.transaction) else {
+        return state.tombstone(request.transaction).is_some();
+    };
+    let is_first_pass = matches!(session.status, GlobalStatus::Committing | GlobalStatus::Rollbacking);
+    match session.branches.get(&request.branch) {
+        Some(branch) if branch.fate.is_settled() => return true,
+        Some(branch) if branch.fate == Fate::CleanUp => {}
+        Some(branch) if branch.status == BranchStatus::STOP_RETRY && !is_first_pass => return true,
+        Some(_) | None if is_stopped(session.status) || is_failed(session.status) => return true,
+        Some(_) | None => {}
+    }
+    // What a branch brings may change by a report, what an engine is told by its own word only.
+    let is_other =
+        |now: &RelayV1| request.branch == BranchId::WHOLE && now.application_data != request.application_data;
+    let now = self::request(state, request.transaction, request.branch);
+    now.is_some_and(|now| now.way != request.way || is_other(&now))
 }
 
 /// The request for one branch, or for all steps of a Saga; nothing: there is no such branch.

@@ -17,7 +17,7 @@ use super::super::ask::{Ask, BeginAsk, Failure, LockQueryAsk, RegisterAsk, Regis
 use super::super::console::{ConsoleAnswer, ConsoleAsk, DeleteLockV1, OperateAskV1};
 use super::super::message::{
     Announced, Announcement, AnnouncementPartV1, AuditV1, DoneV1, ForwardV1, PassOnV1, ProcessV1, Query, RefusedV1,
-    RelayV1, Response, Untold, Way,
+    RelayAgainV1, RelayV1, Response, Untold, Way,
 };
 
 const GOLDEN: &str = include_str!("../../../../tests/golden/coordinator.txt");
@@ -120,7 +120,8 @@ fn queries() -> Vec<(&'static str, Query)> {
         ("release", Query::Release(release)),
         ("audit", Query::Audit(AuditV1 { transaction: TRANSACTION, holds: vec![(BRANCH, FENCE)] })),
         ("mark_rolling_back", Query::MarkRollingBack(TRANSACTION)),
-        ("relay", Query::Relay(relay)),
+        ("relay", Query::Relay(relay.clone())),
+        ("relay_again", Query::RelayAgain(RelayAgainV1 { relay, silences: 2 })),
         (
             "pass_on",
             Query::PassOn(PassOnV1 { id: 0x4100_0007, branch: BRANCH, status: BranchStatus::PhaseTwo_Committed }),

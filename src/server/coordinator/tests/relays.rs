@@ -1,14 +1,19 @@
 //! RMs on another node than the leader: what their node is asked to pass on to them, and what it is not.
 
-use quorate_core::console::LastAnswer;
-use quorate_core::model::{BranchStatus, GlobalStatus, NodeId, Xid};
+use quorate_core::console::{LastAnswer, Wish};
+use quorate_core::model::{BranchId, BranchStatus, BranchType, GlobalStatus, GroupId, NodeId, TransactionId, Xid};
+use quorate_core::txn::command::Operation;
 use quorate_world::runtime::run_test;
+use quorate_world::task;
 use quorate_world::time::{Duration, sleep, timeout};
 
+use super::super::message::{Query, RelayAgainV1, RelayV1, Response, Untold, Way};
 use super::super::turns::{Bounds, RESOURCE_MIN};
 use super::THREE;
 use super::client::Answer;
 use super::cluster::{Cluster, Given, owner};
+use super::operate::ask;
+use super::turns::committing;
 
 /// Of three groups, each on one node alone.
 const APART: usize = 1;
@@ -98,6 +103,80 @@ fn a_hung_process_of_another_node_delays_nobody_else() {
             hung.await_told(replied + 1).await;
             hung.reply(BranchStatus::PhaseTwo_Committed);
         }
+        cluster.at_rest().await;
+        cluster.end().await;
+    });
+}
+
+/// One that was silent before is given longer through another node too, and what it says then counts there.
+#[test]
+fn a_silent_rm_is_given_longer_through_another_node() {
+    run_test(async {
+        let mut cluster = Cluster::founded("given_longer", &THREE, 1).await;
+        let rm = cluster.rm(OTHER, "pay").await;
+        rm.will_answer(&[Answer::Hold; 2]);
+        let relayed = |branch| RelayV1 {
+            way: Way::Commit,
+            transaction: TransactionId(4_096),
+            address: "10.0.0.1:8091".into(),
+            branch: BranchId(branch),
+            kind: BranchType::TCC,
+            resource: "pay".into(),
+            application_data: String::new(),
+            client: "shop:10.1.0.1:1".into(),
+        };
+        let asked = |query| {
+            let coordinator = cluster.running[&OTHER].coordinator.clone();
+            task::spawn(async move { coordinator.serve_query(LEADER, GroupId::META, query).await })
+        };
+        let again = asked(Query::RelayAgain(RelayAgainV1 { relay: relayed(1), silences: 1 }));
+        rm.await_told(1).await;
+        assert_eq!(asked(Query::Relay(relayed(2))).await, Ok(Response::Untold(Untold::Silent)));
+        sleep(Duration::from_millis(200)).await;
+        assert!(!again.is_finished(), "it has answered late before");
+        rm.reply(BranchStatus::PhaseTwo_Committed);
+        assert_eq!(again.await, Ok(Response::Told(BranchStatus::PhaseTwo_Committed)));
+        cluster.end().await;
+    });
+}
+
+/// What an operator has stopped while it waited for its turn at the other node is not asked when that comes.
+#[test]
+fn who_was_stopped_meanwhile_is_not_asked_through_another_node() {
+    run_test(async {
+        let mut cluster = Cluster::founded("stopped_elsewhere", &THREE, 1).await;
+        let leader = cluster.serving(GroupId(1)).await;
+        let other = THREE.into_iter().find(|node| *node != leader).expect("three nodes");
+        let (tm, rm) = (cluster.tm(leader).await, cluster.rm(other, "pay").await);
+        cluster.announced("pay").await;
+        rm.will_answer(&[Answer::Hold; RESOURCE_MIN]);
+        let mut begun = Vec::new();
+        for _ in 0..=RESOURCE_MIN {
+            let x = tm.begin(60_000).await;
+            rm.branch(&x, BranchType::TCC, "pay", "", "").await.expect("a branch");
+            begun.push((committing(&tm, &x), x));
+            rm.await_told(begun.len().min(RESOURCE_MIN)).await;
+        }
+        let relayed = || cluster.running[&leader].coordinator.counts().phase_two_relayed;
+        while relayed() <= RESOURCE_MIN as u64 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let (waiting, x) = begun.pop().expect("one waits");
+        let stopped = GlobalStatus::StopCommitOrCommitRetry;
+        assert_eq!(ask(&cluster, leader.0, &x, Wish::Change(Operation::Stop)).await, Ok(stopped));
+        let copy = &cluster.running[&other].groups[&GroupId(1)];
+        while copy.read(|state| state.standing(x.transaction)) != Some(stopped) {
+            sleep(Duration::from_millis(5)).await;
+        }
+        (0..RESOURCE_MIN).for_each(|_| rm.reply(BranchStatus::PhaseTwo_Committed));
+        for (committing, _) in begun {
+            assert_eq!(committing.await, Ok(GlobalStatus::Committed));
+        }
+        assert_eq!(waiting.await, Ok(GlobalStatus::CommitRetrying));
+        assert_eq!(rm.told().len(), RESOURCE_MIN, "its turn has come by now");
+        let start = Wish::Change(Operation::Start);
+        assert_eq!(ask(&cluster, leader.0, &x, start).await, Ok(GlobalStatus::CommitRetrying));
+        tm.await_status(&x, GlobalStatus::Committed).await;
         cluster.at_rest().await;
         cluster.end().await;
     });

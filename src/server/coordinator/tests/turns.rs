@@ -13,7 +13,7 @@ use super::client::{Answer, Client};
 use super::cluster::Cluster;
 use super::operate::ask;
 
-fn committing(tm: &Client, xid: &Xid) -> JoinHandle<GlobalStatus> {
+pub(super) fn committing(tm: &Client, xid: &Xid) -> JoinHandle<GlobalStatus> {
     let (tm, xid) = (tm.clone(), xid.clone());
     task::spawn(async move { tm.commit(&xid).await })
 }
