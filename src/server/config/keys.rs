@@ -77,7 +77,7 @@ pub const KEYS: &[Key] = &[
     key("raft.batches_in_flight_max", Is("4"), "Entries proposed and not yet applied, per group"),
     key("raft.log_entries_kept", Is("1000"), "Entries that stay in a group's log behind its snapshot; a follower further behind gets the snapshot"),
     key("memory.budget_bytes", Is("1GiB"), "Transactions, locks, tombstones; at the budget begins are refused"),
-    key("memory.requests_bytes", Is("256MiB"), "Requests of clients that are not answered yet; without room no connection is read"),
+    key("memory.requests_bytes", Is("256MiB"), "Requests of clients that are not answered yet; without room no connection is read. As much may be on its way to clients"),
     key("phase_two.xaer_nota_ms", Is("60000"), "So long beyond its time-out an XA branch unknown to its database is asked again, then taken for done"),
     key("phase_two.commit_retry_ms", Follows("none: never"), "So long after its begin a commit that fails is given up, for an operator"),
     key("phase_two.rollback_retry_ms", Follows("none: never"), "So long after its begin a rollback that fails is given up, for an operator"),

@@ -23,6 +23,8 @@ use super::led::Led;
 use super::memory::Memory;
 use super::meters::Meters;
 use super::nodes::Nodes;
+use super::outbox::Outbox;
+use super::outboxes::Outboxes;
 use super::relays::{self, Relays};
 use super::seldom::Seldom;
 use super::tenure::Tenure;
@@ -42,7 +44,7 @@ pub struct CoordinatorContext {
     pub nodes: Arc<dyn Nodes>,
     /// State of all groups here together; beyond it begins are refused (design, section 9, item 7).
     pub memory_budget_bytes: u64,
-    /// All requests in hand together; without room connections are not read.
+    /// All requests in hand together; without room connections are not read. As much may be on its way to clients.
     pub requests_bytes_max: u64,
     /// Who may register.
     pub access: Access,
@@ -69,6 +71,8 @@ pub struct Coordinator {
     pub(super) disk: DiskGate,
     /// For the requests of all connections.
     pub(super) room: Room,
+    /// What is on its way over them.
+    pub(super) outboxes: Arc<Outboxes>,
     pub(super) access: Access,
     pub(super) patience: Patience,
     pub(super) undo_logs: UndoLogDeletion,
@@ -119,7 +123,7 @@ impl Coordinator {
             lost_tm_after,
             seata_meters,
         } = context;
-        let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX);
+        let requests_bytes_max = usize::try_from(requests_bytes_max).unwrap_or(usize::MAX).max(NODE_BYTES_MIN);
         Arc::new(Coordinator {
             node,
             advertise,
@@ -128,7 +132,8 @@ impl Coordinator {
             nodes,
             memory: Memory::new(memory_budget_bytes),
             disk: DiskGate::new(),
-            room: Room::new(requests_bytes_max.max(NODE_BYTES_MIN)),
+            room: Room::new(requests_bytes_max),
+            outboxes: Outboxes::new(requests_bytes_max),
             access,
             patience,
             undo_logs,
@@ -173,6 +178,16 @@ impl Coordinator {
     /// What the requests weigh that are not answered yet, roughly.
     pub fn requests_bytes(&self) -> usize {
         self.room.bytes_taken()
+    }
+
+    /// The way out of a connection that has just come.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        self.outboxes.open()
+    }
+
+    /// What is on its way to clients, or waits for them to read.
+    pub fn outboxes_bytes(&self) -> usize {
+        self.outboxes.bytes()
     }
 
     /// Which RM is where.

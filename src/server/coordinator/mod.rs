@@ -14,7 +14,8 @@
 //! is what an operator is shown, of all groups; `lost_tm` is the early rollback that he may ask for, `meters` what is counted as
 //! Seata counts it, for those who want that.
 //!
-//! What clients can make a node hold is bounded: `in_hand` for requests, `memory` for transactions, `channels` for resources;
+//! What clients can make a node hold is bounded: `in_hand` for requests, `outbox` and `outboxes` for what is on its way to
+//! them, `memory` for transactions, `channels` for resources;
 //! what an RM gets at a time by `turns`, and what another node gets to pass on to its RMs by `relays`.
 //! `access` says who may register.
 //!
@@ -32,6 +33,7 @@ pub mod mask;
 pub mod message;
 pub mod nodes;
 pub mod outbox;
+pub mod outboxes;
 
 mod access;
 mod announce;

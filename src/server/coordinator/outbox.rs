@@ -2,7 +2,8 @@
 //!
 //! The coordinator encodes straight into the buffer that the connection's writer hands to the socket: no queue of little
 //! buffers, and one write for all that gathered meanwhile. Bounded in bytes: first the client is not read any more
-//! ([`Outbox::drained`]), and one that lets even more gather loses its connection. Nobody else is delayed.
+//! ([`Outbox::drained`]), and one that lets even more gather loses its connection, as does one where those of the whole node
+//! have let too much gather (`outboxes`). Nobody else is delayed.
 //!
 //! Some clients cannot stand two frames in one read (protocol, section 7.1, and `seata-go`), so a connection may ask for its
 //! frames *apart*: one at a time.
@@ -13,8 +14,10 @@ use std::sync::Mutex;
 use bytes::{Bytes, BytesMut};
 use quorate_world::sync::Notify;
 use quorate_world::task;
+use quorate_world::time::{Duration, Instant};
 
 use super::guard::locked;
+use super::outboxes::Among;
 
 /// What may wait for a client that does not read.
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
@@ -23,6 +26,10 @@ pub const OUTBOX_BYTES_EASY: usize = 1 << 20;
 
 /// Memory of more than that is given back once everything has left.
 const KEPT_BYTES: usize = 64 << 10;
+
+/// A client that has taken nothing for so long, though that much waits, does not read.
+const STUCK: Duration = Duration::from_secs(1);
+const STUCK_BYTES: usize = 64 << 10;
 
 const _: () = assert!(OUTBOX_BYTES_EASY < OUTBOX_BYTES_MAX);
 
@@ -33,6 +40,17 @@ pub struct Outbox {
     wake: Notify,
     /// Rings when little is on its way.
     drained: Notify,
+    /// All those of its node; a test may have it alone.
+    among: Option<Among>,
+}
+
+/// Why what waited was lost, and the connection with it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Overrun {
+    /// There was too much of it.
+    Own,
+    /// There was too much on all connections of the node.
+    Node,
 }
 
 #[derive(Default)]
@@ -46,13 +64,22 @@ struct Waiting {
     lengths: VecDeque<usize>,
     apart: bool,
     closed: bool,
-    overrun: bool,
+    overrun: Option<Overrun>,
+    /// When the client took something last, or something came to be taken.
+    moved: Option<Instant>,
+    /// As the node has counted it.
+    counted: usize,
 }
 
 impl Outbox {
     /// An open, empty one.
     pub fn new() -> Outbox {
         Outbox::default()
+    }
+
+    /// The same, counted among those of a node.
+    pub fn among(among: Among) -> Outbox {
+        Outbox { waiting: Mutex::default(), wake: Notify::default(), drained: Notify::default(), among: Some(among) }
     }
 
     /// Puts in what `write` encodes. Whatever it left behind when it fails is taken back. False: closed, or failed.
@@ -71,16 +98,54 @@ impl Outbox {
             if waiting.apart {
                 waiting.lengths.push_back(length);
             }
+            if before + waiting.taken == 0 {
+                waiting.moved = Some(Instant::now());
+            }
             if waiting.bytes.len() + waiting.taken > OUTBOX_BYTES_MAX {
                 quorate_core::sometimes!("client_takes_its_answers_too_slowly");
-                waiting.closed = true;
-                waiting.overrun = true;
-                waiting.bytes.clear();
-                waiting.lengths.clear();
+                waiting.lose(Overrun::Own);
             }
+            self.count(&mut waiting);
+        }
+        self.wake.notify_one();
+        if let Some(among) = &self.among {
+            among.outboxes.make_room();
+        }
+        true
+    }
+
+    fn count(&self, waiting: &mut Waiting) {
+        if let Some(among) = &self.among {
+            let bytes = waiting.bytes.len() + waiting.taken;
+            among.outboxes.count(waiting.counted, bytes);
+            waiting.counted = bytes;
+        }
+    }
+
+    /// Whether its client does not read, and how much waits for it or is being written.
+    pub(super) fn weight(&self, now: Instant) -> (bool, usize) {
+        let waiting = locked(&self.waiting);
+        let is_stuck = waiting.moved.is_some_and(|moved| now - moved >= STUCK) && waiting.counted >= STUCK_BYTES;
+        (is_stuck, waiting.counted)
+    }
+
+    /// The node has no room for what waits. False: it is lost already.
+    pub(super) fn crowd_out(&self) -> bool {
+        {
+            let mut waiting = locked(&self.waiting);
+            if waiting.overrun.is_some() {
+                return false;
+            }
+            waiting.lose(Overrun::Node);
+            self.count(&mut waiting);
         }
         self.wake.notify_one();
         true
+    }
+
+    /// A part of what was taken last is written.
+    pub fn moves(&self) {
+        locked(&self.waiting).moved = Some(Instant::now());
     }
 
     /// From here on each frame is written by itself (or no longer).
@@ -106,8 +171,11 @@ impl Outbox {
                 let mut waiting = locked(&self.waiting);
                 // Who asks for more has written what it took.
                 waiting.taken = 0;
-                if let Some(bytes) = waiting.take() {
-                    return Some(bytes);
+                let taken = waiting.take();
+                self.count(&mut waiting);
+                if taken.is_some() {
+                    waiting.moved = Some(Instant::now());
+                    return taken;
                 }
                 waiting.shrink();
                 self.drained.notify_one();
@@ -138,15 +206,18 @@ impl Outbox {
         self.wake.notify_one();
     }
 
-    /// Waits until the bound was passed: what has not been taken is lost, and what is being written is not worth it.
-    pub async fn overrun(&self) {
-        while !self.is_overrun() {
+    /// Waits until a bound was passed: what has not been taken is lost, and what is being written is not worth it.
+    pub async fn overrun(&self) -> Overrun {
+        loop {
+            if let Some(overrun) = self.is_overrun() {
+                return overrun;
+            }
             self.wake.notified().await;
         }
     }
 
-    /// Was the bound passed?
-    pub fn is_overrun(&self) -> bool {
+    /// Which bound was passed, if one was.
+    pub fn is_overrun(&self) -> Option<Overrun> {
         locked(&self.waiting).overrun
     }
 
@@ -156,7 +227,23 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        if let Some(among) = &self.among {
+            let waiting = locked(&self.waiting);
+            among.outboxes.leave(among.id, waiting.counted);
+        }
+    }
+}
+
 impl Waiting {
+    /// All that waits is lost. What is being written is as good as gone: whoever writes it looks here.
+    fn lose(&mut self, overrun: Overrun) {
+        (self.closed, self.overrun) = (true, Some(overrun));
+        (self.bytes, self.taken) = (BytesMut::new(), 0);
+        self.lengths.clear();
+    }
+
     fn take(&mut self) -> Option<Bytes> {
         if self.bytes.is_empty() {
             return None;
@@ -182,6 +269,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_world::runtime::run_test;
 
     fn put(outbox: &Outbox, text: &'static [u8]) -> bool {
         outbox.put(|out| {
@@ -196,31 +284,35 @@ mod tests {
 
     #[test]
     fn gathers_or_keeps_apart() {
-        let outbox = Outbox::new();
-        assert!(put(&outbox, b"one") && put(&outbox, b"two"));
-        assert_eq!(take(&outbox).as_deref(), Some(b"onetwo".as_slice()));
-        outbox.keep_apart(true);
-        assert!(put(&outbox, b"one") && put(&outbox, b"two"));
-        assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
-        assert_eq!(take(&outbox).as_deref(), Some(b"two".as_slice()));
-        assert_eq!(take(&outbox), None);
+        run_test(async {
+            let outbox = Outbox::new();
+            assert!(put(&outbox, b"one") && put(&outbox, b"two"));
+            assert_eq!(take(&outbox).as_deref(), Some(b"onetwo".as_slice()));
+            outbox.keep_apart(true);
+            assert!(put(&outbox, b"one") && put(&outbox, b"two"));
+            assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
+            assert_eq!(take(&outbox).as_deref(), Some(b"two".as_slice()));
+            assert_eq!(take(&outbox), None);
+        });
     }
 
     #[test]
     fn a_failed_frame_leaves_nothing() {
-        let outbox = Outbox::new();
-        assert!(put(&outbox, b"one"));
-        let failed = outbox.put(|out| {
-            out.extend_from_slice(b"half");
-            Err(())
+        run_test(async {
+            let outbox = Outbox::new();
+            assert!(put(&outbox, b"one"));
+            let failed = outbox.put(|out| {
+                out.extend_from_slice(b"half");
+                Err(())
+            });
+            assert!(!failed);
+            assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
         });
-        assert!(!failed);
-        assert_eq!(take(&outbox).as_deref(), Some(b"one".as_slice()));
     }
 
     #[test]
     fn what_was_long_is_given_back() {
-        quorate_world::runtime::run_test(async {
+        run_test(async {
             let outbox = Outbox::new();
             let long = vec![7; 1 << 20];
             for _ in 0..2 {

@@ -2,8 +2,8 @@
 //!
 //! One task does both, reading first. It writes once for all that gathered in the outbox since the last write, or frame
 //! by frame where the outbox keeps frames apart for a client that reads one per read. Nobody waits for a slow client:
-//! what it does not read fills its outbox. First it is not read any more either; when it takes nothing for long, or its
-//! outbox reaches the bound, the connection ends.
+//! what it does not read fills its outbox. First it is not read any more either; when it takes nothing for long, its
+//! outbox reaches the bound, or those of all clients reach theirs, the connection ends.
 //!
 //! A frame whose end has not come is memory that its client got for nothing. Long ones share a room (`Unfinished`), and each
 //! must be whole within half a minute. Who has not registered yet may announce a registration, and has a room apart, so that
@@ -14,6 +14,7 @@ use super::foreign;
 use super::traffic::Traffic;
 use crate::coordinator::Outbox;
 use crate::coordinator::channels::RESOURCES_OF_CHANNEL_MAX;
+use crate::coordinator::outbox::Overrun;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use core::pin::pin;
@@ -135,14 +136,33 @@ pub enum Ended {
     Framing(FrameError),
     /// The client does not read.
     Slow,
+    /// The clients together let too much gather, and this one much of it.
+    CrowdedOut,
     /// The network says so.
     Broken(io::Error),
 }
 
 impl Ended {
     /// All names, for counting.
-    pub const NAMES: [&'static str; 9] =
-        ["client", "server", "idle", "unfinished", "unregistered", "crowded", "framing", "slow", "broken"];
+    pub const NAMES: [&'static str; 10] = [
+        "client",
+        "server",
+        "idle",
+        "unfinished",
+        "unregistered",
+        "crowded",
+        "framing",
+        "slow",
+        "crowded_out",
+        "broken",
+    ];
+
+    const fn of(overrun: Overrun) -> Ended {
+        match overrun {
+            Overrun::Own => Ended::Slow,
+            Overrun::Node => Ended::CrowdedOut,
+        }
+    }
 
     /// Its name.
     pub const fn name(&self) -> &'static str {
@@ -155,6 +175,7 @@ impl Ended {
             Ended::Crowded => "crowded",
             Ended::Framing(_) => "framing",
             Ended::Slow => "slow",
+            Ended::CrowdedOut => "crowded_out",
             Ended::Broken(_) => "broken",
         }
     }
@@ -300,12 +321,16 @@ async fn write_frames(write: &mut WriteHalf, out: &Outbox, patience: Duration) -
             match select3(write.write_all(part), out.overrun(), patience).await {
                 Either3::First(Ok(())) => {}
                 Either3::First(Err(error)) => return Ended::Broken(error),
-                Either3::Second(()) | Either3::Third(()) => return Ended::Slow,
+                Either3::Second(overrun) => return Ended::of(overrun),
+                Either3::Third(()) => return Ended::Slow,
+            }
+            if frames.len() > WRITE_BYTES {
+                out.moves();
             }
         }
     }
-    if out.is_overrun() {
-        return Ended::Slow;
+    if let Some(overrun) = out.is_overrun() {
+        return Ended::of(overrun);
     }
     match write.shutdown().await {
         Ok(()) => Ended::ByUs,

@@ -16,8 +16,8 @@ mod traffic;
 pub use traffic::{Bounds, Traffic};
 
 use crate::admin::{Admin, NoSuchPage};
+use crate::coordinator::Coordinator;
 use crate::coordinator::channel::{Channel, ChannelId, Roles};
-use crate::coordinator::{Coordinator, Outbox};
 use bytes::{Bytes, BytesMut};
 use connection::{Connection, Ended, READ_IDLE, Unfinished, WRITE_PATIENCE};
 use core::net::SocketAddr;
@@ -138,7 +138,7 @@ impl Listener {
     }
 
     async fn seata(self: Arc<Self>, stream: Stream, peer: SocketAddr, before: Bytes) {
-        let out = Arc::new(Outbox::new());
+        let out = self.coordinator.outbox();
         let channel = self.coordinator.connect(peer, out.clone());
         self.remember(&channel);
         let connection = Connection {
@@ -159,7 +159,7 @@ impl Listener {
         match &ended {
             Ended::ByClient => quorate_core::sometimes!("client_hung_up"),
             Ended::Idle => quorate_core::sometimes!("client_said_nothing_for_too_long"),
-            Ended::Slow => quorate_core::sometimes!("client_did_not_read"),
+            Ended::Slow | Ended::CrowdedOut => quorate_core::sometimes!("client_did_not_read"),
             Ended::Broken(_) => quorate_core::sometimes!("connection_of_a_client_broke"),
             Ended::ByUs | Ended::Unfinished | Ended::Unregistered(_) | Ended::Crowded | Ended::Framing(_) => {}
         }
@@ -220,6 +220,8 @@ fn tell(peer: SocketAddr, ended: &Ended) {
         Ended::Crowded => {
             tracing::warn!(%peer, "the connection was closed: there was no room for a long frame in 30 s")
         }
+        // Said once for all of them, where it was decided.
+        Ended::CrowdedOut => tracing::debug!(%peer, "the connection was closed: the node had no room for its answers"),
         Ended::Idle => tracing::info!(%peer, "the connection was closed: the client was silent for 15 s"),
         Ended::Broken(error) => tracing::debug!(%peer, %error, "the connection broke"),
         Ended::ByClient | Ended::ByUs => {

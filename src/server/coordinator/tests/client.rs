@@ -63,7 +63,7 @@ pub enum Answer {
 
 impl Client {
     pub fn connect(coordinator: Arc<Coordinator>, peer: SocketAddr) -> Client {
-        let out = Arc::new(Outbox::new());
+        let out = coordinator.outbox();
         let channel = coordinator.connect(peer, out.clone());
         let inner = Arc::new(Inner { state: Mutex::default(), asked: Notify::new() });
         let client = Client { coordinator, channel, inner };

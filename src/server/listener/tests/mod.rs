@@ -8,6 +8,8 @@ use super::connection::{
 };
 use super::detect::Protocol;
 use super::*;
+use crate::coordinator::Outbox;
+use crate::coordinator::outboxes::Outboxes;
 use bytes::BytesMut;
 use quorate_compressor::{Compressor, pack};
 use quorate_core::model::BranchType;
@@ -51,8 +53,18 @@ async fn serve_in(
     idle: Duration,
     patience: Duration,
 ) -> Served {
+    serve_over(Arc::new(Outbox::new()), unfinished, is_stranger, before, (idle, patience)).await
+}
+
+async fn serve_over(
+    out: Arc<Outbox>,
+    unfinished: Arc<Unfinished>,
+    is_stranger: bool,
+    before: &'static [u8],
+    (idle, patience): (Duration, Duration),
+) -> Served {
     let (client, server, peer) = pair().await;
-    let (out, traffic) = (Arc::new(Outbox::new()), Arc::new(Traffic::default()));
+    let traffic = Arc::new(Traffic::default());
     let taken = Arc::new(Mutex::new(Vec::new()));
     let (way_out, counted, kept) = (out.clone(), traffic.clone(), taken.clone());
     let ended = spawn(async move {
@@ -309,6 +321,33 @@ fn a_slow_reader_harms_nobody_else() {
         assert_eq!(pong_id(&mut other.client).await, id);
         assert!(metrics(&slow.traffic).contains("quorate_connections_ended_total{kind=\"slow\"} 1\n"));
         assert!(metrics(&other.traffic).contains("quorate_connections_ended_total{kind=\"slow\"} 0\n"));
+    });
+}
+
+/// None of them has much, and together it is too much. Whoever reads is served all the time.
+#[test]
+fn slow_readers_have_a_bound_together() {
+    run_test(async {
+        let outboxes = Outboxes::new(16 << 20);
+        let served = || serve_over(outboxes.open(), Arc::default(), false, b"", (LONG, LONG));
+        let (mut slow, mut other) = (Vec::new(), served().await);
+        for _ in 0..6 {
+            slow.push(served().await);
+        }
+        let head = Head::new(Version::V1, MessageKind::Request, 1);
+        let body = vec![7; 1 << 20];
+        // The kernel takes some of it.
+        for id in 0..15 {
+            slow.iter().for_each(|slow| _ = slow.out.put(|out| encode_opaque(&head, &body, out)));
+            other.client.write_all(&ping(id)).await.expect("it reads");
+            assert_eq!(pong_id(&mut other.client).await, id);
+            assert!(outboxes.bytes() <= 16 << 20, "{}", outboxes.bytes());
+        }
+        let first = slow.iter().position(|slow| slow.out.is_closed()).expect("one at least was closed");
+        let Served { ended, traffic, .. } = slow.swap_remove(first);
+        assert!(matches!(timeout(LONG, ended).await.expect("it ends"), Ok(Ended::CrowdedOut)));
+        assert!(metrics(&traffic).contains("quorate_connections_ended_total{kind=\"crowded_out\"} 1\n"));
+        assert!(!other.out.is_closed());
     });
 }
 
