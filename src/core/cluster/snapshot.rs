@@ -173,50 +173,67 @@ impl Meta {
 
     /// The state of such records.
     pub fn load(records: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Result<Meta, LoadError> {
-        let mut head: Option<HeadV1> = None;
-        let mut slots: Option<SlotRoutesV1> = None;
-        let mut nodes: BTreeMap<NodeId, Node> = BTreeMap::new();
-        let mut groups: BTreeMap<GroupId, GroupRoute> = BTreeMap::new();
-        let mut vgroups: BTreeMap<String, VgroupRoute> = BTreeMap::new();
-        let mut removed: BTreeMap<NodeId, DiskId> = BTreeMap::new();
-        let mut wanted: Option<WantedV1> = None;
+        let mut tables = Tables::default();
         for (table, record) in records {
-            match table {
-                HEAD => once(table, &mut head, decode(table, &record)?)?,
-                NODES => {
-                    let NodeRecordV1 { started, silent } = decode(table, &record)?;
-                    nodes.insert(started.node, Node { silent, ..node(&started) });
-                }
-                GROUPS => {
-                    let GroupV1 { group, label, replicas } = decode(table, &record)?;
-                    groups.insert(group, GroupRoute::at(label, replicas));
-                }
-                SLOT_ROUTES => once(table, &mut slots, decode(table, &record)?)?,
-                VGROUPS => {
-                    let VgroupV1 { vgroup, cluster, unit } = decode(table, &record)?;
-                    if vgroups.insert(vgroup, VgroupRoute { cluster, unit }).is_some() {
-                        return Err(LoadError::VgroupTwice);
-                    }
-                }
-                STANDINGS => {
-                    let SetStandingV1 { node, standing } = decode(table, &record)?;
-                    nodes.get_mut(&node).ok_or(LoadError::Stray(table))?.standing = standing;
-                }
-                MOVES => {
-                    let MoveV1 { group, target, former } = decode(table, &record)?;
-                    let route = groups.get_mut(&group).ok_or(LoadError::Stray(table))?;
-                    (route.target, route.former) = (target, former);
-                }
-                REMOVED => {
-                    let RemovedV1 { node, disk } = decode(table, &record)?;
-                    removed.insert(node, disk);
-                }
-                WANTED => once(table, &mut wanted, decode(table, &record)?)?,
-                unknown => return Err(LoadError::UnknownTable(unknown)),
-            }
+            tables.take(table, &record)?;
         }
-        let head = head.ok_or(LoadError::NotOne(HEAD))?;
-        let slots = slots.ok_or(LoadError::NotOne(SLOT_ROUTES))?.slots;
+        tables.into_meta()
+    }
+}
+
+/// What was read of a snapshot.
+#[derive(Default)]
+struct Tables {
+    head: Option<HeadV1>,
+    slots: Option<SlotRoutesV1>,
+    nodes: BTreeMap<NodeId, Node>,
+    groups: BTreeMap<GroupId, GroupRoute>,
+    vgroups: BTreeMap<String, VgroupRoute>,
+    removed: BTreeMap<NodeId, DiskId>,
+    wanted: Option<WantedV1>,
+}
+
+impl Tables {
+    fn take(&mut self, table: u16, record: &[u8]) -> Result<(), LoadError> {
+        match table {
+            HEAD => once(table, &mut self.head, decode(table, record)?)?,
+            NODES => {
+                let NodeRecordV1 { started, silent } = decode(table, record)?;
+                self.nodes.insert(started.node, Node { silent, ..node(&started) });
+            }
+            GROUPS => {
+                let GroupV1 { group, label, replicas } = decode(table, record)?;
+                self.groups.insert(group, GroupRoute::at(label, replicas));
+            }
+            SLOT_ROUTES => once(table, &mut self.slots, decode(table, record)?)?,
+            VGROUPS => {
+                let VgroupV1 { vgroup, cluster, unit } = decode(table, record)?;
+                if self.vgroups.insert(vgroup, VgroupRoute { cluster, unit }).is_some() {
+                    return Err(LoadError::VgroupTwice);
+                }
+            }
+            STANDINGS => {
+                let SetStandingV1 { node, standing } = decode(table, record)?;
+                self.nodes.get_mut(&node).ok_or(LoadError::Stray(table))?.standing = standing;
+            }
+            MOVES => {
+                let MoveV1 { group, target, former } = decode(table, record)?;
+                let route = self.groups.get_mut(&group).ok_or(LoadError::Stray(table))?;
+                (route.target, route.former) = (target, former);
+            }
+            REMOVED => {
+                let RemovedV1 { node, disk } = decode(table, record)?;
+                self.removed.insert(node, disk);
+            }
+            WANTED => once(table, &mut self.wanted, decode(table, record)?)?,
+            unknown => return Err(LoadError::UnknownTable(unknown)),
+        }
+        Ok(())
+    }
+
+    fn into_meta(self) -> Result<Meta, LoadError> {
+        let head = self.head.ok_or(LoadError::NotOne(HEAD))?;
+        let slots = self.slots.ok_or(LoadError::NotOne(SLOT_ROUTES))?.slots;
         if !slots.is_empty() && slots.len() != usize::from(SLOTS) {
             return Err(LoadError::Slots(slots.len()));
         }
@@ -225,11 +242,11 @@ impl Meta {
             cluster: head.cluster,
             birth_ms: head.birth_ms,
             slots: Arc::new(slots),
-            groups: Arc::new(groups),
-            nodes: Arc::new(nodes),
-            vgroups: Arc::new(vgroups),
-            removed: Arc::new(removed),
-            replicas_wanted: wanted.map_or(0, |wanted| wanted.replicas),
+            groups: Arc::new(self.groups),
+            nodes: Arc::new(self.nodes),
+            vgroups: Arc::new(self.vgroups),
+            removed: Arc::new(self.removed),
+            replicas_wanted: self.wanted.map_or(0, |wanted| wanted.replicas),
         };
         Ok(Meta { clock_ms: head.clock_ms, routing })
     }
