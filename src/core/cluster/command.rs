@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, Standing, StartEpoch, StartId};
-use crate::model::{GroupId, NodeId, limits};
+use super::member::{Addresses, ClusterId, DiskId, GroupKey, IdentityRefusal, Standing, StartEpoch, StartId};
+use super::migration::Phase;
+use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot, limits};
 use crate::txn::Stamp;
 
 /// One log entry of group 0: commands applied in order, each with an outcome of its own.
@@ -51,6 +52,62 @@ pub enum MetaCommand {
     AskToLeave(ReplicaV1),
     /// A former replica has wiped what it had of the group.
     ReplicaGone(ReplicaV1),
+    /// There is one more data group, with a number of its own; it owns no slot yet.
+    AddGroup(AddGroupV1),
+    /// A group that owns no slot and takes part in no migration goes: all its replicas are former ones from now on, and
+    /// when the last of them is wiped it is no more.
+    RemoveGroup(GroupId),
+    /// These slots are to move: each attempt has an epoch of its own from now on. All of them or none.
+    StartMigrations(StartMigrationsV1),
+    /// The target has a copy of the slot, and serves nothing of it yet.
+    MigrationInstalled(AttemptV1),
+    /// The target owns the slot from now on; there is no way back.
+    SwitchSlot(AttemptV1),
+    /// The target serves the slot, and the source has dropped it.
+    MigrationDone(AttemptV1),
+    /// The attempt is given up, which is possible until the switch.
+    AbortMigration(AttemptV1),
+    /// The source serves the slot again, and the target has thrown its copy away.
+    MigrationUndone(AttemptV1),
+}
+
+/// See [`MetaCommand::AddGroup`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AddGroupV1 {
+    /// Asked twice, the group is the same.
+    pub key: GroupKey,
+    /// Its name; may be empty. A group that has one stays where it is placed.
+    pub label: String,
+    /// The preferred leader first.
+    pub replicas: Vec<NodeId>,
+}
+
+/// See [`MetaCommand::StartMigrations`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StartMigrationsV1 {
+    /// The highest epoch of the picture that this was planned by. The first slot gets the epoch after it, the second the one
+    /// after that, and so on; if others were given out since, it is refused.
+    pub after: Epoch,
+    /// At least one, each slot once.
+    pub slots: Vec<SlotTargetV1>,
+}
+
+/// Where a slot is to go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SlotTargetV1 {
+    /// Which.
+    pub slot: Slot,
+    /// The group that is to own it.
+    pub target: GroupId,
+}
+
+/// One attempt to move a slot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct AttemptV1 {
+    /// Which slot.
+    pub slot: Slot,
+    /// Which attempt; no other one of any slot has it.
+    pub epoch: Epoch,
 }
 
 /// See [`MetaCommand::AdmitNode`].
@@ -184,6 +241,13 @@ pub enum MetaOutcome {
         /// The picture number after it.
         picture: u64,
     },
+    /// The number of a group that was added.
+    Added {
+        /// Its number.
+        group: GroupId,
+        /// The picture number after it.
+        picture: u64,
+    },
 }
 
 /// Why a command changed nothing.
@@ -248,6 +312,88 @@ pub enum MetaRefusal {
     /// Another disk was given a number at one of these addresses and has not started yet.
     #[error("node {0} is joining from one of these addresses; unless it starts it is forgotten in some minutes")]
     Joining(NodeId),
+    /// A group cannot come or go so.
+    #[error(transparent)]
+    Group(GroupFault),
+    /// A slot cannot move so.
+    #[error(transparent)]
+    Migration(MigrationFault),
+}
+
+/// Why a group does not come, does not go, or takes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum GroupFault {
+    /// As many as there may be, now or in the life of a cluster.
+    #[error(
+        "there are {} data groups, or {} were numbered ever: no more may be",
+        limits::DATA_GROUPS_MAX,
+        limits::GROUP_NUMBERS_MAX
+    )]
+    Full,
+    /// Too long.
+    #[error("the label of a group may have {} bytes", limits::GROUP_LABEL_BYTES_MAX)]
+    Label,
+    /// It still has something to do.
+    #[error("group {group} owns {slots} slots and takes part in {migrations} migrations; move its slots away first")]
+    InUse {
+        /// Which.
+        group: GroupId,
+        /// Slots that it owns.
+        slots: u32,
+        /// Migrations with it as source or target.
+        migrations: u32,
+    },
+    /// Its replicas are being wiped, or it is no more.
+    #[error("group {0} is being removed, or was")]
+    Removed(GroupId),
+}
+
+/// Why a slot does not move, or an attempt does not go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum MigrationFault {
+    /// Not planned by the present picture.
+    #[error("migrations were started since this was planned: the last one has epoch {last}")]
+    Outdated {
+        /// The highest epoch now.
+        last: Epoch,
+    },
+    /// No slot, a slot twice, or one beyond the last.
+    #[error("a list of migrations must name 1 to {SLOTS} slots, each once, from 0 to {}", SLOTS - 1)]
+    List,
+    /// One at a time.
+    #[error("slot {slot} is moving already, with epoch {epoch}")]
+    Moving {
+        /// Which.
+        slot: Slot,
+        /// The attempt under way.
+        epoch: Epoch,
+    },
+    /// There is nothing to move.
+    #[error("slot {slot} belongs to group {group} already")]
+    Owned {
+        /// Which.
+        slot: Slot,
+        /// Its owner.
+        group: GroupId,
+    },
+    /// The attempt is not where this could follow.
+    #[error("the migration of slot {slot} with epoch {epoch} is {phase}")]
+    Phase {
+        /// Which slot.
+        slot: Slot,
+        /// Which attempt.
+        epoch: Epoch,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// An attempt that has come to its end otherwise, or that never was.
+    #[error("slot {slot} is not moving with epoch {epoch}")]
+    Over {
+        /// Which slot.
+        slot: Slot,
+        /// Which attempt.
+        epoch: Epoch,
+    },
 }
 
 /// What is wrong with the mapping of a transaction service group.
@@ -290,6 +436,56 @@ mod tests {
 
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    fn command(command: &MetaCommand) -> Vec<u8> {
+        codec::encode(command).expect("small")
+    }
+
+    fn outcome(outcome: &MetaOutcome) -> Vec<u8> {
+        codec::encode(outcome).expect("small")
+    }
+
+    fn lines_of_groups() -> Vec<(&'static str, Vec<u8>)> {
+        let group = GroupId(3);
+        let replicas = alloc::vec![NodeId(4), NodeId(1)];
+        let add = AddGroupV1 { key: GroupKey([6; 16]), label: "east".into(), replicas };
+        let fault = |fault| outcome(&MetaOutcome::Refused(MetaRefusal::Group(fault)));
+        alloc::vec![
+            ("add_group", command(&MetaCommand::AddGroup(add))),
+            ("remove_group", command(&MetaCommand::RemoveGroup(group))),
+            ("added", outcome(&MetaOutcome::Added { group, picture: 77 })),
+            ("refused_group_full", fault(GroupFault::Full)),
+            ("refused_group_label", fault(GroupFault::Label)),
+            ("refused_group_in_use", fault(GroupFault::InUse { group, slots: 300, migrations: 2 })),
+            ("refused_group_removed", fault(GroupFault::Removed(group))),
+        ]
+    }
+
+    fn lines_of_migrations() -> Vec<(&'static str, Vec<u8>)> {
+        let (group, slot, epoch, last) = (GroupId(3), Slot(4095), Epoch(300), Epoch(301));
+        let to = |slot, target| SlotTargetV1 { slot: Slot(slot), target: GroupId(target) };
+        let start = StartMigrationsV1 { after: epoch, slots: alloc::vec![to(7, 2), to(4095, 3)] };
+        let attempt = AttemptV1 { slot, epoch };
+        let fault = |fault| outcome(&MetaOutcome::Refused(MetaRefusal::Migration(fault)));
+        let phase = |phase| fault(MigrationFault::Phase { slot, epoch, phase });
+        alloc::vec![
+            ("start_migrations", command(&MetaCommand::StartMigrations(start))),
+            ("migration_installed", command(&MetaCommand::MigrationInstalled(attempt))),
+            ("switch_slot", command(&MetaCommand::SwitchSlot(attempt))),
+            ("migration_done", command(&MetaCommand::MigrationDone(attempt))),
+            ("abort_migration", command(&MetaCommand::AbortMigration(attempt))),
+            ("migration_undone", command(&MetaCommand::MigrationUndone(attempt))),
+            ("refused_migration_outdated", fault(MigrationFault::Outdated { last })),
+            ("refused_migration_list", fault(MigrationFault::List)),
+            ("refused_migration_moving", fault(MigrationFault::Moving { slot, epoch })),
+            ("refused_migration_owned", fault(MigrationFault::Owned { slot, group })),
+            ("refused_migration_started", phase(Phase::Started)),
+            ("refused_migration_installed", phase(Phase::Installed)),
+            ("refused_migration_switched", phase(Phase::Switched)),
+            ("refused_migration_aborting", phase(Phase::Aborting)),
+            ("refused_migration_over", fault(MigrationFault::Over { slot, epoch })),
+        ]
     }
 
     #[test]
@@ -351,7 +547,8 @@ mod tests {
             ("refused_joining", refused(MetaRefusal::Joining(node))),
             ("admitted", outcome(MetaOutcome::Admitted { node, picture: 77 })),
         ];
-        let lines: String = lines.iter().map(|(name, bytes)| format!("{name} {}\n", hex(bytes))).collect();
+        let lines = lines.into_iter().chain(lines_of_groups()).chain(lines_of_migrations());
+        let lines: String = lines.map(|(name, bytes)| format!("{name} {}\n", hex(&bytes))).collect();
         let golden: String =
             GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| line.to_string() + "\n").collect();
         assert_eq!(golden, lines, "tests/golden/meta.txt against what is written today");

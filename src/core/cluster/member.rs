@@ -34,6 +34,11 @@ random_id! {
     StartId
 }
 
+random_id! {
+    /// Drawn by whoever asks for another data group: the same question twice gives one group.
+    GroupKey
+}
+
 /// The number of a process start, raised durably before the node's first word.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug, Serialize, Deserialize)]
 pub struct StartEpoch(pub u64);

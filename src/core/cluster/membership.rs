@@ -15,7 +15,9 @@ use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::command::{AdmitNodeV1, MetaOutcome, MetaRefusal, PlaceGroupV1, ReplicaV1, SetStandingV1, WishV1};
+use super::command::{
+    AdmitNodeV1, GroupFault, MetaOutcome, MetaRefusal, PlaceGroupV1, ReplicaV1, SetStandingV1, WishV1,
+};
 use super::member::{Addresses, Node, Standing, StartEpoch, StartId};
 use super::meta::Meta;
 use super::routing::{GroupRoute, Routing, Target};
@@ -156,12 +158,16 @@ impl Meta {
         for route in Arc::make_mut(&mut self.routing.groups).values_mut() {
             route.former.retain(|former| *former != node);
         }
+        self.forget_groups();
         Ok(true)
     }
 
     pub(super) fn place_group(&mut self, wish: &PlaceGroupV1) -> Result<bool, MetaRefusal> {
         let refused = MetaRefusal::Placement(wish.group);
         let route = self.route(wish.group)?;
+        if route.is_going() {
+            return Err(MetaRefusal::Group(GroupFault::Removed(wish.group)));
+        }
         if route.aim() == wish.replicas {
             return Ok(false);
         }
@@ -203,17 +209,22 @@ impl Meta {
     }
 
     pub(super) fn replica_gone(&mut self, replica: ReplicaV1) -> Result<bool, MetaRefusal> {
+        if self.routing.was_group(replica.group) {
+            return Ok(false);
+        }
         let route = self.route_mut(replica.group)?;
         let before = route.former.len();
         route.former.retain(|node| *node != replica.node);
-        Ok(route.former.len() != before)
+        let changed = route.former.len() != before;
+        self.forget_groups();
+        Ok(changed)
     }
 
-    fn route(&self, group: GroupId) -> Result<&GroupRoute, MetaRefusal> {
+    pub(super) fn route(&self, group: GroupId) -> Result<&GroupRoute, MetaRefusal> {
         self.routing.groups.get(&group).ok_or(MetaRefusal::UnknownGroup(group))
     }
 
-    fn route_mut(&mut self, group: GroupId) -> Result<&mut GroupRoute, MetaRefusal> {
+    pub(super) fn route_mut(&mut self, group: GroupId) -> Result<&mut GroupRoute, MetaRefusal> {
         self.route(group)?;
         let groups = Arc::make_mut(&mut self.routing.groups);
         groups.get_mut(&group).ok_or(MetaRefusal::UnknownGroup(group))

@@ -65,6 +65,14 @@ impl Meta {
             MetaCommand::GroupPlaced(wish) => self.group_placed(*wish),
             MetaCommand::AskToLeave(replica) => self.ask_to_leave(*replica).map(|()| false),
             MetaCommand::ReplicaGone(replica) => self.replica_gone(*replica),
+            MetaCommand::AddGroup(wish) => return self.add_group(wish),
+            MetaCommand::RemoveGroup(group) => self.remove_group(*group),
+            MetaCommand::StartMigrations(wish) => self.start_migrations(wish),
+            MetaCommand::MigrationInstalled(attempt) => self.migration_installed(*attempt),
+            MetaCommand::SwitchSlot(attempt) => self.switch_slot(*attempt),
+            MetaCommand::MigrationDone(attempt) => self.migration_done(*attempt),
+            MetaCommand::AbortMigration(attempt) => self.abort_migration(*attempt),
+            MetaCommand::MigrationUndone(attempt) => self.migration_undone(*attempt),
         };
         self.outcome(changed)
     }
@@ -85,18 +93,22 @@ impl Meta {
             return Err(MetaRefusal::Founded(cluster));
         }
         check_founding(founding).map_err(MetaRefusal::Founding)?;
-        let first = Epoch(1);
+        let epoch = Epoch::FOUNDING;
         let route = |group: &GroupV1| GroupRoute::at(group.label.clone(), group.replicas.clone());
         self.routing = Routing {
             picture: self.routing.picture,
             cluster: Some(founding.cluster),
             birth_ms: founding.birth_ms,
-            slots: Arc::new(founding.slots.iter().map(|group| SlotRoute { group: *group, epoch: first }).collect()),
+            slots: Arc::new(founding.slots.iter().map(|group| SlotRoute { group: *group, epoch }).collect()),
             groups: Arc::new(founding.groups.iter().map(|group| (group.group, route(group))).collect()),
             nodes: Arc::new(founding.nodes.iter().map(|started| (started.node, node(started))).collect()),
             vgroups: Arc::default(),
             removed: Arc::default(),
             replicas_wanted: replicas_wanted(founding),
+            migrations: Arc::default(),
+            last_epoch: epoch,
+            last_group: founding.groups.iter().map(|group| group.group).max().unwrap_or_default(),
+            added: Arc::default(),
         };
         Ok(true)
     }

@@ -23,7 +23,7 @@ pub fn next(routing: &Routing, refuses: &BTreeSet<NodeId>) -> Option<PlaceGroupV
         return if stuck { load.mended(group, route) } else { None };
     }
     let left = routing.groups().filter(|(_, route)| route.replicas.iter().any(|node| load.leaves(*node)));
-    let short = routing.groups().filter(|(_, route)| route.replicas.len() < load.wanted(route));
+    let short = routing.groups().filter(|(_, route)| !route.is_going() && route.replicas.len() < load.wanted(route));
     let mut urgent = left.chain(short);
     urgent
         .find_map(|(group, route)| load.mended(group, route))

@@ -10,7 +10,8 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::member::{ClusterId, DiskId, Node};
+use super::member::{ClusterId, DiskId, GroupKey, Node};
+use super::migration::Migration;
 use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
 
 /// 2026-01-01T00:00:00Z in ms since 1970: where id counters count from.
@@ -39,7 +40,8 @@ pub struct Target {
 pub struct GroupRoute {
     /// Its name in the configuration; may be empty.
     pub label: String,
-    /// Those who vote, or voted before the move that is under way; the preferred leader first.
+    /// Those who vote, or voted before the move that is under way; the preferred leader first. Nobody if the group is
+    /// being removed.
     pub replicas: Vec<NodeId>,
     /// Where it is going, if it is.
     pub target: Option<Target>,
@@ -92,6 +94,11 @@ pub struct Routing {
     pub(super) vgroups: Arc<BTreeMap<String, VgroupRoute>>,
     pub(super) removed: Arc<BTreeMap<NodeId, DiskId>>,
     pub(super) replicas_wanted: u32,
+    pub(super) migrations: Arc<BTreeMap<Slot, Migration>>,
+    pub(super) last_epoch: Epoch,
+    pub(super) last_group: GroupId,
+    /// Who asked for which group; with those that are no more.
+    pub(super) added: Arc<BTreeMap<GroupKey, GroupId>>,
 }
 
 impl Routing {
@@ -153,7 +160,8 @@ impl Routing {
         self.groups.get(&group)
     }
 
-    /// The nodes that carry a group or are about to, preferred leader first; for the meta group all nodes. Empty if unknown.
+    /// The nodes that carry a group or are about to, preferred leader first; for the meta group all nodes. Empty if unknown,
+    /// or if the group is being removed.
     pub fn replicas(&self, group: GroupId) -> Vec<NodeId> {
         if group == GroupId::META {
             return self.nodes.keys().copied().collect();

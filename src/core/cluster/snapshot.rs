@@ -10,11 +10,12 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, SetStandingV1, VgroupV1};
-use super::member::{ClusterId, DiskId, Node, Standing};
+use super::member::{ClusterId, DiskId, GroupKey, Node, Standing};
 use super::meta::{Meta, node};
+use super::migration::{Migration, Phase};
 use super::routing::{GroupRoute, Routing, SlotRoute, Target, VgroupRoute};
 use crate::codec::{self, CodecError, Persisted};
-use crate::model::{GroupId, NodeId, SLOTS};
+use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
 
 /// One record: clock, picture number, cluster.
 const HEAD: u16 = 1;
@@ -36,6 +37,13 @@ const REMOVED: u16 = 8;
 
 /// One record once there is a cluster: what is wanted of all groups. None in snapshots of before.
 const WANTED: u16 = 9;
+
+/// A record for each slot that is on its way.
+const MIGRATIONS: u16 = 10;
+/// A record for each group that was added since the founding, with those that are no more.
+const ADDED: u16 = 11;
+/// One record, if more epochs or group numbers were given out than the other tables show. None in snapshots of before.
+const GIVEN: u16 = 12;
 
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -83,6 +91,27 @@ struct WantedV1 {
     replicas: u32,
 }
 
+/// See [`MIGRATIONS`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct MigrationV1 {
+    slot: Slot,
+    migration: Migration,
+}
+
+/// See [`ADDED`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct AddedV1 {
+    key: GroupKey,
+    group: GroupId,
+}
+
+/// See [`GIVEN`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct GivenV1 {
+    last_epoch: Epoch,
+    last_group: GroupId,
+}
+
 macro_rules! persisted {
     ($($record:ty),+) => {
         $(impl Persisted for $record {
@@ -99,6 +128,9 @@ persisted!(
     MoveV1,
     RemovedV1,
     WantedV1,
+    MigrationV1,
+    AddedV1,
+    GivenV1,
     VgroupV1,
     MetaBatch,
     MetaCommand,
@@ -128,6 +160,9 @@ pub enum LoadError {
     /// A record about a node or a group that no other record tells of.
     #[error("table {0} speaks of what is not there")]
     Stray(u16),
+    /// A slot is on its way twice.
+    #[error("slot {0} moves twice")]
+    MovesTwice(Slot),
     /// The number of slots is neither 0 nor 4096.
     #[error("{0} slots are not {SLOTS}")]
     Slots(usize),
@@ -168,7 +203,20 @@ impl Meta {
         let moves = moves.map(|record| (MOVES, encode(&record)));
         let wanted = (routing.replicas_wanted > 0).then_some(WantedV1 { replicas: routing.replicas_wanted });
         let removed = removed.map(|record| (REMOVED, encode(&record)));
-        standings.chain(moves).chain(removed).chain(wanted.map(|record| (WANTED, encode(&record))))
+        let wanted = wanted.map(|record| (WANTED, encode(&record)));
+        standings.chain(moves).chain(removed).chain(wanted).chain(self.travels())
+    }
+
+    /// Tables that are empty as long as no slot has moved and no group has come.
+    fn travels(&self) -> impl Iterator<Item = (u16, Vec<u8>)> + '_ {
+        let routing = &self.routing;
+        let migrations = routing.migrations().map(|(slot, migration)| MigrationV1 { slot, migration: *migration });
+        let added = routing.added.iter().map(|(key, group)| AddedV1 { key: *key, group: *group });
+        let given = GivenV1 { last_epoch: routing.last_epoch, last_group: routing.last_group };
+        let given = (given != shown(routing)).then_some(given);
+        let migrations = migrations.map(|record| (MIGRATIONS, encode(&record)));
+        let added = added.map(|record| (ADDED, encode(&record)));
+        migrations.chain(added).chain(given.map(|record| (GIVEN, encode(&record))))
     }
 
     /// The state of such records.
@@ -191,6 +239,9 @@ struct Tables {
     vgroups: BTreeMap<String, VgroupRoute>,
     removed: BTreeMap<NodeId, DiskId>,
     wanted: Option<WantedV1>,
+    migrations: BTreeMap<Slot, Migration>,
+    added: BTreeMap<GroupKey, GroupId>,
+    given: Option<GivenV1>,
 }
 
 impl Tables {
@@ -226,6 +277,17 @@ impl Tables {
                 self.removed.insert(node, disk);
             }
             WANTED => once(table, &mut self.wanted, decode(table, record)?)?,
+            MIGRATIONS => {
+                let MigrationV1 { slot, migration } = decode(table, record)?;
+                if self.migrations.insert(slot, migration).is_some() {
+                    return Err(LoadError::MovesTwice(slot));
+                }
+            }
+            ADDED => {
+                let AddedV1 { key, group } = decode(table, record)?;
+                self.added.insert(key, group);
+            }
+            GIVEN => once(table, &mut self.given, decode(table, record)?)?,
             unknown => return Err(LoadError::UnknownTable(unknown)),
         }
         Ok(())
@@ -237,7 +299,7 @@ impl Tables {
         if !slots.is_empty() && slots.len() != usize::from(SLOTS) {
             return Err(LoadError::Slots(slots.len()));
         }
-        let routing = Routing {
+        let mut routing = Routing {
             picture: head.picture,
             cluster: head.cluster,
             birth_ms: head.birth_ms,
@@ -247,8 +309,46 @@ impl Tables {
             vgroups: Arc::new(self.vgroups),
             removed: Arc::new(self.removed),
             replicas_wanted: self.wanted.map_or(0, |wanted| wanted.replicas),
+            migrations: Arc::new(self.migrations),
+            last_epoch: Epoch::default(),
+            last_group: GroupId::default(),
+            added: Arc::new(self.added),
         };
+        if !routing.migrations().all(|(slot, migration)| fits(&routing, slot, migration)) {
+            return Err(LoadError::Stray(MIGRATIONS));
+        }
+        let shown = shown(&routing);
+        let given = self.given.unwrap_or(shown);
+        if given.last_epoch < shown.last_epoch || given.last_group < shown.last_group {
+            return Err(LoadError::Stray(GIVEN));
+        }
+        (routing.last_epoch, routing.last_group) = (given.last_epoch, given.last_group);
         Ok(Meta { clock_ms: head.clock_ms, routing })
+    }
+}
+
+/// Whether a migration is about a slot and groups that are there, and the slot is where it can be by now.
+fn fits(routing: &Routing, slot: Slot, migration: &Migration) -> bool {
+    let Migration { source, target, epoch, phase } = *migration;
+    let groups = routing.group(source).is_some() && routing.group(target).is_some();
+    let owner = routing.slot(slot);
+    groups
+        && match phase {
+            Phase::Switched => owner == Some(SlotRoute { group: target, epoch }),
+            Phase::Started | Phase::Installed | Phase::Aborting => {
+                owner.is_some_and(|owner| owner.group == source && owner.epoch < epoch)
+            }
+        }
+}
+
+/// The highest epoch and group number that can be told from the other tables.
+fn shown(routing: &Routing) -> GivenV1 {
+    let owned = routing.slots.iter().map(|route| route.epoch);
+    let moving = routing.migrations.values().map(|migration| migration.epoch);
+    let groups = routing.groups.keys().chain(routing.added.values());
+    GivenV1 {
+        last_epoch: owned.chain(moving).max().unwrap_or_default(),
+        last_group: groups.max().copied().unwrap_or_default(),
     }
 }
 
@@ -283,6 +383,7 @@ fn decode<T: Persisted>(table: u16, record: &[u8]) -> Result<T, LoadError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::{AddGroupV1, AttemptV1, ReplicaV1, SlotTargetV1, StartMigrationsV1};
     use super::super::meta::tests::{commands, founded};
     use super::*;
     use crate::txn::Stamp;
@@ -304,6 +405,67 @@ mod tests {
         assert_eq!(Meta::load(meta.tables()), Ok(meta.clone()));
         let twice = meta.tables().chain([(VGROUPS, encode(&wanted))]);
         assert_eq!(Meta::load(twice), Err(LoadError::VgroupTwice));
+    }
+
+    fn said(commands: Vec<MetaCommand>) -> Meta {
+        let mut meta = founded();
+        let outcomes = meta.apply(&MetaBatch { stamp: Stamp::default(), commands });
+        assert!(!outcomes.iter().any(|outcome| matches!(outcome, MetaOutcome::Refused(_))), "{outcomes:?}");
+        meta
+    }
+
+    fn start() -> MetaCommand {
+        let to = |slot| SlotTargetV1 { slot: Slot(slot), target: GroupId(2) };
+        MetaCommand::StartMigrations(StartMigrationsV1 { after: Epoch(1), slots: vec![to(0), to(2)] })
+    }
+
+    #[test]
+    fn a_snapshot_of_before_moves_no_slot_and_goes_on_counting() {
+        let new = |meta: &Meta| meta.tables().filter(|(table, _)| *table >= MIGRATIONS).count();
+        assert_eq!(new(&founded()), 0, "nothing is written without one");
+        let loaded = Meta::load(founded().tables()).expect("our own records");
+        assert_eq!((loaded.routing().last_epoch(), loaded.routing().last_group()), (Epoch(1), GroupId(2)));
+        let attempt = AttemptV1 { slot: Slot(2), epoch: Epoch(3) };
+        let given_up = [MetaCommand::AbortMigration(attempt), MetaCommand::MigrationUndone(attempt)];
+        let meta = said([start()].into_iter().chain(given_up).collect());
+        assert_eq!(new(&meta), 2, "one slot moves, and no table shows the epoch of the other attempt");
+        assert_eq!(Meta::load(meta.tables()).expect("our own records").routing().last_epoch(), Epoch(3));
+    }
+
+    #[test]
+    fn a_group_on_its_way_out_and_one_that_is_no_more_come_back() {
+        let wish = AddGroupV1 { key: GroupKey([1; 16]), label: String::new(), replicas: vec![NodeId(1)] };
+        let gone = ReplicaV1 { group: GroupId(3), node: NodeId(1) };
+        let mut commands = vec![MetaCommand::AddGroup(wish), MetaCommand::RemoveGroup(GroupId(3))];
+        let going = said(commands.clone());
+        assert_eq!(Meta::load(going.tables()), Ok(going.clone()));
+        assert!(going.routing().group(GroupId(3)).is_some_and(GroupRoute::is_going));
+        commands.push(MetaCommand::ReplicaGone(gone));
+        let no_more = said(commands);
+        assert_eq!(Meta::load(no_more.tables()), Ok(no_more.clone()));
+        assert!(no_more.routing().was_group(GroupId(3)));
+    }
+
+    #[test]
+    fn migrations_that_cannot_be_are_refused() {
+        let meta = said(vec![start()]);
+        let with = |slot: u16, change: fn(&mut Migration)| {
+            let mut migration = *meta.routing().migration(Slot(0)).expect("started");
+            change(&mut migration);
+            let record = encode(&MigrationV1 { slot: Slot(slot), migration });
+            Meta::load(founded().tables().chain([(MIGRATIONS, record)])).map(|_| ())
+        };
+        assert_eq!(with(0, |_| {}), Ok(()));
+        let stray = Err(LoadError::Stray(MIGRATIONS));
+        assert_eq!(with(4096, |_| {}), stray);
+        assert_eq!(with(1, |_| {}), stray, "its source does not own it");
+        assert_eq!(with(0, |migration| migration.target = GroupId(9)), stray);
+        assert_eq!(with(0, |migration| migration.epoch = Epoch(1)), stray);
+        assert_eq!(with(0, |migration| migration.phase = Phase::Switched), stray);
+        let twice = meta.tables().chain(meta.tables().filter(|(table, _)| *table == MIGRATIONS));
+        assert_eq!(Meta::load(twice), Err(LoadError::MovesTwice(Slot(0))));
+        let given = encode(&GivenV1 { last_epoch: Epoch(2), last_group: GroupId(2) });
+        assert_eq!(Meta::load(meta.tables().chain([(GIVEN, given)])), Err(LoadError::Stray(GIVEN)));
     }
 
     #[test]

@@ -28,7 +28,7 @@ id! {
     NodeId(u64)
 }
 id! {
-    /// One raft group. 0 is the meta group; data groups count from 1 to 1,024.
+    /// One raft group. 0 is the meta group; data groups count from 1, and no number is used twice.
     GroupId(u32)
 }
 id! {
@@ -59,6 +59,11 @@ id! {
 impl GroupId {
     /// The group that holds the cluster's own state.
     pub const META: GroupId = GroupId(0);
+}
+
+impl Epoch {
+    /// Of every slot when the cluster is founded.
+    pub const FOUNDING: Epoch = Epoch(1);
 }
 
 /// Where an entry stands in a raft log. Ordered by term, then index.

@@ -29,6 +29,10 @@ pub const UNPACKED_BODY_BYTES_MAX: usize = 8 << 20;
 pub const XID_ADDRESS_BYTES_MAX: usize = 44;
 /// Data groups of one cluster.
 pub const DATA_GROUPS_MAX: u32 = 1_024;
+/// Data groups that a cluster ever has: numbers are not used twice, and who asked for which is remembered.
+pub const GROUP_NUMBERS_MAX: u32 = 65_535;
+/// Name of a data group that is added.
+pub const GROUP_LABEL_BYTES_MAX: usize = 255;
 /// Nodes of one cluster.
 pub const NODES_MAX: usize = 64;
 /// Transaction service groups that are mapped: discovery shows them all in each answer.
@@ -44,5 +48,6 @@ pub const BRANCH_ID_BLOCK: u32 = 65_536;
 pub const STAMP_INTERVAL_MS: u64 = 10_000;
 
 const _: () = assert!(APPLICATION_DATA_BYTES_MAX + LOCK_KEYS_BYTES_MAX < FRAME_BYTES_MAX);
+const _: () = assert!(DATA_GROUPS_MAX <= GROUP_NUMBERS_MAX);
 const _: () = assert!(XID_ADDRESS_BYTES_MAX + 1 + 19 <= 64);
 const _: () = assert!(TOMBSTONE_LIFE_MS >= 5 * 30_000);

@@ -116,7 +116,9 @@ async fn serve_patiently(
             shows.send(meta.routing().clone());
             Box::pin(async move {
                 match outcome {
-                    MetaOutcome::Done { picture } | MetaOutcome::Admitted { picture, .. } => Ok(picture),
+                    MetaOutcome::Done { picture }
+                    | MetaOutcome::Admitted { picture, .. }
+                    | MetaOutcome::Added { picture, .. } => Ok(picture),
                     MetaOutcome::Refused(refusal) => Err(Untaken::Refused(refusal.to_string())),
                 }
             })

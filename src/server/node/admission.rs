@@ -79,7 +79,7 @@ async fn ask(at: &str, own: &Own) -> Result<AdmittedV1, NotYet> {
             Err(for_good(ExitCode::Identity, refusal.to_string()))
         }
         Ok(
-            MetaAnswerV1::Outcome(MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. })
+            MetaAnswerV1::Outcome(MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } | MetaOutcome::Added { .. })
             | MetaAnswerV1::Joined(_)
             | MetaAnswerV1::NotLeader(_)
             | MetaAnswerV1::Unknown,

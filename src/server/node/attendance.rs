@@ -65,7 +65,9 @@ fn refused(refusal: MetaRefusal) -> Failure {
         | MetaRefusal::UnknownGroup(_)
         | MetaRefusal::Placement(_)
         | MetaRefusal::Joining(_)
-        | MetaRefusal::Vgroup(_) => {
+        | MetaRefusal::Vgroup(_)
+        | MetaRefusal::Group(_)
+        | MetaRefusal::Migration(_) => {
             Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
         }
     }

@@ -77,7 +77,9 @@ impl Seat {
     /// changes nothing.
     pub async fn insist(&self, command: MetaCommand) -> Result<u64, MetaRefusal> {
         match self.ask(&command).await {
-            MetaOutcome::Done { picture } | MetaOutcome::Admitted { picture, .. } => Ok(picture),
+            MetaOutcome::Done { picture }
+            | MetaOutcome::Admitted { picture, .. }
+            | MetaOutcome::Added { picture, .. } => Ok(picture),
             MetaOutcome::Refused(refusal) => Err(refusal),
         }
     }
@@ -109,7 +111,9 @@ impl Seat {
                 MetaAnswerV1::Admitted(AdmittedV1 { node, cluster, peers })
             }
             (MetaOutcome::Admitted { .. }, None) => MetaAnswerV1::Unknown,
-            (outcome @ (MetaOutcome::Done { .. } | MetaOutcome::Refused(_)), _) => MetaAnswerV1::Outcome(outcome),
+            (outcome @ (MetaOutcome::Done { .. } | MetaOutcome::Added { .. } | MetaOutcome::Refused(_)), _) => {
+                MetaAnswerV1::Outcome(outcome)
+            }
         }
     }
 

@@ -37,7 +37,7 @@ fn admit(meta: &mut Meta, number: u64) -> Result<NodeId, MetaRefusal> {
     match say(meta, MetaCommand::AdmitNode(asker(number))) {
         MetaOutcome::Admitted { node, .. } => Ok(node),
         MetaOutcome::Refused(refusal) => Err(refusal),
-        MetaOutcome::Done { .. } => panic!("no number"),
+        MetaOutcome::Done { .. } | MetaOutcome::Added { .. } => panic!("no number"),
     }
 }
 
@@ -48,7 +48,9 @@ fn stand(meta: &mut Meta, node: u64, standing: Standing) -> MetaOutcome {
 fn refusal(outcome: MetaOutcome) -> MetaRefusal {
     match outcome {
         MetaOutcome::Refused(refusal) => refusal,
-        MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } => panic!("taken: {outcome:?}"),
+        MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } | MetaOutcome::Added { .. } => {
+            panic!("taken: {outcome:?}")
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The meta state machine: founding, starts, silence, refusals, and that replay gives equal bytes.
 
-use super::super::command::{AdmitNodeV1, PlaceGroupV1, ReplicaV1, SetStandingV1, VgroupNameV1, WishV1};
-use super::super::member::{Addresses, ClusterId, DiskId, IdentityRefusal, StartEpoch, StartId};
+use super::super::command::{
+    AddGroupV1, AdmitNodeV1, AttemptV1, PlaceGroupV1, ReplicaV1, SetStandingV1, SlotTargetV1, StartMigrationsV1,
+    VgroupNameV1, WishV1,
+};
+use super::super::member::{Addresses, ClusterId, DiskId, GroupKey, IdentityRefusal, StartEpoch, StartId};
 use super::super::routing::BIRTH_ZERO_MS;
 use super::*;
 use crate::model::Slot;
@@ -80,9 +83,10 @@ fn a_wrong_founding_is_refused_with_its_reason() {
         assert!(meta.routing().cluster().is_none());
         match outcome {
             MetaOutcome::Refused(MetaRefusal::Founding(fault)) => fault,
-            MetaOutcome::Refused(_) | MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } => {
-                panic!("{outcome:?}")
-            }
+            MetaOutcome::Refused(_)
+            | MetaOutcome::Done { .. }
+            | MetaOutcome::Admitted { .. }
+            | MetaOutcome::Added { .. } => panic!("{outcome:?}"),
         }
     };
     assert_eq!(refused(|wrong| wrong.nodes.clear()), FoundingFault::Nodes);
@@ -184,6 +188,29 @@ fn service_groups_are_mapped_within_bounds() {
     assert_eq!(apply(&mut meta, map("one more", "u")), MetaOutcome::Done { picture: full + 3 });
 }
 
+/// Groups that come and go, and slots that move between them.
+fn resharding() -> impl Strategy<Value = MetaCommand> {
+    let attempt = || (0u16..4, 0u64..8).prop_map(|(slot, epoch)| AttemptV1 { slot: Slot(slot), epoch: Epoch(epoch) });
+    let slots = proptest::collection::vec((0u16..4, 1u32..5), 0..3);
+    prop_oneof![
+        (0u8..3, proptest::collection::vec(1u64..5, 0..4)).prop_map(|(key, replicas)| {
+            let replicas = replicas.into_iter().map(NodeId).collect();
+            MetaCommand::AddGroup(AddGroupV1 { key: GroupKey([key; 16]), label: String::new(), replicas })
+        }),
+        (0u32..6).prop_map(|group| MetaCommand::RemoveGroup(GroupId(group))),
+        (0u64..5, slots).prop_map(|(after, slots)| {
+            let to = |(slot, target)| SlotTargetV1 { slot: Slot(slot), target: GroupId(target) };
+            let slots = slots.into_iter().map(to).collect();
+            MetaCommand::StartMigrations(StartMigrationsV1 { after: Epoch(after), slots })
+        }),
+        attempt().prop_map(MetaCommand::MigrationInstalled),
+        attempt().prop_map(MetaCommand::SwitchSlot),
+        attempt().prop_map(MetaCommand::MigrationDone),
+        attempt().prop_map(MetaCommand::AbortMigration),
+        attempt().prop_map(MetaCommand::MigrationUndone),
+    ]
+}
+
 pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
     let which = (0u64..5, 0u64..5);
     let replica =
@@ -215,6 +242,7 @@ pub(in super::super) fn commands() -> impl Strategy<Value = MetaCommand> {
     ];
     prop_oneof![
         changes,
+        resharding(),
         Just(MetaCommand::FoundCluster(founding())),
         (which.clone(), 0u8..2).prop_map(|((node, epoch), start)| {
             let mut word = started(node, epoch);

@@ -40,6 +40,8 @@ impl Machine for Meta {
             }
             MetaCommand::NodeStarted(_) | MetaCommand::AdmitNode(_) => NODE_BYTES,
             MetaCommand::PlaceGroup(_) => GROUP_BYTES,
+            MetaCommand::AddGroup(of) => GROUP_BYTES + of.label.len() + of.replicas.len() * 5,
+            MetaCommand::StartMigrations(of) => COMMAND_FIXED_BYTES + of.slots.len() * 8,
             MetaCommand::NodeSilent(_)
             | MetaCommand::NodeReturned(_)
             | MetaCommand::SetStanding(_)
@@ -47,7 +49,13 @@ impl Machine for Meta {
             | MetaCommand::AskToMove(_)
             | MetaCommand::GroupPlaced(_)
             | MetaCommand::AskToLeave(_)
-            | MetaCommand::ReplicaGone(_) => COMMAND_FIXED_BYTES,
+            | MetaCommand::ReplicaGone(_)
+            | MetaCommand::RemoveGroup(_)
+            | MetaCommand::MigrationInstalled(_)
+            | MetaCommand::SwitchSlot(_)
+            | MetaCommand::MigrationDone(_)
+            | MetaCommand::AbortMigration(_)
+            | MetaCommand::MigrationUndone(_) => COMMAND_FIXED_BYTES,
             MetaCommand::MapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len() + of.cluster.len() + of.unit.len(),
             MetaCommand::UnmapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len(),
         }
