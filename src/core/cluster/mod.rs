@@ -2,7 +2,8 @@
 //!
 //! [`Meta`] is what group 0 replicates: the cluster id, the nodes with their addresses and silence, the groups with
 //! their replicas, who owns which slot, and which slots are on their way. [`Routing`] is the picture of it that every
-//! node routes by. The planners only propose: [`sharding`] which group gets which slot, [`placement`] which nodes carry which group at first, [`rebalance`] which group goes where next,
+//! node routes by. The planners only propose: [`sharding`] which group gets which slot, [`resharding`] which slots move
+//! to get there, [`placement`] which nodes carry which group at first, [`rebalance`] which group goes where next,
 //! [`balance`] which leader should move; [`health`] says how a group is.
 //! [`membership`] has how nodes come and go and groups move, as the meta group applies it, [`group`] how groups come and
 //! go, [`migration`] how slots move; [`transition`] by which steps of raft a group gets to other nodes.
@@ -20,6 +21,7 @@ pub mod meta;
 pub mod migration;
 pub mod placement;
 pub mod rebalance;
+pub mod resharding;
 pub mod routing;
 pub mod sharding;
 pub mod snapshot;
