@@ -74,7 +74,7 @@ impl Transactions {
         self.counter = found.sequence;
         for slot in &found.slots {
             let ownership = Ownership::Active(found.epoch);
-            self.insert_slot(*slot, SlotState::empty(ownership, found.epoch, found.sequence));
+            self.put_slot(*slot, SlotState::empty(ownership, found.epoch, found.sequence));
         }
         Ok(Outcome::Done)
     }
@@ -246,7 +246,7 @@ impl Transactions {
 
     /// Releases in a slot, if it is active here and anything is held: a release of nothing must copy nothing.
     pub(super) fn release(&mut self, slot: Slot, transaction: TransactionId, scope: &ReleaseScope) {
-        let holds = |state: &SlotState| state.active().is_some() && state.locks.holds_of(transaction).next().is_some();
+        let holds = |state: &SlotState| state.is_active() && state.locks.holds_of(transaction).next().is_some();
         if self.slots.get(slot).is_some_and(holds) {
             self.change(slot, |state| state.locks.release(transaction, scope));
         }

@@ -6,7 +6,7 @@ use alloc::string::String;
 
 use super::fate::Fate;
 use super::locks::LockTable;
-use super::session::Session;
+use super::session::{Branch, Session};
 use super::slot::SlotState;
 use super::state::Transactions;
 use super::status::{self, Direction};
@@ -29,34 +29,23 @@ impl Transactions {
     fn check_sessions(&self, slot: Slot, state: &SlotState) -> Result<(), String> {
         for session in state.sessions() {
             let transaction = session.transaction;
-            ensure(transaction.slot() == slot, || format!("{transaction} does not belong here"))?;
-            ensure(transaction.sequence() < self.counter, || format!("{transaction} was never minted"))?;
+            check_session(slot, session, self.counter)?;
             ensure(state.tombstone(transaction).is_none(), || format!("{transaction} lives and has ended"))?;
-            let is_known = status::has_session(session.status);
-            ensure(is_known, || format!("{transaction} is {}", session.status))?;
-            let is_failed = status::is_failed(session.status);
-            ensure(is_failed || !session.is_deleted(), || format!("{transaction} is deleted and {}", session.status))?;
             self.check_settled(session)?;
-            for branch in session.branches.keys() {
-                let is_dealt = branch.slot() == slot && branch.sequence() < self.counter;
-                ensure(is_dealt, || format!("{transaction} has branch {branch}, which nobody dealt"))?;
-            }
         }
         for (transaction, tombstone) in state.tombstones() {
-            let is_final = GlobalStatus::ALL.iter().all(|to| !status::may_become(tombstone.status, *to));
-            ensure(is_final, || format!("{transaction} ended as {}", tombstone.status))?;
+            check_tombstone(transaction, tombstone.status, self.counter)?;
             ensure(tombstone.ended_clock_ms <= self.clock_ms, || format!("{transaction} ends later"))?;
         }
         Ok(())
     }
 
-    /// What an operator has done with holds nothing here, and is of a decided transaction.
+    /// What an operator has done with holds nothing here.
     fn check_settled(&self, session: &Session) -> Result<(), String> {
         let transaction = session.transaction;
-        for branch in session.branches.values().filter(|branch| branch.fate != Fate::Kept) {
+        for branch in session.branches.values().filter(|branch| branch.fate.is_settled()) {
             let id = branch.branch;
-            ensure(session.direction().is_some(), || format!("branch {id} of undecided {transaction} is deleted"))?;
-            let slot = branch.lock_slot().filter(|slot| branch.fate.is_settled() && self.owns(*slot).is_some());
+            let slot = self.released_in(session, branch);
             let holds = slot.is_some_and(|slot| self.holds_of(slot, transaction).any(|hold| hold.branch == id));
             ensure(!holds, || format!("branch {id} of {transaction} is done with and holds rows"))?;
         }
@@ -65,16 +54,53 @@ impl Transactions {
 
     /// B3 within the group: from the commit decision on no listed branch holds anything here.
     fn check_released(&self, state: &SlotState) -> Result<(), String> {
-        let committed = state.sessions().filter(|session| session.direction() == Some(Direction::Commit));
-        for session in committed.filter(|session| self.owns(session.transaction.slot()).is_some()) {
+        for session in state.sessions().filter(|session| session.direction() == Some(Direction::Commit)) {
             for branch in session.branches.values() {
-                let Some(slot) = branch.lock_slot().filter(|slot| self.owns(*slot).is_some()) else { continue };
+                let Some(slot) = self.released_in(session, branch) else { continue };
                 let holds = self.holds_of(slot, session.transaction).any(|hold| hold.branch == branch.branch);
                 ensure(!holds, || format!("{} commits and still holds rows", session.transaction))?;
             }
         }
         Ok(())
     }
+
+    /// The lock slot of a branch in which it was released by the same entry that gave the reason: it and the slot of the
+    /// transaction have been here since before the branch came, and neither was ever frozen. Any other release is owed, and sent.
+    fn released_in(&self, session: &Session, branch: &Branch) -> Option<Slot> {
+        let slot = branch.lock_slot()?;
+        let epoch = branch.fence.epoch;
+        let was_here = |slot| {
+            let seen = self.slots.get(slot).map(|state| state.seen);
+            self.owns(slot) == Some(epoch) && seen == Some(epoch)
+        };
+        (was_here(slot) && was_here(session.transaction.slot())).then_some(slot)
+    }
+}
+
+/// What holds of any session in its slot, however its group stands to that: all ids were dealt, it is known to the status machine,
+/// and an operator has deleted only what is decided.
+pub(super) fn check_session(slot: Slot, session: &Session, counter: u64) -> Result<(), String> {
+    let (transaction, status) = (session.transaction, session.status);
+    ensure(transaction.slot() == slot, || format!("{transaction} does not belong here"))?;
+    ensure(transaction.sequence() < counter, || format!("{transaction} was never minted"))?;
+    ensure(status::has_session(status), || format!("{transaction} is {status}"))?;
+    let is_failed = status::is_failed(status);
+    ensure(is_failed || !session.is_deleted(), || format!("{transaction} is deleted and {status}"))?;
+    for branch in session.branches.values() {
+        let id = branch.branch;
+        let is_dealt = id.slot() == slot && id.sequence() < counter;
+        ensure(is_dealt, || format!("{transaction} has branch {id}, which nobody dealt"))?;
+        let is_decided = session.direction().is_some() || branch.fate == Fate::Kept;
+        ensure(is_decided, || format!("branch {id} of undecided {transaction} is deleted"))?;
+    }
+    Ok(())
+}
+
+/// As [`check_session`], for what has ended.
+pub(super) fn check_tombstone(transaction: TransactionId, status: GlobalStatus, counter: u64) -> Result<(), String> {
+    let is_final = GlobalStatus::ALL.iter().all(|to| !status::may_become(status, *to));
+    ensure(is_final, || format!("{transaction} ended as {status}"))?;
+    ensure(transaction.sequence() < counter, || format!("{transaction} was never minted"))
 }
 
 /// The same facts by row and by branch, and each row with one owner.

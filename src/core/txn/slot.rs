@@ -5,6 +5,9 @@
 //!
 //! Sessions change only through the methods here, which keep three orders beside them: deadlines, what phase two has
 //! still to do, and the age of tombstones. So nothing ever scans.
+//!
+//! What a slot holds that is not active here only takes up memory: it is in none of the group's orders and in none of its
+//! counts but that of bytes. No time-out is due in it, and no tombstone goes, so that a copy of it stays the same copy.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -50,7 +53,7 @@ pub(super) struct Tombstone {
 /// See the top of this file.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct SlotState {
-    pub(super) ownership: Ownership,
+    ownership: Ownership,
     /// Highest epoch ever owned or closed here.
     pub(super) seen: Epoch,
     /// Ids of this slot are dealt from here on (lock protocol, rule 2).
@@ -88,6 +91,14 @@ impl SlotState {
             Ownership::Active(epoch) => Some(epoch),
             Ownership::None | Ownership::Passive(_) | Ownership::Frozen { .. } => None,
         }
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.active().is_some()
+    }
+
+    pub(super) fn ownership(&self) -> Ownership {
+        self.ownership
     }
 
     pub(super) fn session(&self, transaction: TransactionId) -> Option<&Session> {
@@ -133,12 +144,18 @@ impl SlotState {
 
     /// A session goes and leaves a tombstone with `status`.
     pub(super) fn end(&mut self, transaction: TransactionId, status: GlobalStatus, ended_clock_ms: u64) {
-        if let Some(session) = self.sessions.remove(&transaction) {
-            self.list_anew(transaction, Listed::of(&session), Listed::default());
-            self.counts.exchange(counts_of(&session), Counts::default());
-            self.note(unreported_of(&session), Seconds::default());
+        if self.remove(transaction).is_some() {
             self.bury(transaction, Tombstone { status, ended_clock_ms });
         }
+    }
+
+    /// A session goes.
+    pub(super) fn remove(&mut self, transaction: TransactionId) -> Option<Session> {
+        let session = self.sessions.remove(&transaction)?;
+        self.list_anew(transaction, Listed::of(&session), Listed::default());
+        self.counts.exchange(counts_of(&session), Counts::default());
+        self.note(unreported_of(&session), Seconds::default());
+        Some(Arc::unwrap_or_clone(session))
     }
 
     /// A tombstone is set, or comes out of a snapshot.
@@ -159,7 +176,7 @@ impl SlotState {
     }
 
     fn note(&mut self, before: Seconds, after: Seconds) {
-        if before != after {
+        if before != after && self.is_active() {
             self.changed.push(Changed { before, after });
         }
     }
@@ -182,7 +199,11 @@ impl SlotState {
         }
     }
 
+    /// Nothing, of a slot that is not active.
     pub(super) fn heads(&self) -> Heads {
+        if !self.is_active() {
+            return Heads::default();
+        }
         Heads {
             due: self.due.first().copied(),
             ended: self.ended.first().copied(),
@@ -190,7 +211,14 @@ impl SlotState {
         }
     }
 
+    /// Nothing but its bytes, of a slot that is not active.
     pub(super) fn counts(&self) -> Counts {
+        let all = self.contents();
+        if self.is_active() { all } else { Counts { bytes: all.bytes, ..Counts::default() } }
+    }
+
+    /// What is here, served or not.
+    pub(super) fn contents(&self) -> Counts {
         let locks = self.locks.size();
         Counts { row_locks: locks.rows, holds: locks.holds, bytes: self.counts.bytes + locks.bytes, ..self.counts }
     }

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use super::command::BEGINS_IN_A_SLOT;
 use super::outcome::{Conflict, Refusal};
 use super::session::Session;
-use super::slot::{Ownership, SlotState};
+use super::slot::{Heads, Ownership, SlotState};
 use super::slots::Slots;
 use super::status::Direction;
 use super::unreported::Unreported;
@@ -80,7 +80,7 @@ impl Transactions {
 
     /// How the group stands to a slot.
     pub fn ownership(&self, slot: Slot) -> Ownership {
-        self.slots.get(slot).map_or(Ownership::None, |state| state.ownership)
+        self.slots.get(slot).map_or(Ownership::None, |state| state.ownership())
     }
 
     /// All slots that are active here, ascending.
@@ -98,14 +98,25 @@ impl Transactions {
         self.slots.get(slot).map_or(0, |state| state.ids_from)
     }
 
-    /// A session that has not ended.
+    /// What is known of a slot that is active here. Nobody is told anything of another: while it moves, and after, its owner
+    /// may know better.
+    fn served(&self, slot: Slot) -> Option<&SlotState> {
+        self.slots.get(slot).filter(|state| state.is_active())
+    }
+
+    fn all_served(&self) -> impl Iterator<Item = (Slot, &SlotState)> {
+        self.slots.iter().filter(|(_, state)| state.is_active())
+    }
+
+    /// A session that has not ended. Speaks, as all that follow, for slots that are active here only: nothing does not mean that
+    /// there is none, unless the slot is owned.
     pub fn session(&self, transaction: TransactionId) -> Option<&Session> {
-        self.slots.get(transaction.slot())?.session(transaction)
+        self.served(transaction.slot())?.session(transaction)
     }
 
     /// The status that an ended transaction had.
     pub fn tombstone(&self, transaction: TransactionId) -> Option<GlobalStatus> {
-        self.slots.get(transaction.slot())?.tombstone(transaction).map(|tombstone| tombstone.status)
+        self.served(transaction.slot())?.tombstone(transaction).map(|tombstone| tombstone.status)
     }
 
     /// The status of a transaction, ended or not.
@@ -116,12 +127,12 @@ impl Transactions {
 
     /// All sessions, slot by slot, then by id.
     pub fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.slots.values().flat_map(|state| state.sessions())
+        self.all_served().flat_map(|(_, state)| state.sessions())
     }
 
     /// The sessions of one slot, by id.
     pub fn sessions_in(&self, slot: Slot) -> impl Iterator<Item = &Session> {
-        self.slots.get(slot).into_iter().flat_map(|state| state.sessions())
+        self.served(slot).into_iter().flat_map(|state| state.sessions())
     }
 
     /// Decided, not ended, not failed for good, or being deleted; slot by slot, then by id. Those behind this one, for
@@ -149,26 +160,25 @@ impl Transactions {
         !self.due.is_empty() || !self.ended.is_empty() || !self.busy.is_empty()
     }
 
-    /// The first of these rows that another transaction than `asker` holds. Speaks for lock slots active here only. The
-    /// leader's clock says for how long: in a quiet group the applied one stands still.
+    /// The first of these rows that another transaction than `asker` holds. The leader's clock says for how long: in a quiet
+    /// group the applied one stands still.
     pub fn conflict(&self, asker: TransactionId, resource: &str, rows: &LockKeys, clock_ms: u64) -> Option<Conflict> {
         let clock_ms = clock_ms.max(self.clock_ms);
-        self.slots.get(lock_slot(resource))?.locks.conflict(asker, resource, rows, clock_ms)
+        self.served(lock_slot(resource))?.locks.conflict(asker, resource, rows, clock_ms)
     }
 
     /// What a transaction holds in one lock slot.
     pub fn holds_of(&self, slot: Slot, transaction: TransactionId) -> impl Iterator<Item = HoldView<'_>> {
-        let state = self.slots.get(slot);
+        let state = self.served(slot);
         state.into_iter().flat_map(move |state| state.locks.holds_of(transaction)).map(move |(branch, hold)| {
             view(slot, transaction, branch, hold) // of any group's transaction
         })
     }
 
-    /// Holds of at least this age by the leader's clock in slots active here, for the audit (lock protocol, rule 14).
+    /// Holds of at least this age by the leader's clock, for the audit (lock protocol, rule 14).
     pub fn holds_older_than(&self, age_ms: u64, clock_ms: u64) -> impl Iterator<Item = HoldView<'_>> {
         let until_ms = clock_ms.max(self.clock_ms).checked_sub(age_ms);
-        let active = self.slots.iter().filter(|(_, state)| state.active().is_some());
-        active.flat_map(move |(slot, state)| {
+        self.all_served().flat_map(move |(slot, state)| {
             let holds = until_ms.map(|until_ms| state.locks.holds_until(until_ms));
             holds.into_iter().flatten().map(move |(transaction, branch, hold)| view(slot, transaction, branch, hold))
         })
@@ -176,7 +186,7 @@ impl Transactions {
 
     /// All rows held, by resource, then row. Sorts them: for an operator's eyes.
     pub fn locks(&self) -> impl Iterator<Item = LockView<'_>> {
-        let rows = self.slots.values().flat_map(|state| state.locks.rows());
+        let rows = self.all_served().flat_map(|(_, state)| state.locks.rows());
         let mut views: Vec<LockView<'_>> = rows
             .map(|(resource, row, holder)| LockView {
                 resource,
@@ -189,10 +199,9 @@ impl Transactions {
         views.into_iter()
     }
 
-    /// The rows held in one lock slot, if it is active here: each once.
+    /// The rows held in one lock slot: each once.
     pub fn rows_in(&self, slot: Slot) -> impl Iterator<Item = HeldRow<'_>> {
-        let active = self.slots.get(slot).filter(|state| state.active().is_some());
-        active.into_iter().flat_map(move |state| {
+        self.served(slot).into_iter().flat_map(move |state| {
             state.locks.holds().flat_map(move |(transaction, branch, hold)| {
                 let rows = (0..)
                     .zip(&hold.rows)
@@ -210,15 +219,14 @@ impl Transactions {
         branch: BranchId,
         place: u32,
     ) -> Option<HeldRow<'_>> {
-        let hold = self.slots.get(slot)?.locks.hold(transaction, branch)?;
+        let hold = self.served(slot)?.locks.hold(transaction, branch)?;
         let row = hold.rows.get(place as usize)?;
         Some(row_view(slot, transaction, branch, hold, place, row))
     }
 
-    /// Who holds a row, and through which branches, each with the fence it was minted under. Speaks for lock slots active
-    /// here only.
+    /// Who holds a row, and through which branches, each with the fence it was minted under.
     pub fn holder(&self, resource: &str, row: &RowKey) -> Option<(TransactionId, Vec<(BranchId, Fence)>)> {
-        let locks = &self.slots.get(lock_slot(resource)).filter(|state| state.active().is_some())?.locks;
+        let locks = &self.served(lock_slot(resource))?.locks;
         let holder = locks.holder(resource, row)?;
         let hold = |branch: &BranchId| Some((*branch, locks.hold(holder.owner, *branch)?.fence));
         Some((holder.owner, holder.through.branches().iter().filter_map(hold).collect()))
@@ -251,7 +259,7 @@ impl Transactions {
         })
     }
 
-    /// How much there is.
+    /// How much there is in the slots that are active here, and how many bytes in all.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -283,8 +291,22 @@ impl Transactions {
         let changing = Arc::make_mut(shared);
         change(changing);
         changing.take_changed().for_each(|changed| self.unreported.exchange(changed));
-        let (after, counts) = (shared.heads(), shared.counts());
-        self.counts.exchange(counted, counts);
+        self.keep_in_step(slot, before, counted);
+    }
+
+    /// A slot comes into being here with what it brings, in the place of what was here of it and not active.
+    pub(super) fn put_slot(&mut self, slot: Slot, mut brought: SlotState) {
+        let of = |state: &SlotState| (state.heads(), state.counts());
+        let (before, counted) = self.slots.get(slot).map(of).unwrap_or_default();
+        brought.take_changed().for_each(|changed| self.unreported.exchange(changed));
+        self.slots.insert(slot, brought);
+        self.keep_in_step(slot, before, counted);
+    }
+
+    fn keep_in_step(&mut self, slot: Slot, before: Heads, counted: Counts) {
+        let Some(state) = self.slots.get(slot) else { return };
+        let after = state.heads();
+        self.counts.exchange(counted, state.counts());
         exchange(&mut self.due, before.due, after.due);
         exchange(&mut self.ended, before.ended, after.ended);
         match (before.is_busy, after.is_busy) {
@@ -292,12 +314,6 @@ impl Transactions {
             (true, false) => _ = self.busy.remove(&slot),
             (true, true) | (false, false) => {}
         }
-    }
-
-    /// A slot comes into being here, with what it brings.
-    pub(super) fn insert_slot(&mut self, slot: Slot, brought: SlotState) {
-        self.slots.insert(slot, SlotState::default());
-        self.change(slot, |state| *state = brought);
     }
 
     /// The tombstone that was set first.

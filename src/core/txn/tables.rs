@@ -382,7 +382,7 @@ impl Loader {
         for session in core::mem::take(&mut self.sessions).into_values() {
             self.home(SESSION, session.transaction)?.insert(session);
         }
-        self.slots.into_iter().for_each(|(slot, slot_state)| state.insert_slot(slot, slot_state));
+        self.slots.into_iter().for_each(|(slot, slot_state)| state.put_slot(slot, slot_state));
         Ok(state)
     }
 }
@@ -401,7 +401,7 @@ fn parse(table: u16, lock_keys: &str) -> Result<crate::model::LockKeys, LoadErro
 }
 
 fn slot_record(slot: Slot, state: &SlotState) -> SlotV1 {
-    SlotV1 { slot, ownership: state.ownership, seen: state.seen, ids_from: state.ids_from }
+    SlotV1 { slot, ownership: state.ownership(), seen: state.seen, ids_from: state.ids_from }
 }
 
 fn session_record(session: &Session) -> SessionV1 {
