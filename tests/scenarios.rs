@@ -213,6 +213,7 @@ impl Story {
             Outcome::Acquired => "acquired".into(),
             Outcome::Released => "released".into(),
             Outcome::RegisteredBefore(_) => "branch of before".into(),
+            Outcome::Slot(ownership) => format!("slot {ownership}"),
             Outcome::Refused(refusal) => format!("refused {}", self.told_refusal(refusal)),
         }
     }

@@ -233,6 +233,7 @@ fn told(command: &Command, outcome: &Outcome) -> Option<String> {
         Outcome::Refused(refusal) => format!("refused, {refusal}"),
         Outcome::Now(status) | Outcome::Decided(status) => format!("{status}"),
         Outcome::Standing(status) => format!("it stands at {status} already"),
+        Outcome::Slot(ownership) => format!("it is {ownership} here"),
         _ => done.to_owned(),
     };
     Some(match command {
@@ -269,6 +270,15 @@ fn told(command: &Command, outcome: &Outcome) -> Option<String> {
             format!("an operator has a hand in {} ({:?}): {}", at.transaction, at.operation, came("done"))
         }
         Command::CleanedUp(at) => format!("has {} of {} cleaned up: {}", at.branch, at.transaction, came("done")),
+        Command::FreezeSlot(at) => format!("freezes slot {} for attempt {}: {}", at.slot, at.epoch, came("done")),
+        Command::InstallSlot(at) => {
+            let what = format!("installs chunk {} of slot {} for attempt {}", at.chunk, at.slot, at.epoch);
+            format!("{what}: {}", came("done"))
+        }
+        Command::ActivateSlot(at) => format!("activates slot {} of attempt {}: {}", at.slot, at.epoch, came("done")),
+        Command::DropSlot(at) => format!("drops slot {} of attempt {}: {}", at.slot, at.epoch, came("done")),
+        Command::UnfreezeSlot(at) => format!("unfreezes slot {} of attempt {}: {}", at.slot, at.epoch, came("done")),
+        Command::DiscardSlot(at) => format!("discards slot {} of attempt {}: {}", at.slot, at.epoch, came("done")),
     })
 }
 

@@ -123,6 +123,12 @@ fn about(command: &Command, outcome: &Outcome) -> Option<TransactionId> {
         Command::Found(_) | Command::Lead(_) | Command::AcquireLocks(_) | Command::ReleaseLocks(_) | Command::Tick => {
             return None;
         }
+        Command::FreezeSlot(_)
+        | Command::InstallSlot(_)
+        | Command::ActivateSlot(_)
+        | Command::DropSlot(_)
+        | Command::UnfreezeSlot(_)
+        | Command::DiscardSlot(_) => return None,
     })
 }
 

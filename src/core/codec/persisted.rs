@@ -9,8 +9,9 @@
 
 use super::Persisted;
 use crate::model::limits;
+use crate::txn::copy::ChunkV1;
 use crate::txn::tables::{
-    BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, RequestV1, SessionV1, SlotV1, TombstoneV1,
+    AgeV1, BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, RequestV1, SessionV1, SlotV1, TombstoneV1,
 };
 use crate::txn::{Batch, Command, Outcome};
 
@@ -57,4 +58,12 @@ impl Persisted for TombstoneV1 {
 }
 impl Persisted for HoldV1 {
     const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+impl Persisted for AgeV1 {
+    const BYTES_MAX: usize = RECORD_BYTES_MAX;
+}
+
+/// Travels in a command.
+impl Persisted for ChunkV1 {
+    const BYTES_MAX: usize = COMMAND_BYTES_MAX;
 }

@@ -162,7 +162,7 @@ pub fn unreported(state: &Transactions) -> [u64; 1 + UNREPORTED_AGES_S.len()] {
 pub const UNREPORTED_AGES_S: [u64; 3] = [10, 60, 600];
 
 fn age_ms(session: &Session, clock_ms: u64) -> u64 {
-    clock_ms.saturating_sub(session.begun_clock_ms)
+    session.age_ms(clock_ms)
 }
 
 impl SessionKey {

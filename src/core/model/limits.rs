@@ -40,6 +40,9 @@ pub const VGROUPS_MAX: usize = 256;
 /// Name of a transaction service group that is mapped, of its cluster and of its unit, as in Seata's table of them.
 pub const VGROUP_NAME_BYTES_MAX: usize = 255;
 
+/// Records in one chunk of the copy of a slot that moves; a longer one is a chunk alone.
+pub const COPY_CHUNK_BYTES_MAX: usize = 256 << 10;
+
 /// How long a decided transaction is remembered at least: a client repeats an unanswered request up to 5 times at 30 s.
 pub const TOMBSTONE_LIFE_MS: u64 = 180_000;
 /// Branch ids that a leader reserves at a time (lock protocol, rule 2).

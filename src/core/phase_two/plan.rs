@@ -118,7 +118,7 @@ fn as_decided(session: &Session, run: &Run, clock_ms: u64) -> Step {
     }
     if let Some(after_ms) = run.gives_up_after_ms(session)
         && run.has_failures()
-        && clock_ms >= session.begun_clock_ms.saturating_add(after_ms)
+        && clock_ms >= session.aged_at_ms(after_ms)
     {
         return Step::GiveUp { after_ms };
     }

@@ -131,7 +131,7 @@ impl Run {
     /// At this reading of the group clock it is given up; nothing: never.
     pub fn gives_up_ms(&self, session: &Session) -> Option<u64> {
         let after_ms = self.gives_up_after_ms(session)?;
-        Some(session.begun_clock_ms.saturating_add(after_ms))
+        Some(session.aged_at_ms(after_ms))
     }
 
     /// So long after its begin a session is given up; nothing: never. An AT commit never is, its TM was told Committed.

@@ -102,6 +102,6 @@ pub(super) fn refusal(direction: Direction) -> BranchStatus {
 }
 
 fn nota_deadline_ms(session: &Session, xaer_nota_ms: u64) -> u64 {
-    let timeout_ms = session.due_ms() - session.begun_clock_ms;
+    let timeout_ms = u64::try_from(session.timeout_ms).unwrap_or(0);
     session.due_ms().saturating_add(xaer_nota_ms.max(timeout_ms))
 }

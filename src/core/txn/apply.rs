@@ -5,7 +5,7 @@
 //! whether they are refused or not: its stamp moves the clock on, and tombstones that have stood long enough go.
 //!
 //! Here: founding, leading, beginning, deciding, ending. `apply_branch` has branches and row locks, `apply_saga` what
-//! Saga engines say, `apply_operate` and `apply_delete` what an operator does.
+//! Saga engines say, `apply_operate` and `apply_delete` what an operator does, `apply_slot` how slots move.
 
 use super::branches::Branches;
 use super::command::{Batch, BeginV1, Command, DecideV1, Decision, FailV1, FoundV1, LeadV1, Stamp, TransactionV1};
@@ -19,7 +19,7 @@ use crate::model::{BranchId, BranchStatus, Epoch, GlobalStatus, SLOTS, Slot, Tra
 use alloc::vec::Vec;
 
 /// Sequence numbers end here: an id is positive with the slot in its low twelve bits.
-const SEQUENCE_END: u64 = 1 << 51;
+pub(super) const SEQUENCE_END: u64 = 1 << 51;
 /// Tombstones that one entry takes away beside two for each of its commands.
 const EXPIRED_PER_ENTRY_MIN: usize = 64;
 
@@ -55,6 +55,12 @@ impl Transactions {
             Command::GiveUp(give_up) => self.give_up(give_up),
             Command::Operate(operate) => self.operate(operate),
             Command::CleanedUp(cleaned) => self.cleaned_up(cleaned),
+            Command::FreezeSlot(step) => self.freeze_slot(step),
+            Command::InstallSlot(install) => self.install_slot(install),
+            Command::ActivateSlot(step) => self.activate_slot(step),
+            Command::DropSlot(step) => self.drop_slot(step),
+            Command::UnfreezeSlot(step) => self.unfreeze_slot(step),
+            Command::DiscardSlot(step) => self.discard_slot(step),
         });
         let outcome = outcome.unwrap_or_else(Outcome::Refused);
         #[cfg(feature = "probes")]
@@ -106,6 +112,7 @@ impl Transactions {
             name: begin.name.as_str().into(),
             timeout_ms: begin.timeout_ms,
             begun_clock_ms: self.clock_ms,
+            before_ms: 0,
             begun_wall_ms: stamp.wall_ms,
             status: GlobalStatus::Begin,
             branches: Branches::new(),

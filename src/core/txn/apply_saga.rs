@@ -85,8 +85,7 @@ impl Transactions {
             return Ok(Outcome::Now(status));
         }
         let given_up = status::given_up(status).ok_or(Refusal::Illegal { status })?;
-        let begun_ms = self.session(give_up.transaction).map_or(0, |session| session.begun_clock_ms);
-        let due_ms = begun_ms.saturating_add(give_up.after_ms);
+        let due_ms = self.session(give_up.transaction).map_or(0, |session| session.aged_at_ms(give_up.after_ms));
         if self.clock_ms < due_ms {
             return Err(Refusal::NotDue { due_ms });
         }

@@ -43,7 +43,13 @@ pub fn check(command: &Command) -> Result<(), Refusal> {
         | Command::Report(_)
         | Command::GiveUp(_)
         | Command::Operate(_)
-        | Command::CleanedUp(_) => Ok(()),
+        | Command::CleanedUp(_)
+        | Command::FreezeSlot(_)
+        | Command::InstallSlot(_)
+        | Command::ActivateSlot(_)
+        | Command::DropSlot(_)
+        | Command::UnfreezeSlot(_)
+        | Command::DiscardSlot(_) => Ok(()),
     }
 }
 

@@ -74,6 +74,18 @@ pub enum Command {
     CleanedUp(BranchV1),
     /// As `RegisterBranch`, for a branch that may not join twice: of one request the first one joins.
     RegisterBranchOnce(RegisterBranchOnceV1),
+    /// A slot stands still at its owner, so that it can be copied (rule 16).
+    FreezeSlot(SlotStepV1),
+    /// One chunk of the copy of a slot comes in, in order; with the last one it is whole, and passive (rule 18).
+    InstallSlot(InstallSlotV1),
+    /// The routing table has been switched: the copy serves (rule 20).
+    ActivateSlot(SlotStepV1),
+    /// It has been switched: what was copied goes (rule 21).
+    DropSlot(SlotStepV1),
+    /// The attempt was aborted: its source goes on (rule 22).
+    UnfreezeSlot(SlotStepV1),
+    /// The attempt was aborted: what its target has of the copy goes (rule 23).
+    DiscardSlot(SlotStepV1),
 }
 
 /// See [`Command::BeginNear`].
@@ -298,4 +310,26 @@ pub enum ReleaseScope {
     All,
     /// Of these.
     Branches(Vec<BranchId>),
+}
+
+/// A step of a migration, other than its copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SlotStepV1 {
+    /// What moves.
+    pub slot: Slot,
+    /// Of the attempt, allotted by the meta group at its start and never again.
+    pub epoch: Epoch,
+}
+
+/// See [`Command::InstallSlot`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct InstallSlotV1 {
+    /// What moves.
+    pub slot: Slot,
+    /// Of the attempt.
+    pub epoch: Epoch,
+    /// Which chunk, counted from 0.
+    pub chunk: u32,
+    /// A [`super::copy::ChunkV1`], encoded. As bytes, so that what cannot be read is refused and stops no replica.
+    pub bytes: Vec<u8>,
 }

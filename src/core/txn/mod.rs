@@ -6,6 +6,7 @@
 pub mod answer;
 pub mod bounds;
 pub mod command;
+pub mod copy;
 pub mod outcome;
 #[cfg(feature = "probes")]
 mod probes;
@@ -18,9 +19,11 @@ mod apply_branch;
 mod apply_delete;
 mod apply_operate;
 mod apply_saga;
+mod apply_slot;
 mod branches;
 mod fate;
 mod invariants;
+mod loader;
 mod locks;
 mod session;
 mod slot;

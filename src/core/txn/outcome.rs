@@ -4,6 +4,7 @@ use alloc::string::String;
 
 use serde::{Deserialize, Serialize};
 
+use super::slot::Ownership;
 use crate::model::{BranchId, BranchStatus, BranchType, Epoch, GlobalStatus, RowKey, Term, TransactionId};
 
 /// The outcome of one command.
@@ -32,6 +33,9 @@ pub enum Outcome {
     Refused(Refusal),
     /// The same request has registered this branch before: nothing changed (RegisterBranchOnce).
     RegisteredBefore(BranchId),
+    /// A step of a migration took effect, or had before: how the group stands to the slot now (FreezeSlot, InstallSlot,
+    /// ActivateSlot, DropSlot, UnfreezeSlot, DiscardSlot).
+    Slot(Ownership),
 }
 
 /// Sequence numbers for branch ids: `first..first + count`.
@@ -127,6 +131,36 @@ pub enum Refusal {
     /// An operator has it deleted, which is not taken back.
     #[error("it is being deleted, or was: that goes on until it is done, and a force-delete ends it at once")]
     BeingDeleted,
+    /// The group has its slots and its counter from its founding on.
+    #[error("the group is not founded yet")]
+    NotFounded,
+    /// Beyond the last slot.
+    #[error("there is no such slot")]
+    NoSuchSlot,
+    /// The step of a migration comes too late: a later epoch was seen here, or its attempt is over.
+    #[error("the attempt is over, epoch {seen} was seen")]
+    AttemptOver {
+        /// Highest epoch seen here.
+        seen: Epoch,
+    },
+    /// The group does not stand to the slot as the step needs it.
+    #[error("the slot is {ownership} here")]
+    SlotStands {
+        /// How it does.
+        ownership: Ownership,
+    },
+    /// The chunks before this one are not here.
+    #[error("chunk {chunk} of the copy comes next")]
+    ChunkExpected {
+        /// The one that is awaited.
+        chunk: u32,
+    },
+    /// A chunk that cannot be read, or does not fit what is here of the slot.
+    #[error("the copy is bad: {what}")]
+    BadCopy {
+        /// What is wrong with it.
+        what: String,
+    },
 }
 
 /// Who is in the way.

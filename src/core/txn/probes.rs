@@ -108,6 +108,13 @@ fn refused(command: &Command, refusal: &Refusal) {
         Command::Found(_) => sometimes!("slots_were_founded_already"),
         Command::CleanedUp(_) => sometimes!("word_of_a_clean_up_refused"),
         Command::Forget(_) | Command::Tick => {}
+        // No server moves slots yet.
+        Command::FreezeSlot(_)
+        | Command::InstallSlot(_)
+        | Command::ActivateSlot(_)
+        | Command::DropSlot(_)
+        | Command::UnfreezeSlot(_)
+        | Command::DiscardSlot(_) => {}
     }
 }
 

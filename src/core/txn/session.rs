@@ -36,6 +36,8 @@ pub struct Session {
     pub timeout_ms: i32,
     /// Group clock at Begin.
     pub begun_clock_ms: u64,
+    /// How much older it is than the group clock is far: its slot has come from a group whose clock was ahead.
+    pub before_ms: u64,
     /// Wall time at Begin, to be shown.
     pub begun_wall_ms: u64,
     /// Where it stands.
@@ -99,6 +101,7 @@ impl Session {
             name: "buy".into(),
             timeout_ms: 60_000,
             begun_clock_ms: 0,
+            before_ms: 0,
             begun_wall_ms: 0,
             status,
             branches: Branches::new(),
@@ -120,7 +123,29 @@ impl Session {
 
     /// When its time is up, by the group clock. A time-out of zero or less is due at once.
     pub fn due_ms(&self) -> u64 {
-        self.begun_clock_ms.saturating_add(u64::try_from(self.timeout_ms).unwrap_or(0))
+        self.aged_at_ms(u64::try_from(self.timeout_ms).unwrap_or(0))
+    }
+
+    /// When it is so old, by the group clock.
+    pub fn aged_at_ms(&self, age_ms: u64) -> u64 {
+        self.begun_clock_ms.saturating_add(age_ms).saturating_sub(self.before_ms)
+    }
+
+    /// How old it is at this reading of the group clock.
+    pub fn age_ms(&self, clock_ms: u64) -> u64 {
+        clock_ms.saturating_sub(self.begun_clock_ms).saturating_add(self.before_ms)
+    }
+
+    /// It is older by this than its begin says, as far as the group clock goes back and beyond.
+    pub(super) fn age_by(&mut self, age_ms: u64) {
+        let within_ms = self.begun_clock_ms.min(age_ms);
+        self.begun_clock_ms -= within_ms;
+        self.before_ms = self.before_ms.saturating_add(age_ms - within_ms);
+        // Branches of which nobody knows when they came follow the begin.
+        self.unreported = Seconds::default();
+        for branch in self.branches.values().filter(|branch| branch.is_unreported()) {
+            self.unreported.add(branch.registered_ms(self.begun_clock_ms));
+        }
     }
 
     /// The XID that clients know it by.

@@ -12,6 +12,7 @@
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::ops::Bound;
 
 use super::locks::LockTable;
@@ -41,6 +42,27 @@ pub enum Ownership {
         /// Epoch of the attempt.
         attempt: Epoch,
     },
+    /// The first chunks of the copy for migration `attempt` are here, not all.
+    Installing {
+        /// Epoch of the attempt.
+        attempt: Epoch,
+        /// How many chunks.
+        chunks: u32,
+    },
+}
+
+impl fmt::Display for Ownership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ownership::None => f.write_str("not"),
+            Ownership::Passive(epoch) => write!(f, "passive with epoch {epoch}"),
+            Ownership::Active(epoch) => write!(f, "active with epoch {epoch}"),
+            Ownership::Frozen { epoch, attempt } => write!(f, "frozen with epoch {epoch} for attempt {attempt}"),
+            Ownership::Installing { attempt, chunks } => {
+                write!(f, "half copied for attempt {attempt} ({chunks} chunks)")
+            }
+        }
+    }
 }
 
 /// The status that an ended transaction has for ever, and since when.
@@ -89,7 +111,7 @@ impl SlotState {
     pub(super) fn active(&self) -> Option<Epoch> {
         match self.ownership {
             Ownership::Active(epoch) => Some(epoch),
-            Ownership::None | Ownership::Passive(_) | Ownership::Frozen { .. } => None,
+            Ownership::None | Ownership::Passive(_) | Ownership::Frozen { .. } | Ownership::Installing { .. } => None,
         }
     }
 
@@ -99,6 +121,26 @@ impl SlotState {
 
     pub(super) fn ownership(&self) -> Ownership {
         self.ownership
+    }
+
+    /// The group stands to the slot in another way from here on.
+    pub(super) fn stand(&mut self, ownership: Ownership) {
+        let was_active = self.is_active();
+        self.ownership = ownership;
+        let is_active = self.is_active();
+        if was_active == is_active {
+            return;
+        }
+        for session in self.sessions.values() {
+            let unreported = unreported_of(session);
+            if unreported == Seconds::default() {
+                continue;
+            }
+            self.changed.push(match is_active {
+                true => Changed { before: Seconds::default(), after: unreported },
+                false => Changed { before: unreported, after: Seconds::default() },
+            });
+        }
     }
 
     pub(super) fn session(&self, transaction: TransactionId) -> Option<&Session> {

@@ -4,25 +4,22 @@
 //! more is only read: what a newer one replaced.
 //! Rows are not written: a hold names them by its lock keys, as the RM sent them. Locks are never recomputed from
 //! branches, which may have lost theirs already (semantics, W7). Nor are the orders beside the state written.
+//!
+//! The copy of a slot that moves consists of the same records (`copy`). `loader` reads them.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::branches::Branches;
 use super::fate::Fate;
-use super::locks::{Hold, Wanted};
+use super::loader::Loader;
+use super::locks::Hold;
 use super::session::{Branch, Session};
 use super::slot::{Ownership, SlotState, Tombstone};
 use super::state::Transactions;
 use crate::codec::{self, CodecError, Persisted};
-use crate::model::hash::lock_slot;
-use crate::model::{
-    BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, SLOTS, Slot, Term, TransactionId, lock_key,
-};
+use crate::model::{BranchId, BranchStatus, BranchType, Epoch, Fence, GlobalStatus, Slot, Term, TransactionId};
 
 /// Table of the one [`HeadV1`].
 pub const HEAD: u16 = 1;
@@ -42,6 +39,8 @@ pub const BRANCH: u16 = 7;
 pub const FATE: u16 = 8;
 /// Table of [`RequestV1`].
 pub const REQUEST: u16 = 9;
+/// Table of [`AgeV1`].
+pub const AGE: u16 = 10;
 
 /// What the group has one of.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -129,6 +128,15 @@ pub struct RequestV1 {
     pub request: u64,
 }
 
+/// A session that is older than the clock of its group is far.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AgeV1 {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// By so much, not zero.
+    pub before_ms: u64,
+}
+
 /// An ended transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct TombstoneV1 {
@@ -179,225 +187,48 @@ pub enum LoadError {
 impl Transactions {
     /// The state as records, ordered by table, then key.
     pub fn tables(&self) -> impl Iterator<Item = (u16, Vec<u8>)> {
-        let sessions = || self.slots.values().flat_map(|state| state.sessions());
         let head =
             HeadV1 { clock_ms: self.clock_ms, tenure: self.tenure, counter: self.counter, last_slot: self.last_slot };
-        let branches = sessions().flat_map(|session| {
-            session.branches.values().map(|branch| record(BRANCH, &branch_record(session.transaction, branch)))
-        });
-        let fates = sessions().flat_map(fates_of).map(|fate| record(FATE, &fate));
-        let requests = sessions().flat_map(requests_of).map(|request| record(REQUEST, &request));
-        let tombstones = self.slots.values().flat_map(|state| state.tombstones());
-        let holds = self.slots.values().flat_map(|state| state.locks.holds());
         core::iter::once(record(HEAD, &head))
             .chain(self.slots.iter().map(|(slot, state)| record(SLOT, &slot_record(slot, state))))
-            .chain(sessions().map(|session| record(SESSION, &session_record(session))))
-            .chain(tombstones.map(|(transaction, tombstone)| record(TOMBSTONE, &tomb_record(transaction, tombstone))))
-            .chain(holds.map(|(transaction, branch, hold)| record(HOLD, &hold_record(transaction, branch, hold))))
-            .chain(branches)
-            .chain(fates)
-            .chain(requests)
+            .chain(rows_of(|| self.slots.values()))
     }
 
     /// The state of records that [`Transactions::tables`] gave.
     pub fn load(records: impl IntoIterator<Item = (u16, Vec<u8>)>) -> Result<Transactions, LoadError> {
-        let mut loader = Loader::default();
+        let mut loader = Loader::new();
         for (table, bytes) in records {
             loader.take(table, &bytes)?;
         }
-        loader.finish()
+        loader.state()
     }
 }
 
-/// A state that is being put together.
-#[derive(Default)]
-struct Loader {
-    table: u16,
-    head: Option<HeadV1>,
-    slots: BTreeMap<Slot, SlotState>,
-    sessions: BTreeMap<TransactionId, Session>,
-}
-
-impl Loader {
-    fn take(&mut self, table: u16, bytes: &[u8]) -> Result<(), LoadError> {
-        if table < self.table {
-            return Err(LoadError::Inconsistent { table, what: "tables are out of order" });
-        }
-        self.table = table;
-        match table {
-            HEAD => self.head(read(table, bytes)?),
-            SLOT => self.slot(read(table, bytes)?),
-            SESSION => self.session(read(table, bytes)?),
-            BRANCH_V1 => self.branch(BranchRecordV2 { branch: read(table, bytes)?, registered_clock_ms: None }),
-            BRANCH => self.branch(read(table, bytes)?),
-            TOMBSTONE => self.tombstone(read(table, bytes)?),
-            HOLD => self.hold(read(table, bytes)?),
-            FATE => self.fate(read(table, bytes)?),
-            REQUEST => self.request(read(table, bytes)?),
-            unknown => Err(LoadError::UnknownTable(unknown)),
-        }
-    }
-
-    fn head(&mut self, head: HeadV1) -> Result<(), LoadError> {
-        match self.head.replace(head) {
-            None => Ok(()),
-            Some(_) => Err(LoadError::Inconsistent { table: HEAD, what: "two heads" }),
-        }
-    }
-
-    fn slot(&mut self, record: SlotV1) -> Result<(), LoadError> {
-        let SlotV1 { slot, ownership, seen, ids_from } = record;
-        let state = SlotState::empty(ownership, seen, ids_from);
-        if slot.0 >= SLOTS || self.slots.insert(slot, state).is_some() {
-            return Err(LoadError::Inconsistent { table: SLOT, what: "a slot out of range or given twice" });
-        }
-        Ok(())
-    }
-
-    fn session(&mut self, record: SessionV1) -> Result<(), LoadError> {
-        let session = Session {
-            transaction: record.transaction,
-            address: record.address.into(),
-            application: record.application.into(),
-            service_group: record.service_group.into(),
-            name: record.name.into(),
-            timeout_ms: record.timeout_ms,
-            begun_clock_ms: record.begun_clock_ms,
-            begun_wall_ms: record.begun_wall_ms,
-            status: record.status,
-            branches: Branches::new(),
-            rows: 0,
-            branch_bytes: 0,
-            unreported: Default::default(),
-            is_deleted: false,
-            cleaning: 0,
-        };
-        self.home(SESSION, session.transaction)?;
-        match self.sessions.insert(session.transaction, session) {
-            None => Ok(()),
-            Some(_) => Err(LoadError::Inconsistent { table: SESSION, what: "a session given twice" }),
-        }
-    }
-
-    fn branch(&mut self, record: BranchRecordV2) -> Result<(), LoadError> {
-        let BranchRecordV2 { branch: record, registered_clock_ms } = record;
-        let missing = LoadError::Inconsistent { table: BRANCH, what: "a branch without session, or given twice" };
-        let session = self.sessions.get_mut(&record.transaction).ok_or(missing.clone())?;
-        if session.branches.contains_key(&record.branch) {
-            return Err(missing);
-        }
-        let rows = match record.kind {
-            BranchType::AT => parse(BRANCH, &record.lock_keys)?.len(),
-            BranchType::TCC | BranchType::SAGA | BranchType::XA | BranchType::SAGA_ANNOTATION => 0,
-        };
-        session.add(Branch {
-            branch: record.branch,
-            kind: record.kind,
-            resource: record.resource.into(),
-            lock_keys: record.lock_keys.into(),
-            rows: u32::try_from(rows).unwrap_or(u32::MAX),
-            application_data: record.application_data.into(),
-            client: record.client.into(),
-            fence: record.fence,
-            status: record.status,
-            registered_clock_ms,
-            request: None,
-            fate: Fate::Kept,
-        });
-        Ok(())
-    }
-
-    fn fate(&mut self, record: FateV1) -> Result<(), LoadError> {
-        let FateV1 { transaction, branch, fate } = record;
-        let wrong = LoadError::Inconsistent { table: FATE, what: "a fate of nobody, of nothing, or given twice" };
-        let session = self.sessions.get_mut(&transaction).ok_or(wrong.clone())?;
-        if branch == BranchId::WHOLE {
-            let is_new = !core::mem::replace(&mut session.is_deleted, true);
-            return if is_new && fate == Fate::CleanUp { Ok(()) } else { Err(wrong) };
-        }
-        let found = session.branches.get(&branch).ok_or(wrong.clone())?;
-        if found.fate != Fate::Kept || fate == Fate::Kept {
-            return Err(wrong);
-        }
-        session.change(branch, |branch| branch.fate = fate);
-        Ok(())
-    }
-
-    fn request(&mut self, record: RequestV1) -> Result<(), LoadError> {
-        let RequestV1 { transaction, branch, request } = record;
-        let wrong = LoadError::Inconsistent { table: REQUEST, what: "a request of nobody, or given twice" };
-        let session = self.sessions.get_mut(&transaction).ok_or(wrong.clone())?;
-        let found = session.branches.get(&branch).ok_or(wrong.clone())?;
-        if found.request.is_some() || session.registered_by(request).is_some() {
-            return Err(wrong);
-        }
-        session.change(branch, |branch| branch.request = Some(request));
-        Ok(())
-    }
-
-    fn tombstone(&mut self, record: TombstoneV1) -> Result<(), LoadError> {
-        let TombstoneV1 { transaction, status, ended_clock_ms } = record;
-        let is_live = self.sessions.contains_key(&transaction);
-        let state = self.home(TOMBSTONE, transaction)?;
-        if is_live || state.tombstone(transaction).is_some() {
-            return Err(LoadError::Inconsistent { table: TOMBSTONE, what: "a tombstone twice or beside its session" });
-        }
-        state.bury(transaction, Tombstone { status, ended_clock_ms });
-        Ok(())
-    }
-
-    fn hold(&mut self, record: HoldV1) -> Result<(), LoadError> {
-        let wrong = |what| LoadError::Inconsistent { table: HOLD, what };
-        let rows = parse(HOLD, &record.lock_keys)?;
-        let wanted = Wanted {
-            transaction: record.transaction,
-            branch: record.branch,
-            fence: record.fence,
-            resource: &Arc::from(record.resource.as_str()),
-            lock_keys: &Arc::from(record.lock_keys.as_str()),
-            rows,
-        };
-        let slot = self.slots.get_mut(&lock_slot(&record.resource));
-        let locks = &mut slot.ok_or(wrong("a hold outside the slots here"))?.locks;
-        if wanted.rows.is_empty() || locks.hold(record.transaction, record.branch).is_some() {
-            return Err(wrong("a hold without rows, or given twice"));
-        }
-        locks.allows(&wanted, record.since_ms).map_err(|_| wrong("two transactions hold one row"))?;
-        locks.take(wanted, record.since_ms);
-        Ok(())
-    }
-
-    fn home(&mut self, table: u16, transaction: TransactionId) -> Result<&mut SlotState, LoadError> {
-        let state = self.slots.get_mut(&transaction.slot());
-        state.ok_or(LoadError::Inconsistent { table, what: "a transaction outside the slots here" })
-    }
-
-    fn finish(mut self) -> Result<Transactions, LoadError> {
-        let head = self.head.take().ok_or(LoadError::Inconsistent { table: HEAD, what: "no head" })?;
-        let mut state = Transactions::new();
-        state.clock_ms = head.clock_ms;
-        state.tenure = head.tenure;
-        state.counter = head.counter;
-        state.last_slot = head.last_slot;
-        for session in core::mem::take(&mut self.sessions).into_values() {
-            self.home(SESSION, session.transaction)?.insert(session);
-        }
-        self.slots.into_iter().for_each(|(slot, slot_state)| state.put_slot(slot, slot_state));
-        Ok(state)
-    }
+/// All that these slots hold, ordered by table, then slot by slot, then by key.
+pub(super) fn rows_of<'a, S: Iterator<Item = &'a SlotState>>(
+    slots: impl Fn() -> S,
+) -> impl Iterator<Item = (u16, Vec<u8>)> {
+    let sessions = || slots().flat_map(|state| state.sessions());
+    let branches = sessions().flat_map(|session| {
+        session.branches.values().map(|branch| record(BRANCH, &branch_record(session.transaction, branch)))
+    });
+    let fates = sessions().flat_map(fates_of).map(|fate| record(FATE, &fate));
+    let requests = sessions().flat_map(requests_of).map(|request| record(REQUEST, &request));
+    let ages = sessions().filter_map(age_of).map(|age| record(AGE, &age));
+    let tombstones = slots().flat_map(|state| state.tombstones());
+    let holds = slots().flat_map(|state| state.locks.holds());
+    let rows = sessions().map(|session| record(SESSION, &session_record(session)));
+    rows.chain(tombstones.map(|(transaction, tombstone)| record(TOMBSTONE, &tomb_record(transaction, tombstone))))
+        .chain(holds.map(|(transaction, branch, hold)| record(HOLD, &hold_record(transaction, branch, hold))))
+        .chain(branches)
+        .chain(fates)
+        .chain(requests)
+        .chain(ages)
 }
 
 fn record<T: Persisted>(table: u16, record: &T) -> (u16, Vec<u8>) {
     let bytes = codec::encode(record);
     (table, bytes.expect("apply lets nothing in that is longer than its record may be"))
-}
-
-fn read<T: Persisted>(table: u16, bytes: &[u8]) -> Result<T, LoadError> {
-    codec::decode_canonical(bytes).map_err(|error| LoadError::Record { table, error })
-}
-
-fn parse(table: u16, lock_keys: &str) -> Result<crate::model::LockKeys, LoadError> {
-    lock_key::parse(lock_keys).map_err(|_| LoadError::Inconsistent { table, what: "lock keys beyond their bounds" })
 }
 
 fn slot_record(slot: Slot, state: &SlotState) -> SlotV1 {
@@ -446,6 +277,10 @@ fn requests_of(session: &Session) -> impl Iterator<Item = RequestV1> {
     let transaction = session.transaction;
     let named = session.branches.values().filter_map(|branch| Some((branch.branch, branch.request?)));
     named.map(move |(branch, request)| RequestV1 { transaction, branch, request })
+}
+
+fn age_of(session: &Session) -> Option<AgeV1> {
+    (session.before_ms > 0).then_some(AgeV1 { transaction: session.transaction, before_ms: session.before_ms })
 }
 
 fn tomb_record(transaction: TransactionId, tombstone: Tombstone) -> TombstoneV1 {

@@ -29,6 +29,7 @@ pub struct Before {
     labels: Labels,
     status: GlobalStatus,
     begun_clock_ms: u64,
+    before_ms: u64,
     at: Instant,
 }
 
@@ -43,8 +44,8 @@ impl Meters {
         self.0.as_ref()?;
         tenure.replica.read(|state| {
             let session = state.session(transaction)?;
-            let (status, begun_clock_ms) = (session.status, session.begun_clock_ms);
-            Some(Before { labels: Labels::of(session), status, begun_clock_ms, at: Instant::now() })
+            let (status, begun_clock_ms, before_ms) = (session.status, session.begun_clock_ms, session.before_ms);
+            Some(Before { labels: Labels::of(session), status, begun_clock_ms, before_ms, at: Instant::now() })
         })
     }
 
@@ -58,6 +59,7 @@ impl Meters {
         let step_ms = u64::try_from(before.at.elapsed().as_millis()).unwrap_or(u64::MAX);
         // Without a clock it took no time: the leadership went a moment ago.
         let since_begin_ms = tenure.clock_ms().unwrap_or(0).saturating_sub(before.begun_clock_ms);
+        let since_begin_ms = since_begin_ms.saturating_add(before.before_ms);
         let step = on.step();
         let mut counted = locked(&on.counted);
         for event in events {

@@ -261,5 +261,5 @@ fn damaged_records_are_no_state() {
     let mut reversed = records;
     reversed.reverse();
     assert!(Transactions::load(reversed).is_err());
-    assert_eq!(Transactions::load([(10, Vec::new())]), Err(LoadError::UnknownTable(10)));
+    assert_eq!(Transactions::load([(99, Vec::new())]), Err(LoadError::UnknownTable(99)));
 }

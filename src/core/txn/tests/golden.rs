@@ -4,8 +4,9 @@
 use alloc::format;
 use core::fmt::Debug;
 
+use super::copy::{ChunkV1, RowV1, WholeV1};
 use super::tables::{
-    BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, RequestV1, SessionV1, SlotV1, TombstoneV1,
+    AgeV1, BranchRecordV1, BranchRecordV2, FateV1, HeadV1, HoldV1, RequestV1, SessionV1, SlotV1, TombstoneV1,
 };
 use super::*;
 use crate::codec::{self, Persisted};
@@ -15,6 +16,7 @@ const GOLDEN: &str = include_str!("../../../../tests/golden/codec.txt");
 
 const TRANSACTION: TransactionId = TransactionId((1000 << 12) | 77);
 const BRANCH: BranchId = BranchId((1001 << 12) | 77);
+const STEP: SlotStepV1 = SlotStepV1 { slot: Slot(77), epoch: Epoch(300) };
 const FENCE: Fence = Fence { epoch: Epoch(1), tenure: Term(300) };
 
 /// One of the variant that follows, so that a new variant does not compile without a line here.
@@ -87,8 +89,23 @@ fn after(command: &Command) -> Option<Command> {
         }),
         Command::BeginNear(_) => operate(Operation::CleanUp),
         Command::CleanedUp(_) => once(),
-        Command::RegisterBranchOnce(_) => return None,
+        Command::RegisterBranchOnce(_) => Command::FreezeSlot(STEP),
+        Command::FreezeSlot(step) => {
+            let bytes = codec::encode(&chunk()).expect("short");
+            Command::InstallSlot(InstallSlotV1 { slot: step.slot, epoch: step.epoch, chunk: 3, bytes })
+        }
+        Command::InstallSlot(_) => Command::ActivateSlot(STEP),
+        Command::ActivateSlot(step) => Command::DropSlot(*step),
+        Command::DropSlot(step) => Command::UnfreezeSlot(*step),
+        Command::UnfreezeSlot(step) => Command::DiscardSlot(*step),
+        Command::DiscardSlot(_) => return None,
     })
+}
+
+fn chunk() -> ChunkV1 {
+    let row = RowV1 { table: tables::TOMBSTONE, bytes: vec![1, 2, 3] };
+    let whole = WholeV1 { sessions: 1, branches: 2, tombstones: 3, holds: 4, row_locks: 5 };
+    ChunkV1 { clock_ms: 60_000, counter: 1_000, rows: vec![row], whole: Some(whole) }
 }
 
 fn once() -> Command {
@@ -123,7 +140,8 @@ fn next(outcome: &Outcome) -> Option<Outcome> {
         Outcome::Acquired => Outcome::Released,
         Outcome::Released => Outcome::Refused(Refusal::NotOwner { epoch: Epoch(1) }),
         Outcome::Refused(refusal) => worse(refusal).map_or(Outcome::RegisteredBefore(BRANCH), Outcome::Refused),
-        Outcome::RegisteredBefore(_) => return None,
+        Outcome::RegisteredBefore(_) => Outcome::Slot(Ownership::Passive(Epoch(2))),
+        Outcome::Slot(_) => return None,
     })
 }
 
@@ -148,7 +166,13 @@ fn worse(refusal: &Refusal) -> Option<Refusal> {
         Refusal::Exhausted => Refusal::HoldsLocks,
         Refusal::HoldsLocks => Refusal::BranchStands { status: BranchStatus::PhaseOne_RDONLY },
         Refusal::BranchStands { .. } => Refusal::BeingDeleted,
-        Refusal::BeingDeleted => return None,
+        Refusal::BeingDeleted => Refusal::NotFounded,
+        Refusal::NotFounded => Refusal::NoSuchSlot,
+        Refusal::NoSuchSlot => Refusal::AttemptOver { seen: Epoch(2) },
+        Refusal::AttemptOver { .. } => Refusal::SlotStands { ownership: Ownership::Active(Epoch(2)) },
+        Refusal::SlotStands { .. } => Refusal::ChunkExpected { chunk: 2 },
+        Refusal::ChunkExpected { .. } => Refusal::BadCopy { what: "malformed".into() },
+        Refusal::BadCopy { .. } => return None,
     })
 }
 
@@ -214,6 +238,8 @@ fn records() -> String {
         Ownership::Active(Epoch(1)),
         Ownership::Frozen { epoch: Epoch(1), attempt: Epoch(2) },
     ];
+    let installing = slot(Ownership::Installing { attempt: Epoch(2), chunks: 3 });
+    let age = AgeV1 { transaction: TRANSACTION, before_ms: 500 };
     let slots: String = ownerships.into_iter().map(|ownership| line(&slot(ownership))).collect();
     [
         line(&head),
@@ -225,6 +251,9 @@ fn records() -> String {
         line(&newer),
         fates,
         line(&request),
+        line(&installing),
+        line(&age),
+        line(&chunk()),
     ]
     .concat()
 }

@@ -2,6 +2,7 @@
 
 mod examples;
 mod golden;
+mod migration;
 mod moves;
 mod properties;
 mod wishes;

@@ -51,6 +51,12 @@ pub(super) fn transaction_of(command: &Command) -> Option<TransactionId> {
         Command::Report(report) => Some(report.transaction),
         Command::GiveUp(give_up) => Some(give_up.transaction),
         Command::Operate(operate) => Some(operate.transaction),
+        Command::FreezeSlot(_)
+        | Command::InstallSlot(_)
+        | Command::ActivateSlot(_)
+        | Command::DropSlot(_)
+        | Command::UnfreezeSlot(_)
+        | Command::DiscardSlot(_) => None,
     }
 }
 

@@ -42,6 +42,7 @@ impl Machine for Transactions {
                 ReleaseScope::All => 0,
                 ReleaseScope::Branches(branches) => branches.len() * 9,
             },
+            Command::InstallSlot(install) => install.bytes.len(),
             Command::Lead(_)
             | Command::RemoveBranch(_)
             | Command::Decide(_)
@@ -54,6 +55,11 @@ impl Machine for Transactions {
             | Command::GiveUp(_)
             | Command::Operate(_)
             | Command::CleanedUp(_)
+            | Command::FreezeSlot(_)
+            | Command::ActivateSlot(_)
+            | Command::DropSlot(_)
+            | Command::UnfreezeSlot(_)
+            | Command::DiscardSlot(_)
             | Command::Tick => 0,
         };
         COMMAND_FIXED_BYTES + texts
