@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use quorate_core::model::hash::lock_slot;
 use quorate_core::model::{BranchId, BranchStatus, Epoch, GlobalStatus, Slot, Term, TransactionId, limits};
 use quorate_core::txn::command::{
-    BranchV1, DecideV1, FailV1, FoundV1, GiveUpV1, LeadV1, OperateV1, ReportBranchV1, ReportV1, TransactionV1,
+    BranchV1, DecideV1, FailV1, FoundV1, GiveUpV1, LeadV1, OperateV1, ReportBranchV1, ReportV1, SlotStepV1,
+    TransactionV1,
 };
-use quorate_core::txn::{Batch, Command, Decision, Fate, IdBlock, Outcome, Refusal, Stamp, Transactions};
+use quorate_core::txn::{Batch, Command, Decision, Fate, IdBlock, Outcome, Ownership, Refusal, Stamp, Transactions};
 
 #[path = "decode.rs"]
 mod decode;
@@ -44,11 +45,12 @@ pub fn operations(data: &[u8]) {
 
 /// The state that these operations lead to.
 pub fn state_after(data: &[u8]) -> Transactions {
-    let (mut state, mut model) = (founded(), Model::founded());
+    let (mut state, mut model, mut attempt) = (founded(), Model::founded(), EPOCH);
     for operation in data.chunks_exact(4).take(OPERATIONS_MAX) {
         let [kind, a, b, c] = [operation[0], operation[1], operation[2], operation[3]];
         let Some(command) = model.command(kind, a, b, c) else {
-            state = Transactions::load(state.tables()).expect("its own records");
+            attempt = Epoch(attempt.0 + 1);
+            state = restored(state, &model, attempt, a);
             continue;
         };
         let batch = Batch { stamp: Stamp { clock_ms: model.clock_ms, wall_ms: 0 }, commands: vec![command.clone()] };
@@ -68,6 +70,32 @@ pub fn state_after(data: &[u8]) -> Transactions {
     }
     if let Err(what) = state.check_invariants() {
         panic!("{what}");
+    }
+    state
+}
+
+/// The state out of a snapshot, half of the time in the middle of an attempt to move a slot: its copy is taken in by another group,
+/// then the attempt is aborted. No transaction may notice.
+fn restored(mut state: Transactions, model: &Model, attempt: Epoch, byte: u8) -> Transactions {
+    let slots = slots();
+    let step = SlotStepV1 { slot: slots[usize::from(byte / 2) % slots.len()], epoch: attempt };
+    let apply = |state: &mut Transactions, command| {
+        let stamp = Stamp { clock_ms: model.clock_ms, wall_ms: 0 };
+        state.apply(&Batch { stamp, commands: vec![command] }).pop().expect("one outcome")
+    };
+    let is_frozen = byte % 2 == 1;
+    if is_frozen {
+        apply(&mut state, Command::FreezeSlot(step));
+        let found = FoundV1 { slots: Vec::new(), epoch: EPOCH, sequence: FIRST };
+        let mut other = Transactions::new();
+        apply(&mut other, Command::Found(found));
+        let copy = state.slot_copy(step.slot, attempt).expect("frozen");
+        let taken = copy.map(|install| apply(&mut other, Command::InstallSlot(install))).last();
+        assert_eq!(taken, Some(Outcome::Slot(Ownership::Passive(attempt))));
+    }
+    let mut state = Transactions::load(state.tables()).expect("its own records");
+    if is_frozen {
+        apply(&mut state, Command::UnfreezeSlot(step));
     }
     state
 }

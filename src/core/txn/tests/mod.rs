@@ -5,6 +5,7 @@ mod golden;
 mod migration;
 mod moves;
 mod properties;
+mod two_groups;
 mod wishes;
 
 use alloc::string::String;

@@ -10,6 +10,7 @@ use proptest::sample::Index;
 use super::moves::{self, Moves, may_move};
 use super::wishes::{Move, moves, moves_of_sagas};
 use super::*;
+use crate::codec;
 use crate::model::{BranchStatus, GlobalStatus};
 use crate::txn::saga;
 
@@ -252,6 +253,26 @@ fn wild(bytes: &[u64], texts: &[String], known: TransactionId) -> Vec<Command> {
         Command::Operate(OperateV1 { transaction, operation: operations(branch)[bytes[3] as usize % 10] }),
         Command::CleanedUp(BranchV1 { transaction, branch }),
         Command::Tick,
+    ]
+    .into_iter()
+    .chain(wild_steps(bytes, known.slot()))
+    .collect()
+}
+
+fn wild_steps(bytes: &[u64], known: Slot) -> Vec<Command> {
+    let slot = if bytes[1].is_multiple_of(2) { known } else { Slot(bytes[1] as u16) };
+    let step = |of: usize| SlotStepV1 { slot, epoch: Epoch(bytes[of] % 4) };
+    let chunk =
+        copy::ChunkV1 { clock_ms: bytes[0], counter: bytes[2] >> (bytes[3] % 64), rows: Vec::new(), whole: None };
+    let install = |bytes| InstallSlotV1 { slot, epoch: step(4).epoch, chunk: 0, bytes };
+    vec![
+        Command::FreezeSlot(step(2)),
+        Command::DropSlot(step(3)),
+        Command::InstallSlot(install(bytes.iter().map(|byte| *byte as u8).collect())),
+        Command::InstallSlot(install(codec::encode(&chunk).expect("short"))),
+        Command::ActivateSlot(step(4)),
+        Command::UnfreezeSlot(step(5)),
+        Command::DiscardSlot(step(6)),
     ]
 }
 
