@@ -95,6 +95,11 @@ impl Locks {
         }
     }
 
+    /// A lock slot is another group's from here on.
+    pub(super) fn moved(&mut self, slot: Slot, group: GroupId) {
+        self.holds.values_mut().filter(|hold| hold.slot == slot).for_each(|hold| hold.group = group);
+    }
+
     fn branches_of(&self, owner: TransactionId, wanted: impl Fn(&Hold) -> bool) -> Vec<BranchId> {
         let holds = self.holds.range((owner, BranchId(i64::MIN))..=(owner, BranchId(i64::MAX)));
         holds.filter(|(_, hold)| wanted(hold)).map(|((_, branch), _)| *branch).collect()

@@ -13,7 +13,7 @@ use crate::plan::Options;
 use crate::seen::Seen;
 use locks::Locks;
 use quorate_core::cluster::Routing;
-use quorate_core::model::{BranchType, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Term, TransactionId};
+use quorate_core::model::{BranchType, GlobalStatus, GroupId, LogId, LogIndex, NodeId, Slot, Term, TransactionId};
 use quorate_core::phase_two::Patience;
 use quorate_core::txn::command::{OperateV1, Operation, RegisterBranchOnceV1, RegisterBranchV1};
 use quorate_core::txn::{Batch, Command, Outcome, ReleaseScope, Transactions, status};
@@ -244,7 +244,17 @@ impl Ghost {
             }
             (Command::Fail(fail), Outcome::Now(now)) => self.set_status(fail.transaction, *now),
             (Command::CleanedUp(at), Outcome::Now(_)) => self.locks.release_branch_at(group, at.transaction, at.branch),
+            (Command::ActivateSlot(step), Outcome::Slot(_)) => self.moved(step.slot, group),
             (_, _) => {}
+        }
+    }
+
+    /// A slot serves in this group from here on, if it has not before: its transactions live there, and its rows are held there.
+    /// What the ghost knows of times is by the clock of the group before.
+    fn moved(&mut self, slot: Slot, group: GroupId) {
+        self.locks.moved(slot, group);
+        for (_, found) in self.transactions.iter_mut().filter(|(transaction, _)| transaction.slot() == slot) {
+            found.group = group;
         }
     }
 

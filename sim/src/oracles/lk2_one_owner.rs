@@ -3,13 +3,13 @@
 //! LK2, one owner: at most one group has a slot Active, as far as each group's newest applied state says, and nobody else begins,
 //! registers, decides, locks, lets go or answers for it.
 //!
-//! Slots do not move yet: whom a group's founding gives one is its owner for good.
+//! A slot that is frozen is nobody's until it is unfrozen, or active elsewhere.
 
 use super::{Finding, Judgement, Oracle};
 use crate::ghost::Ghost;
 use crate::seen::{Seen, Step};
 use quorate_core::model::{GroupId, Slot, TransactionId, hash};
-use quorate_core::txn::{Command, Outcome};
+use quorate_core::txn::{Command, Outcome, Ownership};
 use std::collections::BTreeMap;
 
 /// See the page.
@@ -28,6 +28,12 @@ impl OneOwner {
             }
         }
         Ok(())
+    }
+
+    fn rests(&mut self, group: GroupId, slot: Slot) {
+        if self.owners.get(&slot) == Some(&group) {
+            self.owners.remove(&slot);
+        }
     }
 
     fn owns(&self, group: GroupId, slot: Slot, what: &str) -> Judgement {
@@ -53,6 +59,13 @@ impl Oracle for OneOwner {
         let group = step.group;
         match (step.command, step.outcome) {
             (Command::Found(found), Outcome::Done) => self.takes(group, &found.slots),
+            (Command::FreezeSlot(step), Outcome::Slot(_)) => {
+                self.rests(group, step.slot);
+                Ok(())
+            }
+            (Command::ActivateSlot(step) | Command::UnfreezeSlot(step), Outcome::Slot(Ownership::Active(_))) => {
+                self.takes(group, &[step.slot])
+            }
             (_, Outcome::Begun(transaction)) => self.owns(group, transaction.slot(), "begins a transaction in"),
             (Command::RegisterBranch(register), Outcome::Registered) => {
                 self.owns(group, register.transaction.slot(), "registers a branch in")?;
@@ -86,7 +99,7 @@ mod tests {
     use super::*;
     use quorate_core::model::{Epoch, NodeId};
     use quorate_core::txn::ReleaseScope;
-    use quorate_core::txn::command::{FoundV1, ReleaseLocksV1};
+    use quorate_core::txn::command::{FoundV1, ReleaseLocksV1, SlotStepV1};
 
     const OTHER: GroupId = GroupId(2);
 
@@ -111,5 +124,28 @@ mod tests {
         assert_eq!(releases(OTHER), Ok(()));
         assert!(releases(GROUP).is_err(), "a stranger lets go");
         assert!(founds(&mut oracle, OTHER, &[9, 7]).is_err(), "two owners");
+    }
+
+    #[test]
+    fn a_frozen_slot_is_nobodys_until_somebody_has_it_again() {
+        let mut oracle = OneOwner::default();
+        assert_eq!(founds(&mut oracle, GROUP, &[7]), Ok(()));
+        let step = SlotStepV1 { slot: Slot(7), epoch: Epoch(5) };
+        let frozen = Outcome::Slot(Ownership::Frozen { epoch: Epoch(1), attempt: Epoch(5) });
+        let mut says = |group, command: Command, outcome: Outcome| {
+            oracle.step(&home(""), &Step { group, command: &command, outcome: &outcome })
+        };
+        let active = |epoch| Outcome::Slot(Ownership::Active(Epoch(epoch)));
+        assert!(says(OTHER, Command::ActivateSlot(step), active(5)).is_err(), "it is not frozen");
+        assert_eq!(says(GROUP, Command::FreezeSlot(step), frozen.clone()), Ok(()));
+        let releases = ReleaseLocksV1 { transaction: FIRST, slot: Slot(7), scope: ReleaseScope::All };
+        let releases = Command::ReleaseLocks(releases);
+        assert!(says(GROUP, releases.clone(), Outcome::Released).is_err(), "it is frozen");
+        assert_eq!(says(GROUP, Command::UnfreezeSlot(step), active(1)), Ok(()));
+        assert_eq!(says(GROUP, releases.clone(), Outcome::Released), Ok(()));
+        assert_eq!(says(GROUP, Command::FreezeSlot(step), frozen.clone()), Ok(()));
+        assert_eq!(says(OTHER, Command::ActivateSlot(step), active(5)), Ok(()));
+        assert_eq!(says(GROUP, Command::FreezeSlot(step), frozen), Ok(()), "a late one takes nothing away");
+        assert_eq!(says(OTHER, releases, Outcome::Released), Ok(()));
     }
 }
