@@ -54,7 +54,7 @@ pub const BUGS: [Planted; 74] = [
     ("silent_leader_is_answered_for", &["C7"]),
     // The mutants of the lock protocol.
     ("same_tenure_is_refused", &["LK6", "B7", "G1"]),
-    ("new_leader_deals_ids_again", &["C2"]),
+    ("new_leader_deals_ids_again", &["C2", "LK6"]),
     ("branches_join_after_the_decision", &["A4"]),
     ("first_branch_holds", &["B1", "B4"]),
     ("acknowledged_before_it_is_listed", &["A4"]),

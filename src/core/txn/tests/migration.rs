@@ -144,7 +144,7 @@ fn a_slot_moves_with_all_it_holds() {
         assert_eq!(target.holder("stock", &row(key)), before.holder("stock", &row(key)), "{key}");
         assert_eq!(source.holder("stock", &row(key)), None);
     }
-    assert_eq!(target.unfinished().collect::<Vec<_>>(), [known.decided, known.deleted]);
+    assert_eq!(target.unfinished(None).collect::<Vec<_>>(), [known.decided, known.deleted]);
     assert_eq!(target.unreported(), 3);
     // What is told to the new owner goes on there.
     let now = target.clock_ms();
@@ -434,7 +434,7 @@ fn only_an_active_slot_is_changed_driven_or_spoken_for() {
         assert_eq!(state, before, "{name}");
         let is_moving = |transaction: &TransactionId| transaction.slot() == moving();
         assert!(!state.due_until(u64::MAX).any(|transaction| is_moving(&transaction)), "{name}");
-        assert!(!state.unfinished().any(|transaction| is_moving(&transaction)), "{name}");
+        assert!(!state.unfinished(None).any(|transaction| is_moving(&transaction)), "{name}");
         assert_eq!(state.holds_older_than(0, u64::MAX).count() + state.rows_in(moving()).count(), 0);
         assert_eq!(state.locks().count() + state.sessions_in(moving()).count(), 0);
         assert_eq!(state.sessions().filter(|session| is_moving(&session.transaction)).count(), 0);
@@ -462,7 +462,7 @@ fn what_is_unfrozen_comes_back_to_all_orders() {
     apply_all(&mut expected, &[Command::UnfreezeSlot(step(moving(), 5))]);
     assert_eq!(state, expected);
     assert!(state.next_due().is_some() && state.awaits_clock());
-    assert!(state.unfinished().any(|transaction| transaction == known.decided));
+    assert!(state.unfinished(None).any(|transaction| transaction == known.decided));
 }
 
 #[test]

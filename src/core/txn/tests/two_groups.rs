@@ -485,7 +485,7 @@ fn recount(state: &Transactions) {
     assert_eq!(state.unreported(), unreported.count() as u64);
     assert_eq!(state.next_due().map(|(due_ms, _)| due_ms), open().map(Session::due_ms).min());
     let unfinished = sessions().filter(|session| session.is_unfinished()).map(|session| session.transaction);
-    assert!(state.unfinished().eq(unfinished));
+    assert!(state.unfinished(None).eq(unfinished));
 }
 
 fn run(turns: &[Turn], moves: &[Move]) -> Seen {
