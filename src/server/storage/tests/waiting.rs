@@ -29,7 +29,7 @@ struct Seen {
 
 type Shared = Arc<Mutex<Seen>>;
 
-async fn live(seen: Shared) {
+async fn live(seen: Shared, purges: bool) {
     let disk = NodeDisk::open_root("data").expect("a root");
     let (storage, recovered) = Storage::open(disk, options()).await.expect("it opens");
     if recovered.is_none() {
@@ -46,8 +46,8 @@ async fn live(seen: Shared) {
     for index in first.. {
         append(&log, vec![entry(1, index, vec![7; 8_000])]).await;
         seen.lock().expect("no panic").acknowledged = index + 1;
-        // The last one stays, so that a start finds where it was.
-        if let Some(before) = index.checked_sub(1) {
+        // The last one stays, so that a start finds where it was. What is purged makes spares without any space.
+        if let Some(before) = index.checked_sub(1).filter(|_| purges) {
             log.purge(id(1, before));
         }
         sleep(Duration::from_millis(1)).await;
@@ -63,12 +63,12 @@ async fn build_snapshots(storage: Storage, seen: Shared) {
     }
 }
 
-fn start(seen: &Shared) -> Machine {
+fn start(seen: &Shared, purges: bool) -> Machine {
     let shared = seen.clone();
     let machine = sim::add_machine("node", IpAddr::from([10, 0, 0, 1]), move || {
         let shared = shared.clone();
         async move {
-            live(shared).await;
+            live(shared, purges).await;
             pending().await
         }
     });
@@ -85,7 +85,7 @@ fn a_log_waits_and_goes_on(none: DiskFaults, error: &SnapshotError, fault: Fault
         let error = error.clone();
         let run = sim::run(seed, Options::default(), move || async move {
             let seen = Shared::default();
-            let machine = start(&seen);
+            let machine = start(&seen, fault == FaultClass::NoDescriptor);
             sleep(Duration::from_secs(1)).await;
             assert!(!is_waiting(&seen));
             for _ in 0..3 {
