@@ -1,43 +1,15 @@
 //! Groups that come and go.
 
 use super::super::command::{
-    AttemptV1, MetaBatch, MetaCommand, PlaceGroupV1, ReplicaV1, SetStandingV1, SlotTargetV1, StartMigrationsV1, WishV1,
+    AttemptV1, MetaCommand, PlaceGroupV1, ReplicaV1, SetStandingV1, SlotTargetV1, StartMigrationsV1, WishV1,
 };
 use super::super::member::{GroupKey, Standing};
-use super::super::meta::tests::founded;
+use super::super::meta::tests::{done, founded, refused, repeated, say};
 use super::super::rebalance;
 use super::*;
 use crate::model::Slot;
-use crate::txn::Stamp;
 use alloc::string::String;
 use alloc::vec;
-
-fn say(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
-    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
-}
-
-fn done(meta: &mut Meta, command: MetaCommand) {
-    let picture = meta.routing().picture() + 1;
-    assert_eq!(say(meta, command.clone()), MetaOutcome::Done { picture }, "{command:?}");
-    repeated(meta, command);
-}
-
-fn repeated(meta: &mut Meta, command: MetaCommand) {
-    let picture = meta.routing().picture();
-    assert_eq!(say(meta, command.clone()), MetaOutcome::Done { picture }, "{command:?} again");
-}
-
-fn refused(meta: &mut Meta, command: MetaCommand) -> MetaRefusal {
-    let before = meta.clone();
-    let outcome = say(meta, command.clone());
-    assert_eq!(*meta, before, "{command:?} was refused");
-    match outcome {
-        MetaOutcome::Refused(refusal) => refusal,
-        MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } | MetaOutcome::Added { .. } => {
-            panic!("{command:?}: {outcome:?}")
-        }
-    }
-}
 
 fn wish(key: u8, replicas: &[u64]) -> AddGroupV1 {
     let replicas = replicas.iter().copied().map(NodeId).collect();

@@ -2,17 +2,11 @@
 
 use super::super::command::NodeStartedV1;
 use super::super::member::{Addresses, DiskId};
-use super::super::meta::tests::{founded, started};
-use super::super::{MetaBatch, MetaCommand, Routing};
+use super::super::meta::tests::{founded, say, started};
+use super::super::{MetaCommand, Routing};
 use super::*;
-use crate::txn::Stamp;
-use alloc::vec;
 use alloc::vec::Vec;
 use proptest::prelude::*;
-
-fn say(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
-    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
-}
 
 fn asker(number: u64) -> AdmitNodeV1 {
     let NodeStartedV1 { disk, addresses, .. } = started(number, 1);

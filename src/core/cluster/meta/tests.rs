@@ -13,6 +13,39 @@ use alloc::string::String;
 use alloc::vec;
 use proptest::prelude::*;
 
+/// Says one word to the meta group.
+pub(in super::super) fn say(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
+    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
+}
+
+/// Says a word that has to change something, and says it again: the same answer, and nothing changes.
+pub(in super::super) fn done(meta: &mut Meta, command: MetaCommand) {
+    let picture = meta.routing().picture() + 1;
+    assert_eq!(say(meta, command.clone()), MetaOutcome::Done { picture }, "{command:?}");
+    repeated(meta, command);
+}
+
+/// Says again what has been said: nothing changes.
+pub(in super::super) fn repeated(meta: &mut Meta, command: MetaCommand) {
+    let before = meta.clone();
+    let picture = before.routing().picture();
+    assert_eq!(say(meta, command.clone()), MetaOutcome::Done { picture }, "{command:?} again");
+    assert_eq!(*meta, before, "{command:?} again");
+}
+
+/// Says what must not be taken: nothing changes.
+pub(in super::super) fn refused(meta: &mut Meta, command: MetaCommand) -> MetaRefusal {
+    let before = meta.clone();
+    let outcome = say(meta, command.clone());
+    assert_eq!(*meta, before, "{command:?} was refused");
+    match outcome {
+        MetaOutcome::Refused(refusal) => refusal,
+        MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } | MetaOutcome::Added { .. } => {
+            panic!("{command:?}: {outcome:?}")
+        }
+    }
+}
+
 pub(in super::super) fn started(node: u64, epoch: u64) -> NodeStartedV1 {
     NodeStartedV1 {
         node: NodeId(node),

@@ -1,11 +1,10 @@
 //! Slots that move: each word in its place, doubled, late, about another attempt; and arbitrary sequences of them.
 
-use super::super::command::{AddGroupV1, MetaBatch, MetaCommand, MetaOutcome, PlaceGroupV1, ReplicaV1};
+use super::super::command::{AddGroupV1, MetaCommand, MetaOutcome, PlaceGroupV1, ReplicaV1};
 use super::super::member::GroupKey;
-use super::super::meta::tests::founded;
+use super::super::meta::tests::{done, founded, refused, repeated, say};
 use super::*;
 use crate::model::NodeId;
-use crate::txn::Stamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec;
@@ -20,10 +19,6 @@ const ABORT: Word = MetaCommand::AbortMigration;
 const UNDONE: Word = MetaCommand::MigrationUndone;
 const WORDS: [Word; 5] = [INSTALLED, SWITCH, DONE, ABORT, UNDONE];
 
-fn say(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
-    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
-}
-
 fn start(after: u64, slots: &[(u16, u32)]) -> MetaCommand {
     let slots = slots.iter().map(|(slot, target)| SlotTargetV1 { slot: Slot(*slot), target: GroupId(*target) });
     MetaCommand::StartMigrations(StartMigrationsV1 { after: Epoch(after), slots: slots.collect() })
@@ -31,32 +26,6 @@ fn start(after: u64, slots: &[(u16, u32)]) -> MetaCommand {
 
 fn attempt(slot: u16, epoch: u64) -> AttemptV1 {
     AttemptV1 { slot: Slot(slot), epoch: Epoch(epoch) }
-}
-
-/// Says a word that has to change something, and says it again: the same answer, and nothing changes.
-fn done(meta: &mut Meta, command: MetaCommand) {
-    let picture = meta.routing().picture() + 1;
-    assert_eq!(say(meta, command.clone()), MetaOutcome::Done { picture }, "{command:?}");
-    repeated(meta, command);
-}
-
-fn repeated(meta: &mut Meta, command: MetaCommand) {
-    let before = meta.clone();
-    let picture = before.routing().picture();
-    assert_eq!(say(meta, command.clone()), MetaOutcome::Done { picture }, "{command:?} again");
-    assert_eq!(*meta, before, "{command:?} again");
-}
-
-fn refused(meta: &mut Meta, command: MetaCommand) -> MetaRefusal {
-    let before = meta.clone();
-    let outcome = say(meta, command.clone());
-    assert_eq!(*meta, before, "{command:?} was refused");
-    match outcome {
-        MetaOutcome::Refused(refusal) => refusal,
-        MetaOutcome::Done { .. } | MetaOutcome::Admitted { .. } | MetaOutcome::Added { .. } => {
-            panic!("{command:?}: {outcome:?}")
-        }
-    }
 }
 
 fn in_phase(phase: Phase) -> MetaRefusal {

@@ -2,18 +2,14 @@
 
 use super::super::command::{AdmitNodeV1, FoundClusterV1, GroupV1, NodeStartedV1, SetStandingV1, WishV1};
 use super::super::member::{Addresses, ClusterId, DiskId, Standing, StartEpoch, StartId};
+use super::super::meta::tests::say;
 use super::super::placement::place;
-use super::super::{Meta, MetaBatch, MetaCommand, MetaOutcome};
+use super::super::{Meta, MetaCommand, MetaOutcome};
 use super::*;
 use crate::model::SLOTS;
-use crate::txn::Stamp;
 use alloc::string::String;
 use alloc::vec;
 use proptest::prelude::*;
-
-fn say(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
-    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
-}
 
 fn word(number: u64) -> NodeStartedV1 {
     let at = |port: u64| alloc::format!("n{number}:{port}");
