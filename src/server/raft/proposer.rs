@@ -137,14 +137,9 @@ pub(crate) struct Proposer<M: Machine> {
     raft: Raft,
     clock: Arc<GroupClock>,
     leadership: watch::Receiver<Leadership>,
-    /// Of one entry with several commands,
-    batch_commands_max: usize,
-    batch_bytes_max: usize,
-    /// and of any.
+    options: RaftOptions,
+    /// What the log takes.
     entry_bytes_max: usize,
-    batches_in_flight_max: usize,
-    /// Before an entry that raft would not have yet is tried again.
-    pause: Duration,
     queue: mpsc::Receiver<Waiting<M>>,
     waiting_bytes: Arc<AtomicUsize>,
     /// Taken from the queue, and too large for the batch of that moment.
@@ -190,16 +185,13 @@ pub(crate) fn queue<M: Machine>(context: ProposerContext) -> (Proposals<M>, Prop
         queue,
         waiting_bytes,
         left_over: None,
-        batch_commands_max: options.batch_commands_max,
-        // What commands take together is estimated.
-        batch_bytes_max: options.batch_bytes_max.min(entry_bytes_max / 2),
-        entry_bytes_max,
         places: Arc::new(Semaphore::new(options.batches_in_flight_max)),
         on_their_way: VecDeque::new(),
         again: mpsc::channel(1),
         fence: None,
-        batches_in_flight_max: options.batches_in_flight_max,
-        pause: Duration::from_millis(options.heartbeat_ms.div_ceil(8)),
+        entry_bytes_max,
+        // What commands take together is estimated.
+        options: RaftOptions { batch_bytes_max: options.batch_bytes_max.min(entry_bytes_max / 2), ..options },
     };
     (proposals, proposer)
 }
@@ -265,12 +257,12 @@ impl<M: Machine> Proposer<M> {
 
     /// `first` and all that waits behind it and fits.
     fn gather(&mut self, first: Waiting<M>) -> (Vec<M::Command>, Vec<Caller<M>>) {
-        let ahead = self.queue.len().min(self.batch_commands_max);
+        let ahead = self.queue.len().min(self.options.batch_commands_max);
         let (mut commands, mut callers) = (Vec::with_capacity(ahead + 1), Vec::with_capacity(ahead + 1));
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(waiting) = next.take() {
-            if bytes > 0 && bytes + waiting.bytes > self.batch_bytes_max {
+            if bytes > 0 && bytes + waiting.bytes > self.options.batch_bytes_max {
                 quorate_core::sometimes!("entry_is_full_by_bytes");
                 self.left_over = Some(waiting);
                 break;
@@ -278,7 +270,7 @@ impl<M: Machine> Proposer<M> {
             bytes += waiting.bytes;
             commands.push(waiting.command);
             callers.push(waiting.caller);
-            if commands.len() < self.batch_commands_max {
+            if commands.len() < self.options.batch_commands_max {
                 next = self.queue.try_recv().ok();
             }
         }
@@ -308,7 +300,7 @@ impl<M: Machine> Proposer<M> {
         if self.on_their_way.back().is_none_or(|last| !last.ptr_eq(&callers)) {
             self.on_their_way.push_back(callers);
         }
-        let alone = batch.places.num_permits() == self.batches_in_flight_max;
+        let alone = batch.places.num_permits() == self.options.batches_in_flight_max;
         let payload = Payload(batch.entry.clone());
         let answer = Answer(Box::new(move |result| finish(node, group, batch, result, &again)));
         let (fell, fence) = oneshot::channel();
@@ -343,7 +335,7 @@ impl<M: Machine> Proposer<M> {
         if let Err(fatal) = self.raft.trigger().heartbeat().await {
             tracing::warn!(group = %self.group, %fatal, "raft has stopped");
         }
-        let pause = self.pause;
+        let pause = Duration::from_millis(self.options.heartbeat_ms.div_ceil(8));
         select2(self.leadership.changed(), sleep(pause)).await;
         self.propose(batch).await;
     }
