@@ -185,11 +185,6 @@ impl Coordinator {
         self.outboxes.open()
     }
 
-    /// What is on its way to clients, or waits for them to read.
-    pub fn outboxes_bytes(&self) -> usize {
-        self.outboxes.bytes()
-    }
-
     /// Which RM is where.
     pub fn channels(&self) -> &Channels {
         &self.channels
