@@ -26,10 +26,6 @@ impl Oracle for UndoLogs {
 
     fn see(&mut self, ghost: &Ghost, seen: &Seen) -> Judgement {
         let Seen::AskedToDelete { kind, resource, save_days } = seen else { return Ok(()) };
-        if ghost.undo_logs.is_empty() {
-            // Once a day, and for as many days, as usual.
-            return Ok(());
-        }
         if *kind != BranchType::AT || *save_days != UNDO_LOG_DAYS {
             let text =
                 format!("{resource} was asked to delete undo logs of {kind} that are older than {save_days} days");
