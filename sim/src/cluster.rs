@@ -75,13 +75,14 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     );
     format!(
         "{belongs}\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
-         [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
+         [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nhibernate_after_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
          batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}{}[clients]\nbatch_results = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
         node_ip(number),
         plan.options.groups,
         operator::TOKEN,
         plan.options.heartbeat_ms,
         plan.options.heartbeat_ms * 10 / 3,
+        plan.options.hibernate_ms,
         plan.options.snapshot_interval_s,
         plan.options.log_entries_kept,
         plan.options.batch_commands_max,

@@ -66,6 +66,7 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
         with(&|plan| {
             (plan.options.clock_ppm_max, plan.options.wall_skew_ms_max) = (0, 0);
         }),
+        with(&|plan| plan.options.hibernate_ms = 0),
         with(&|plan| plan.options.snapshot_interval_s = 0),
         with(&|plan| plan.options.linger_per_million = 0),
         with(&|plan| {

@@ -82,6 +82,9 @@ pub struct Options {
     pub groups: u32,
     /// A leader shows itself this often; the election time-out follows.
     pub heartbeat_ms: u64,
+    /// A group that was idle for so long sleeps; 0: never.
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub hibernate_ms: u64,
     /// Seconds between snapshots; 0: by size only.
     pub snapshot_interval_s: u64,
     /// Entries that stay in a log behind its snapshot.
@@ -252,6 +255,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         operator: Dice::new(seed, "is there an operator").below(3) == 0,
         groups: dice.between(2, u64::from(size.groups_max)) as u32,
         heartbeat_ms: [150, 300, 600][Dice::new(seed, "heartbeats").below(3) as usize],
+        hibernate_ms: draw_of(seed, "hibernation", &[2_000, 2_000, 500, 10_000, 0]),
         snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
         log_entries_kept: draw_of(seed, "entries kept", &[1_000, 1_000, 50, 5, 0]),
         batch_commands_max: draw_of(seed, "commands of an entry", &[512, 512, 1, 3]),

@@ -140,6 +140,8 @@ pub struct RaftConfig {
     pub heartbeat_ms: u64,
     /// The least time without a heartbeat before an election; the most is twice this.
     pub election_timeout_ms: u64,
+    /// 0: idle groups go on as others do.
+    pub hibernate_after_ms: u64,
     /// 0: by size only.
     pub snapshot_interval_s: u64,
     /// Commands in one proposed entry.
@@ -251,6 +253,7 @@ fn read_raft(settings: &Settings) -> Result<RaftConfig, ConfigError> {
     Ok(RaftConfig {
         heartbeat_ms: settings.require("raft.heartbeat_ms", |text| values::number(text, 10..=60_000))?,
         election_timeout_ms: settings.require("raft.election_timeout_ms", |text| values::number(text, 30..=600_000))?,
+        hibernate_after_ms: settings.require("raft.hibernate_after_ms", |text| values::number(text, 0..=86_400_000))?,
         snapshot_interval_s: settings
             .require("raft.snapshot_interval_s", |text| values::number(text, 0..=31_536_000))?,
         batch_commands_max: settings.require("raft.batch_commands_max", |text| values::number(text, 1..=65_536))?

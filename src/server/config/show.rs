@@ -38,6 +38,7 @@ impl Config {
         put("cluster.name", text(&self.cluster_name));
         put("raft.heartbeat_ms", Shown::Number(self.raft.heartbeat_ms));
         put("raft.election_timeout_ms", Shown::Number(self.raft.election_timeout_ms));
+        put("raft.hibernate_after_ms", Shown::Number(self.raft.hibernate_after_ms));
         put("raft.snapshot_interval_s", Shown::Number(self.raft.snapshot_interval_s));
         put("raft.batch_commands_max", Shown::Number(self.raft.batch_commands_max.into()));
         put("raft.batch_bytes_max", text(show_size(self.raft.batch_bytes_max)));

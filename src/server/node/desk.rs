@@ -116,6 +116,7 @@ impl Handler for Desk {
                 Kind::RaftVote => self.raft(from, group, RaftRpc::Vote, body).await,
                 Kind::RaftPreVote => self.raft(from, group, RaftRpc::PreVote, body).await,
                 Kind::RaftTransfer => self.raft(from, group, RaftRpc::Transfer, body).await,
+                Kind::RaftHibernate => self.raft(from, group, RaftRpc::Hibernate, body).await,
                 Kind::RaftSnapshot => self.raft(from, group, RaftRpc::Snapshot, body).await,
                 // The port answers these itself.
                 Kind::Hello | Kind::Ping => Err("not a request".to_owned()),

@@ -368,6 +368,7 @@ fn raft_options(config: &Config) -> RaftOptions {
         batch_bytes_max: raft.batch_bytes_max as usize,
         batches_in_flight_max: raft.batches_in_flight_max as usize,
         snapshot_log_entries_kept: raft.log_entries_kept,
+        hibernate_after: (raft.hibernate_after_ms > 0).then(|| Duration::from_millis(raft.hibernate_after_ms)),
         snapshot_interval: (raft.snapshot_interval_s > 0).then(|| Duration::from_secs(raft.snapshot_interval_s)),
         ..RaftOptions::default()
     }

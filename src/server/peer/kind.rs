@@ -22,6 +22,8 @@ pub enum Kind {
     RaftPreVote = 19,
     /// The leader hands over.
     RaftTransfer = 20,
+    /// An idle group's leader would like a member to sleep.
+    RaftHibernate = 21,
     /// A chunk of a snapshot.
     RaftSnapshot = 32,
     /// Forwarded requests, lock commands, phase-two relays, channel lists: the coordinator's own messages.
@@ -44,7 +46,7 @@ pub enum Class {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Hello,
         Kind::Ping,
         Kind::RaftAppend,
@@ -52,6 +54,7 @@ impl Kind {
         Kind::RaftVote,
         Kind::RaftPreVote,
         Kind::RaftTransfer,
+        Kind::RaftHibernate,
         Kind::RaftSnapshot,
         Kind::Coordinator,
         Kind::Meta,
@@ -70,9 +73,12 @@ impl Kind {
     /// The connection it travels on. A hello opens each of them.
     pub const fn class(self) -> Class {
         match self {
-            Kind::RaftAppend | Kind::RaftHeartbeat | Kind::RaftVote | Kind::RaftPreVote | Kind::RaftTransfer => {
-                Class::Raft
-            }
+            Kind::RaftAppend
+            | Kind::RaftHeartbeat
+            | Kind::RaftVote
+            | Kind::RaftPreVote
+            | Kind::RaftTransfer
+            | Kind::RaftHibernate => Class::Raft,
             Kind::RaftSnapshot => Class::Bulk,
             Kind::Hello | Kind::Ping | Kind::Coordinator | Kind::Meta => Class::Request,
         }
@@ -86,6 +92,7 @@ impl Kind {
             Kind::RaftVote => Some(RaftRpc::Vote),
             Kind::RaftPreVote => Some(RaftRpc::PreVote),
             Kind::RaftTransfer => Some(RaftRpc::Transfer),
+            Kind::RaftHibernate => Some(RaftRpc::Hibernate),
             Kind::RaftSnapshot => Some(RaftRpc::Snapshot),
             Kind::Hello | Kind::Ping | Kind::Coordinator | Kind::Meta => None,
         }
@@ -99,6 +106,7 @@ impl Kind {
             RaftRpc::Vote => Kind::RaftVote,
             RaftRpc::PreVote => Kind::RaftPreVote,
             RaftRpc::Transfer => Kind::RaftTransfer,
+            RaftRpc::Hibernate => Kind::RaftHibernate,
             RaftRpc::Snapshot => Kind::RaftSnapshot,
         }
     }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use quorate_core::cluster::member::IdentityRefusal;
 use quorate_core::cluster::{Addresses, Node, Standing};
 use quorate_core::model::NodeId;
+use quorate_raft::Sign;
 use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, Instant};
+use quorate_world::watch;
 
 use super::hello::HelloV1;
 use super::kind::Class;
@@ -22,6 +24,8 @@ pub struct Peer {
     pub links: [Arc<Link>; 3],
     state: Mutex<State>,
     silent: AtomicBool,
+    /// Where it is noted that it falls silent, is heard again, or begins another life.
+    signs: watch::Sender<BTreeMap<NodeId, Sign>>,
 }
 
 struct State {
@@ -51,7 +55,7 @@ pub struct Contact {
 
 impl Peer {
     /// A peer of which only the address is known.
-    pub fn new(node: NodeId, address: String) -> Peer {
+    pub fn new(node: NodeId, address: String, signs: watch::Sender<BTreeMap<NodeId, Sign>>) -> Peer {
         let state = State {
             address,
             known: None,
@@ -65,6 +69,7 @@ impl Peer {
             links: Class::ALL.map(|class| Arc::new(Link::new(class))),
             state: Mutex::new(state),
             silent: AtomicBool::new(false),
+            signs,
         }
     }
 
@@ -106,6 +111,7 @@ impl Peer {
         if self.silent.swap(false, Ordering::Relaxed) {
             quorate_core::sometimes!("silent_node_is_heard_again");
             tracing::info!(node = %self.node, "the node is heard again");
+            self.sign(|sign| sign.silent = false);
         }
     }
 
@@ -125,7 +131,12 @@ impl Peer {
             quorate_core::sometimes!("node_falls_silent");
             tracing::warn!(node = %self.node, quiet_ms = self.quiet_for().as_millis() as u64, "the node is silent");
             self.close_all();
+            self.sign(|sign| sign.silent = true);
         }
+    }
+
+    fn sign(&self, change: impl FnOnce(&mut Sign)) {
+        self.signs.modify(|signs| change(signs.entry(self.node).or_default()));
     }
 
     /// Ends every connection of the pair; those that this node opens are opened anew.
@@ -188,6 +199,7 @@ impl Peer {
         if other_process {
             quorate_core::sometimes!("node_is_met_in_another_life");
             self.close_all();
+            self.sign(|sign| sign.lives += 1);
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use bytes::Bytes;
 use quorate_core::cluster::{ClusterId, Routing, Standing, StartEpoch};
 use quorate_core::model::{GroupId, NodeId};
+use quorate_raft::Sign;
 use quorate_world::net::Listener;
 use quorate_world::sync::Semaphore;
 use quorate_world::task::{self, JoinHandle};
@@ -66,6 +67,7 @@ pub(super) struct Shared {
     handler: RwLock<Option<Arc<dyn Handler>>>,
     hellos: watch::Sender<BTreeMap<NodeId, HelloV1>>,
     refusals: watch::Sender<BTreeMap<NodeId, HelloRefusal>>,
+    signs: watch::Sender<BTreeMap<NodeId, Sign>>,
     pub(super) counters: Counters,
     /// A seat for each node without an id that is answered at a time.
     pub(super) strangers: Arc<Semaphore>,
@@ -89,6 +91,7 @@ impl Peers {
             handler: RwLock::default(),
             hellos: watch::channel(BTreeMap::new()).0,
             refusals: watch::channel(BTreeMap::new()).0,
+            signs: watch::channel(BTreeMap::new()).0,
             counters: Counters::default(),
             strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
             options,
@@ -240,7 +243,7 @@ impl Peers {
             if peers.contains_key(&node) {
                 return;
             }
-            let peer = Arc::new(Peer::new(node, address.to_owned()));
+            let peer = Arc::new(Peer::new(node, address.to_owned(), self.shared.signs.clone()));
             peers.insert(node, peer.clone());
             peer
         };
@@ -363,5 +366,13 @@ impl quorate_raft::Transport for Peers {
                 CallError::Refused(reason) => TransportError::Refused(reason),
             })
         })
+    }
+
+    fn signs(&self) -> watch::Receiver<BTreeMap<NodeId, Sign>> {
+        self.shared.signs.subscribe()
+    }
+
+    fn quiet_for(&self, node: NodeId) -> Duration {
+        self.shared.peer(node).map_or(Duration::MAX, |peer| peer.quiet_for())
     }
 }

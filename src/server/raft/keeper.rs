@@ -15,13 +15,14 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::metrics::RaftServerMetrics;
 use quorate_core::model::{GroupId, NodeId, Term};
-use quorate_world::select::{Either2, select2};
+use quorate_world::select::{Either2, Either3, select2, select3};
 use quorate_world::sync::Semaphore;
 use quorate_world::time::{Duration, Instant, sleep};
 use quorate_world::{process, tap, watch};
 
 use crate::clock::GroupClock;
 use crate::events;
+use crate::hibernation::Hibernation;
 use crate::replica::Leadership;
 use crate::snapshot::Receiving;
 use crate::state_machine::Growth;
@@ -55,6 +56,8 @@ pub(crate) struct LeadershipKeeper {
     pub receiving: Arc<Receiving>,
     /// Somebody stopped the replica on purpose.
     pub stopping: Arc<AtomicBool>,
+    /// Nobody answers while the group sleeps.
+    pub hibernation: Arc<Hibernation>,
     /// A quorum that was silent for so long has left its leader; looked at twice in that time.
     pub quorum_patience: Duration,
 }
@@ -75,11 +78,13 @@ impl LeadershipKeeper {
             if self.note(if left { Leadership { leader: None, leading: false, ..now } } else { now }) {
                 self.receiving.forget_before(now.term);
             }
-            let changed = match leads {
-                Some(_) => select2(metrics.changed(), sleep(self.quorum_patience / 2)).await,
-                None => Either2::First(metrics.changed().await),
+            let look_again = async {
+                match leads {
+                    Some(_) if self.hibernation.awake_since().is_some() => sleep(self.quorum_patience / 2).await,
+                    Some(_) | None => std::future::pending().await,
+                }
             };
-            if let Either2::First(Err(_)) = changed {
+            if let Either3::First(Err(_)) = select3(metrics.changed(), self.hibernation.turned(), look_again).await {
                 break;
             }
         }
@@ -97,6 +102,8 @@ impl LeadershipKeeper {
         if voters.all(|voter| voter == self.node.0) {
             return false;
         }
+        let Some(awake) = self.hibernation.awake_since() else { return false };
+        let since = since.max(awake);
         let heard = metrics.last_quorum_acked.map(|at| openraft::Instant::elapsed(&at.into_inner()));
         let silent_for = heard.map_or(since.elapsed(), |heard| heard.min(since.elapsed()));
         let left = silent_for >= self.quorum_patience;

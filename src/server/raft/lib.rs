@@ -5,9 +5,9 @@
 //! something reads the applied state, after [`Replica::confirm`] if it must not be old.
 //!
 //! Read in this order: `machine` (what a replicated state is), `replica` (what can be asked of it), `proposer` (how
-//! commands become log entries), `reads`, `keeper` (leadership and snapshots), then the adapters, each the mirror of one
-//! openraft trait: `types`, `log_store`, `state_machine`, `network`; last `message` and `entry`, our own forms on the wire and
-//! on the disk.
+//! commands become log entries), `reads`, `keeper` (leadership and snapshots), `hibernation` (idle groups), then the adapters,
+//! each the mirror of one openraft trait: `types`, `log_store`, `state_machine`, `network`; last `message` and `entry`, our own
+//! forms on the wire and on the disk.
 //!
 //! Deliberately not here: what a command means (`core::txn`, `core::cluster`), sockets (`Transport` is implemented by the
 //! peer port) and files (`quorate-storage`). openraft's generic core is compiled once, in this package: the state machine it
@@ -23,6 +23,7 @@ pub mod replicas;
 pub mod transport;
 
 mod clock;
+mod hibernation;
 mod keeper;
 mod life;
 mod log_store;
@@ -45,4 +46,4 @@ pub use replica::{
     Replica, Role,
 };
 pub use replicas::{OpenError, Replicas, ServeError};
-pub use transport::{BoxFuture, RaftRpc, Transport, TransportError};
+pub use transport::{BoxFuture, RaftRpc, Sign, Transport, TransportError};

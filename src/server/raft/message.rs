@@ -38,6 +38,8 @@ persisted! {
     VoteAnswerV1 <= SMALL_BYTES_MAX,
     TransferV1 <= SMALL_BYTES_MAX,
     TransferAnswerV1 <= SMALL_BYTES_MAX,
+    HibernateV1 <= SMALL_BYTES_MAX,
+    HibernateAnswerV1 <= SMALL_BYTES_MAX,
     SnapshotChunkV1 <= APPEND_BYTES_MAX,
     SnapshotAnswerV1 <= SMALL_BYTES_MAX,
 }
@@ -121,6 +123,21 @@ pub(crate) enum TransferAnswerV1 {
     Accepted,
     VoteChanged { expected: VoteV1, actual: VoteV1 },
     Behind { expected: Option<LogId>, actual: Option<LogId> },
+}
+
+/// A leader would like a member to sleep (`hibernation`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct HibernateV1 {
+    /// Whom the member follows.
+    pub vote: VoteV1,
+    /// What it has applied, and no more.
+    pub last: LogId,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) enum HibernateAnswerV1 {
+    Asleep,
+    Awake,
 }
 
 /// One chunk of a snapshot file, as it lies on the sender's disk.

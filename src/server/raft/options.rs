@@ -37,6 +37,8 @@ pub struct RaftOptions {
     pub snapshot_interval: Option<Duration>,
     /// Entries that stay in the log behind a snapshot, so that a follower close behind needs none.
     pub snapshot_log_entries_kept: u64,
+    /// A group that was idle for so long sleeps (`hibernation`); `None`: never.
+    pub hibernate_after: Option<Duration>,
     /// Groups that load and replay at a time when a node starts.
     pub groups_opening_max: usize,
 }
@@ -55,6 +57,7 @@ impl Default for RaftOptions {
             snapshot_log_bytes: 32 << 20,
             snapshot_interval: None,
             snapshot_log_entries_kept: 1_000,
+            hibernate_after: None,
             groups_opening_max: 4,
         }
     }

@@ -35,6 +35,7 @@ use quorate_world::{bug, tap, watch};
 use crate::clock::GroupClock;
 use crate::entry;
 use crate::events;
+use crate::hibernation::Hibernation;
 use crate::machine::Machine;
 use crate::options::RaftOptions;
 use crate::replica::{Leadership, ProposeError};
@@ -137,6 +138,7 @@ pub(crate) struct Proposer<M: Machine> {
     raft: Raft,
     clock: Arc<GroupClock>,
     leadership: watch::Receiver<Leadership>,
+    hibernation: Arc<Hibernation>,
     options: RaftOptions,
     /// What the log takes.
     entry_bytes_max: usize,
@@ -161,6 +163,7 @@ pub(crate) struct ProposerContext {
     pub raft: Raft,
     pub clock: Arc<GroupClock>,
     pub leadership: watch::Receiver<Leadership>,
+    pub hibernation: Arc<Hibernation>,
     pub options: RaftOptions,
     /// What the log takes.
     pub entry_bytes_max: usize,
@@ -168,7 +171,7 @@ pub(crate) struct ProposerContext {
 
 /// Makes a group's queue: the callers' end and the task.
 pub(crate) fn queue<M: Machine>(context: ProposerContext) -> (Proposals<M>, Proposer<M>) {
-    let ProposerContext { node, group, raft, clock, leadership, options, entry_bytes_max } = context;
+    let ProposerContext { node, group, raft, clock, leadership, hibernation, options, entry_bytes_max } = context;
     let (sender, queue) = mpsc::channel(options.proposals_waiting_max);
     let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let proposals = Proposals {
@@ -182,6 +185,7 @@ pub(crate) fn queue<M: Machine>(context: ProposerContext) -> (Proposals<M>, Prop
         raft,
         clock,
         leadership,
+        hibernation,
         queue,
         waiting_bytes,
         left_over: None,
@@ -226,6 +230,7 @@ impl<M: Machine> Proposer<M> {
         if let Ok(refused) = self.again.1.try_recv() {
             return self.try_again(refused).await;
         }
+        self.hibernation.rouse().await;
         let Some(first) = self.left_over.take() else { return };
         let (commands, callers) = self.gather(first);
         let places = self.widen(place, commands.len());

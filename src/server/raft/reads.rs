@@ -3,6 +3,8 @@
 //! A read index must be taken after the read was asked for, so those who come while a round is on its way wait for the next.
 //! Nothing happens while nobody asks.
 
+use std::sync::Arc;
+
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use quorate_core::model::{GroupId, NodeId};
@@ -10,6 +12,7 @@ use quorate_world::sync::{mpsc, oneshot};
 use quorate_world::{bug, tap};
 
 use crate::events;
+use crate::hibernation::Hibernation;
 use crate::replica::NotLeader;
 use crate::types::Raft;
 
@@ -37,13 +40,19 @@ pub(crate) struct Confirmer {
     node: NodeId,
     group: GroupId,
     raft: Raft,
+    hibernation: Arc<Hibernation>,
     queue: mpsc::Receiver<Asker>,
 }
 
 /// Makes a group's queue of reads: the askers' end and the task.
-pub(crate) fn queue(node: NodeId, group: GroupId, raft: Raft) -> (Confirmations, Confirmer) {
+pub(crate) fn queue(
+    node: NodeId,
+    group: GroupId,
+    raft: Raft,
+    hibernation: Arc<Hibernation>,
+) -> (Confirmations, Confirmer) {
     let (sender, queue) = mpsc::channel(READS_WAITING_MAX);
-    (Confirmations { queue: sender }, Confirmer { node, group, raft, queue })
+    (Confirmations { queue: sender }, Confirmer { node, group, raft, hibernation, queue })
 }
 
 impl Confirmer {
@@ -64,6 +73,7 @@ impl Confirmer {
         if bug!("read_without_quorum") {
             return Ok(());
         }
+        self.hibernation.stir();
         match self.raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => {
                 if reads > 1 {

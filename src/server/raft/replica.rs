@@ -11,11 +11,12 @@ use openraft::metrics::RaftMetrics;
 use openraft::{ChangeMembers, Instant, Precondition, ServerState};
 use quorate_core::model::{GroupId, LogId, NodeId, Term};
 use quorate_world::task::JoinHandle;
-use quorate_world::time::Duration;
+use quorate_world::time::{self, Duration};
 use quorate_world::{tap, watch};
 
 use crate::clock::GroupClock;
 use crate::events;
+use crate::hibernation::Hibernation;
 use crate::life::Life;
 use crate::machine::Machine;
 use crate::past::Past;
@@ -180,6 +181,7 @@ pub struct Replica<M: Machine> {
     pub(crate) past: Past,
     pub(crate) held: Arc<Held<M>>,
     pub(crate) clock: Arc<GroupClock>,
+    pub(crate) hibernation: Arc<Hibernation>,
     pub(crate) proposals: Proposals<M>,
     pub(crate) confirmations: Confirmations,
     pub(crate) leadership: watch::Receiver<Leadership>,
@@ -278,11 +280,21 @@ impl<M: Machine> Replica<M> {
 
     /// How it is.
     pub fn health(&self) -> Health {
-        health(&self.raft.metrics().borrow_watched(), self.proposals.waiting())
+        self.health_of(&self.raft.metrics().borrow_watched())
+    }
+
+    fn health_of(&self, metrics: &RaftMetrics<Consensus>) -> Health {
+        health(metrics, self.proposals.waiting(), self.hibernation.awake_since())
+    }
+
+    /// Whether the group sleeps, as far as this node knows: it was idle, and looks at the clock no more.
+    pub fn is_asleep(&self) -> bool {
+        self.hibernation.awake_since().is_none()
     }
 
     /// Asks another voter to take over. It may fail silently: watch the leadership.
     pub async fn transfer(&self, to: NodeId) {
+        self.hibernation.rouse().await;
         self.trigger(self.raft.trigger().transfer_leader(to.0).await);
     }
 
@@ -292,6 +304,7 @@ impl<M: Machine> Replica<M> {
             return;
         }
         quorate_core::sometimes!("node_stands_for_election_at_once");
+        self.hibernation.stir();
         self.trigger(self.raft.trigger().elect(true).await);
     }
 
@@ -314,7 +327,7 @@ impl<M: Machine> Replica<M> {
         leads.then(|| MembersNow {
             term: Term(metrics.current_term),
             log_id: metrics.membership_config.log_id().as_ref().map(types::our_log_id),
-            health: health(&metrics, self.proposals.waiting()),
+            health: self.health_of(&metrics),
         })
     }
 
@@ -322,6 +335,7 @@ impl<M: Machine> Replica<M> {
     /// changed them, or acted on what they were, in between. New voters must follow already; those who no longer vote
     /// leave the group. A change that was cut off is finished by asking again.
     pub async fn change_members(&self, from: &MembersNow, change: MembersChange) -> Result<(), MembershipError> {
+        self.hibernation.rouse().await;
         let ids = |nodes: BTreeSet<NodeId>| nodes.into_iter().map(|node| node.0);
         let change = match change {
             MembersChange::Learn(nodes) => {
@@ -387,13 +401,16 @@ fn since(moment: impl Instant) -> Duration {
     moment.elapsed()
 }
 
-fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize) -> Health {
+/// Who is awake counts silence from when it woke: before, nothing was said on purpose, and a node that is not there any more would
+/// have woken the group.
+fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize, awake_since: Option<time::Instant>) -> Health {
+    let awake_for = awake_since.map_or(Duration::ZERO, |since| since.elapsed());
     let ours = |log_id: &Option<types::LogId>| log_id.as_ref().map(types::our_log_id);
     let membership = metrics.membership_config.membership();
     let matched = metrics.replication.clone().unwrap_or_default();
     let heard = metrics.heartbeat.clone().unwrap_or_default();
     let others = matched.iter().filter(|(node, _)| **node != metrics.id).map(|(node, matched)| {
-        let silent_for = heard.get(node).copied().flatten().map(|at| since(at.into_inner()));
+        let silent_for = heard.get(node).copied().flatten().map(|at| since(at.into_inner()).min(awake_for));
         (NodeId(*node), Progress { matched: ours(matched), silent_for })
     });
     Health {
@@ -405,7 +422,7 @@ fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize) -> Health 
         applied: ours(&metrics.last_applied),
         snapshot: ours(&metrics.snapshot),
         purged: ours(&metrics.purged),
-        quorum_silent_for: metrics.last_quorum_acked.map(|at| since(at.into_inner())),
+        quorum_silent_for: metrics.last_quorum_acked.map(|at| since(at.into_inner()).min(awake_for)),
         members: Members {
             voters: membership.voter_ids().map(NodeId).collect(),
             learners: membership.learner_ids().map(NodeId).collect(),

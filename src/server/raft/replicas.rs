@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 
 use bytes::Bytes;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -14,12 +14,13 @@ use quorate_world::{tap, task, watch};
 
 use crate::clock::GroupClock;
 use crate::events;
+use crate::hibernation::Hibernation;
 use crate::keeper::{self, LeadershipKeeper, SnapshotKeeper};
 use crate::life::{self, Hold, Life};
 use crate::log_store::LogStore;
 use crate::machine::Machine;
 use crate::message::{
-    AppendAnswerV1, AppendV1, AskVoteV1, HeartbeatAnswersV1, HeartbeatV1, HeartbeatsV1, SnapshotChunkV1,
+    AppendAnswerV1, AppendV1, AskVoteV1, HeartbeatAnswersV1, HeartbeatV1, HeartbeatsV1, HibernateV1, SnapshotChunkV1,
     TransferAnswerV1, TransferV1, VoteAnswerV1,
 };
 use crate::network::Network;
@@ -30,7 +31,7 @@ use crate::reads;
 use crate::replica::Replica;
 use crate::snapshot::Receiving;
 use crate::state_machine::{AnyMachine, Growth, Held, StateMachine};
-use crate::transport::{RaftRpc, Transport};
+use crate::transport::{RaftRpc, Sign, Transport};
 use crate::types::{self, Consensus, Raft};
 use quorate_storage::Storage;
 
@@ -75,6 +76,9 @@ pub enum ServeError {
     /// No vote for one that lacks what this replica had when its group was taken off this node.
     #[error("what was here before the group came back is not here yet")]
     Behind,
+    /// No pre-vote while the group sleeps and its leader is heard.
+    #[error("the group sleeps, and its leader's node is heard")]
+    Asleep,
     /// A chunk of a snapshot could not be stored; the sender begins anew.
     #[error("snapshot: {0}")]
     Snapshot(String),
@@ -104,6 +108,7 @@ struct Serving {
     raft: Raft,
     past: Past,
     receiving: Arc<Receiving>,
+    hibernation: Arc<Hibernation>,
 }
 
 impl Replicas {
@@ -111,7 +116,14 @@ impl Replicas {
     pub fn start(node: NodeId, options: RaftOptions, storage: Storage, transport: Arc<dyn Transport>) -> Arc<Replicas> {
         let opening = Semaphore::new(options.groups_opening_max);
         let building = Arc::new(Semaphore::new(1));
-        Arc::new(Replicas { node, options, storage, transport, serving: RwLock::default(), opening, building })
+        let hibernate = options.hibernate_after.is_some();
+        let signs = transport.signs();
+        let serving = RwLock::default();
+        let replicas = Arc::new(Replicas { node, options, storage, transport, serving, opening, building });
+        if hibernate {
+            task::spawn(heed(Arc::downgrade(&replicas), signs));
+        }
+        replicas
     }
 
     /// Loads a group's state, replays its log, and takes part in it from now on. A new group does nothing until it is
@@ -134,9 +146,12 @@ impl Replicas {
         let (life, hold) = life::begin();
         let raft = self.raft((group, past), held.clone(), (&clock, &growth), hold).await.map_err(broken)?;
         let receiving = Arc::new(Receiving::new(raft.clone(), self.storage.snapshots(group)));
-        let serving = Arc::new(Serving { raft: raft.clone(), past, receiving: receiving.clone() });
-        self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, serving);
-        Ok(Arc::new(self.replica((group, past), raft, held, clock, (growth, receiving, life))))
+        let (transport, options) = (self.transport.clone(), self.options.clone());
+        let hibernation = Arc::new(Hibernation::new((self.node, group), (raft.clone(), past), transport, options));
+        let serving =
+            Serving { raft: raft.clone(), past, receiving: receiving.clone(), hibernation: hibernation.clone() };
+        self.serving.write().unwrap_or_else(PoisonError::into_inner).insert(group, Arc::new(serving));
+        Ok(Arc::new(self.replica((group, past), raft, held, (clock, hibernation), (growth, receiving, life))))
     }
 
     async fn raft(
@@ -161,7 +176,7 @@ impl Replicas {
         (group, past): (GroupId, Past),
         raft: Raft,
         held: Arc<Held<M>>,
-        clock: Arc<GroupClock>,
+        (clock, hibernation): (Arc<GroupClock>, Arc<Hibernation>),
         (growth, receiving, life): (Arc<Growth>, Arc<Receiving>, Life),
     ) -> Replica<M> {
         let node = self.node;
@@ -175,11 +190,12 @@ impl Replicas {
             raft: raft.clone(),
             clock: clock.clone(),
             leadership: leadership.clone(),
+            hibernation: hibernation.clone(),
             options: self.options.clone(),
             entry_bytes_max: self.storage.payload_bytes_max(),
         };
         let (proposals, proposer) = proposer::queue(context);
-        let (confirmations, confirmer) = reads::queue(node, group, raft.clone());
+        let (confirmations, confirmer) = reads::queue(node, group, raft.clone(), hibernation.clone());
         let leaders = LeadershipKeeper {
             node,
             group,
@@ -188,6 +204,7 @@ impl Replicas {
             told,
             receiving,
             stopping: stopping.clone(),
+            hibernation: hibernation.clone(),
             quorum_patience: self.options.quorum_patience(),
         };
         let snapshots = SnapshotKeeper {
@@ -199,12 +216,27 @@ impl Replicas {
         };
         let tasks = vec![
             task::spawn(past.wait(raft.clone())),
+            task::spawn(hibernation.clone().run(leadership.clone())),
             task::spawn(leaders.run()),
             task::spawn(snapshots.run()),
             task::spawn(proposer.run()),
             task::spawn(confirmer.run()),
         ];
-        Replica { node, group, raft, past, held, clock, proposals, confirmations, leadership, stopping, life, tasks }
+        Replica {
+            node,
+            group,
+            raft,
+            past,
+            held,
+            clock,
+            hibernation,
+            proposals,
+            confirmations,
+            leadership,
+            stopping,
+            life,
+            tasks,
+        }
     }
 
     /// Stops serving a group and stops its replica.
@@ -240,7 +272,7 @@ impl Replicas {
             quorate_core::sometimes!("raft_request_for_a_group_that_is_not_open");
             return Err(ServeError::NoSuchGroup(group));
         };
-        serving.serve(rpc, &body).await
+        serving.serve(from, rpc, &body).await
     }
 
     async fn heartbeats(&self, beats: HeartbeatsV1) -> Result<Bytes, ServeError> {
@@ -253,6 +285,7 @@ impl Replicas {
 
     async fn heartbeat(&self, beat: HeartbeatV1) -> Option<AppendAnswerV1> {
         let serving = self.serving(beat.group)?;
+        serving.hibernation.hear();
         let answer = serving.raft.append_entries(beat.theirs()).await.ok()?;
         Some(AppendAnswerV1::of(answer))
     }
@@ -263,7 +296,10 @@ impl Replicas {
 }
 
 impl Serving {
-    async fn serve(&self, rpc: RaftRpc, body: &[u8]) -> Result<Bytes, ServeError> {
+    async fn serve(&self, from: NodeId, rpc: RaftRpc, body: &[u8]) -> Result<Bytes, ServeError> {
+        if !matches!(rpc, RaftRpc::PreVote | RaftRpc::Hibernate) {
+            self.hibernation.hear();
+        }
         match rpc {
             RaftRpc::Append | RaftRpc::Heartbeat => {
                 let request = codec::decode::<AppendV1>(body)?.theirs();
@@ -276,6 +312,7 @@ impl Serving {
                 let answer = self.raft.vote(request).await.map_err(|_| ServeError::Stopped)?;
                 encoded(&VoteAnswerV1::of(answer))
             }
+            RaftRpc::PreVote if !self.hibernation.hears_candidate(from) => Err(ServeError::Asleep),
             RaftRpc::PreVote => {
                 let request = self.asked(body)?;
                 let answer = self.raft.pre_vote(request).await.map_err(|_| ServeError::Stopped)?;
@@ -289,6 +326,10 @@ impl Serving {
                 }
                 let answer = self.raft.handle_transfer_leader(request).await.map_err(|_| ServeError::Stopped)?;
                 encoded(&TransferAnswerV1::of(answer))
+            }
+            RaftRpc::Hibernate => {
+                let asked = codec::decode::<HibernateV1>(body)?;
+                encoded(&self.hibernation.asked_to_sleep(&asked))
             }
             RaftRpc::Snapshot => {
                 let chunk = codec::decode::<SnapshotChunkV1>(body)?;
@@ -306,6 +347,24 @@ impl Serving {
         }
         quorate_core::sometimes!("no_vote_for_one_that_lacks_what_was_here_once");
         Err(ServeError::Behind)
+    }
+}
+
+/// Tells sleeping replicas of nodes that fall silent or begin another life. Until the node stops.
+async fn heed(replicas: Weak<Replicas>, mut signs: watch::Receiver<BTreeMap<NodeId, Sign>>) {
+    let mut seen = signs.borrow_and_update().clone();
+    while signs.changed().await.is_ok() {
+        let now = signs.borrow_and_update().clone();
+        let Some(replicas) = replicas.upgrade() else { return };
+        let doubted = now.iter().filter(|(node, sign)| {
+            let before = seen.get(node).copied().unwrap_or_default();
+            sign.lives != before.lives || (sign.silent && !before.silent)
+        });
+        for (node, _) in doubted {
+            let serving = replicas.serving.read().unwrap_or_else(PoisonError::into_inner);
+            serving.values().for_each(|serving| serving.hibernation.doubt(*node));
+        }
+        seen = now;
     }
 }
 

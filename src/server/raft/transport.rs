@@ -2,12 +2,14 @@
 //!
 //! The peer port implements it with frames and connections; tests implement it inside one process.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::Duration;
+use quorate_world::watch;
 
 /// A future behind a pointer, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -27,6 +29,17 @@ pub enum RaftRpc {
     Transfer,
     /// One chunk of a snapshot.
     Snapshot,
+    /// Please sleep.
+    Hibernate,
+}
+
+/// What is known of another node without asking it anything.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Sign {
+    /// Nothing has come from it for too long.
+    pub silent: bool,
+    /// How many of its starts were met after the first.
+    pub lives: u64,
 }
 
 /// Why there is no answer.
@@ -57,4 +70,10 @@ pub trait Transport: Send + Sync + 'static {
         body: Bytes,
         timeout: Duration,
     ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+
+    /// The signs of life of the other nodes that are known.
+    fn signs(&self) -> watch::Receiver<BTreeMap<NodeId, Sign>>;
+
+    /// How long nothing has come from another node; for ever, if it is not known.
+    fn quiet_for(&self, node: NodeId) -> Duration;
 }

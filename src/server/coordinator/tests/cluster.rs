@@ -12,7 +12,7 @@ use quorate_core::phase_two::{Patience, UndoLogDeletion};
 use quorate_core::txn::command::FoundV1;
 use quorate_core::txn::{Command, Stamp, Transactions};
 use quorate_core::wire::{Message, Registration};
-use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Transport, TransportError};
+use quorate_raft::{BoxFuture, RaftOptions, RaftRpc, Replica, Replicas, Sign, Transport, TransportError};
 use quorate_storage::{Identity, Storage, StorageOptions};
 use quorate_world::disk::{Disk, NodeDisk};
 use quorate_world::time::{Duration, sleep, timeout};
@@ -118,6 +118,14 @@ impl Transport for Way {
                 None => Err(TransportError::TimedOut),
             }
         })
+    }
+
+    fn signs(&self) -> watch::Receiver<BTreeMap<NodeId, Sign>> {
+        watch::channel(BTreeMap::new()).1
+    }
+
+    fn quiet_for(&self, _node: NodeId) -> Duration {
+        Duration::ZERO
     }
 }
 

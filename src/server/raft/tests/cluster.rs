@@ -17,7 +17,7 @@ use super::ledger::{Balance, Ledger, Put};
 use crate::options::RaftOptions;
 use crate::replica::{Leadership, ProposeError, Replica};
 use crate::replicas::{OpenError, Replicas};
-use crate::transport::{BoxFuture, RaftRpc, Transport, TransportError};
+use crate::transport::{BoxFuture, RaftRpc, Sign, Transport, TransportError};
 
 pub const GROUP: GroupId = GroupId(7);
 
@@ -25,9 +25,16 @@ pub const GROUP: GroupId = GroupId(7);
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who hears whom, and how slowly.
-#[derive(Default)]
 pub struct Net {
     state: Mutex<NetState>,
+    /// As every node knows of all.
+    signs: watch::Sender<BTreeMap<NodeId, Sign>>,
+}
+
+impl Default for Net {
+    fn default() -> Net {
+        Net { state: Mutex::default(), signs: watch::channel(BTreeMap::new()).0 }
+    }
 }
 
 #[derive(Default)]
@@ -62,6 +69,16 @@ impl Net {
             state.cut.insert((node, *other));
             state.cut.insert((*other, node));
         }
+    }
+
+    /// All others learn that nothing comes from `node` any more, or that something does.
+    pub fn note_silence(&self, node: NodeId, silent: bool) {
+        self.signs.modify(|signs| signs.entry(node).or_default().silent = silent);
+    }
+
+    /// All others meet `node` in another life.
+    pub fn note_life(&self, node: NodeId) {
+        self.signs.modify(|signs| signs.entry(node).or_default().lives += 1);
     }
 
     pub fn heal(&self) {
@@ -127,6 +144,15 @@ impl Transport for Way {
                 Err(_) => Err(TransportError::TimedOut),
             }
         })
+    }
+
+    fn signs(&self) -> watch::Receiver<BTreeMap<NodeId, Sign>> {
+        self.net.signs.subscribe()
+    }
+
+    fn quiet_for(&self, node: NodeId) -> Duration {
+        let silent = self.net.signs.borrow().get(&node).is_some_and(|sign| sign.silent);
+        if silent { Duration::MAX } else { Duration::ZERO }
     }
 }
 

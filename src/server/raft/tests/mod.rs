@@ -3,6 +3,7 @@
 
 mod cluster;
 mod disk;
+mod hibernating;
 mod leading;
 mod ledger;
 mod measuring;
