@@ -18,6 +18,8 @@ pub struct GroupStatus {
     pub committed: u64,
     /// Entries applied here.
     pub applied: u64,
+    /// It was idle and sleeps.
+    pub asleep: bool,
 }
 
 /// The answer. 64-bit numbers that may exceed 2^53 do not occur.

@@ -97,7 +97,14 @@ async fn serve_patiently(
         ready: ready_seen,
         groups: Box::new(|| {
             let leader = Some((Term(4), NodeId(2)));
-            vec![GroupStatus { group: GroupId(1), leader, health: Health::FollowerDown, committed: 9, applied: 8 }]
+            vec![GroupStatus {
+                group: GroupId(1),
+                leader,
+                health: Health::FollowerDown,
+                committed: 9,
+                applied: 8,
+                asleep: false,
+            }]
         }),
         metrics: vec![Box::new(|page| page.gauge("quorate_test_seconds", "For this test").value(7))],
         seata_figures: None,

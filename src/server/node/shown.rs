@@ -45,6 +45,7 @@ impl Shown {
             health: self.health(seen),
             committed: index(seen.committed),
             applied: index(seen.applied),
+            asleep: seen.asleep,
         }
     }
 
@@ -87,6 +88,10 @@ impl Shown {
         let mut family = page.gauge("quorate_group_applied_index", "index of the last log entry that is applied here");
         for (group, seen) in &named {
             family = family.sample(&[("group", group)], seen.applied);
+        }
+        let mut family = page.gauge("quorate_group_asleep", "1 if the group was idle and sleeps");
+        for (group, seen) in &named {
+            family = family.sample(&[("group", group)], u64::from(seen.asleep));
         }
         self.write_counts(page);
         self.write_peers(page);

@@ -171,6 +171,8 @@ pub struct Health {
     pub others: BTreeMap<NodeId, Progress>,
     /// Commands that wait to be proposed.
     pub proposals_waiting: usize,
+    /// It was idle, and looks at the clock no more until somebody wants something of it.
+    pub asleep: bool,
 }
 
 /// This node's member of one group.
@@ -285,11 +287,6 @@ impl<M: Machine> Replica<M> {
 
     fn health_of(&self, metrics: &RaftMetrics<Consensus>) -> Health {
         health(metrics, self.proposals.waiting(), self.hibernation.awake_since())
-    }
-
-    /// Whether the group sleeps, as far as this node knows: it was idle, and looks at the clock no more.
-    pub fn is_asleep(&self) -> bool {
-        self.hibernation.awake_since().is_none()
     }
 
     /// Asks another voter to take over. It may fail silently: watch the leadership.
@@ -430,5 +427,6 @@ fn health(metrics: &RaftMetrics<Consensus>, proposals_waiting: usize, awake_sinc
         },
         others: others.collect(),
         proposals_waiting,
+        asleep: awake_since.is_none(),
     }
 }

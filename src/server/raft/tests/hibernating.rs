@@ -19,7 +19,7 @@ fn sleepy() -> RaftOptions {
 /// Waits until these nodes' replicas sleep, all of them or none.
 async fn all_are(cluster: &Cluster, nodes: &[NodeId], asleep: bool) {
     let look = async {
-        while nodes.iter().any(|node| cluster.replica(*node).is_asleep() != asleep) {
+        while nodes.iter().any(|node| cluster.replica(*node).health().asleep != asleep) {
             sleep(Duration::from_millis(10)).await;
         }
     };
@@ -124,7 +124,7 @@ fn a_group_does_not_sleep_without_one_of_its_members() {
         cluster.net.note_silence(gone, true);
         all_are(&cluster, &[leader], false).await;
         sleep(8 * IDLE).await;
-        assert!(!cluster.replica(leader).is_asleep());
+        assert!(!cluster.replica(leader).health().asleep);
         assert_eq!(cluster.leader().await, leader);
         cluster.end().await;
     });
