@@ -69,6 +69,43 @@ pub enum MetaCommand {
     AbortMigration(AttemptV1),
     /// The source serves the slot again, and the target has thrown its copy away.
     MigrationUndone(AttemptV1),
+    /// The slots are to be spread over the groups like this. Given anew, it replaces the wish before.
+    Reshard(ReshardV1),
+    /// The wish with this name is fulfilled, or given up: no slot starts to move for it any more.
+    EndReshard(u64),
+}
+
+/// See [`MetaCommand::Reshard`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReshardV1 {
+    /// Who proposes the owners.
+    pub strategy: StrategyV1,
+    /// Groups that are to keep none, and are then removed; ascending.
+    pub leaving: Vec<GroupId>,
+}
+
+/// How slots are spread over groups ([`sharding`]).
+///
+/// [`sharding`]: super::sharding
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum StrategyV1 {
+    /// The ring.
+    ConsistentHash,
+    /// Slot modulo number of groups.
+    Modulo,
+    /// A table.
+    Explicit(Vec<RangeV1>),
+}
+
+/// A line of a table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RangeV1 {
+    /// First slot.
+    pub first: u16,
+    /// Last slot, included.
+    pub last: u16,
+    /// The owner.
+    pub group: GroupId,
 }
 
 /// See [`MetaCommand::AddGroup`].
@@ -318,6 +355,22 @@ pub enum MetaRefusal {
     /// A slot cannot move so.
     #[error(transparent)]
     Migration(MigrationFault),
+    /// Slots cannot be spread so.
+    #[error(transparent)]
+    Reshard(ReshardFault),
+}
+
+/// Why slots are not spread as somebody wishes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, thiserror::Error)]
+pub enum ReshardFault {
+    /// All would go.
+    #[error("no group would be left to own the slots")]
+    NoGroup,
+    /// More groups than slots, or a table that does not cover each slot once with groups that stay.
+    #[error(
+        "the strategy does not fit the groups: a table must give each of the {SLOTS} slots to a group that stays, and each of those some"
+    )]
+    Strategy,
 }
 
 /// Why a group does not come, does not go, or takes nothing.
@@ -488,6 +541,21 @@ mod tests {
         ]
     }
 
+    fn lines_of_resharding() -> Vec<(&'static str, Vec<u8>)> {
+        let reshard =
+            |strategy| command(&MetaCommand::Reshard(ReshardV1 { strategy, leaving: alloc::vec![GroupId(3)] }));
+        let table = alloc::vec![RangeV1 { first: 0, last: 4095, group: GroupId(2) }];
+        let fault = |fault| outcome(&MetaOutcome::Refused(MetaRefusal::Reshard(fault)));
+        alloc::vec![
+            ("reshard_ring", reshard(StrategyV1::ConsistentHash)),
+            ("reshard_modulo", reshard(StrategyV1::Modulo)),
+            ("reshard_table", reshard(StrategyV1::Explicit(table))),
+            ("end_reshard", command(&MetaCommand::EndReshard(300))),
+            ("refused_reshard_nobody", fault(ReshardFault::NoGroup)),
+            ("refused_reshard_strategy", fault(ReshardFault::Strategy)),
+        ]
+    }
+
     #[test]
     fn the_bytes_of_each_variant_never_change() {
         let small = FoundClusterV1 { slots: alloc::vec![GroupId(1), GroupId(2)], ..founding() };
@@ -547,7 +615,8 @@ mod tests {
             ("refused_joining", refused(MetaRefusal::Joining(node))),
             ("admitted", outcome(MetaOutcome::Admitted { node, picture: 77 })),
         ];
-        let lines = lines.into_iter().chain(lines_of_groups()).chain(lines_of_migrations());
+        let lines =
+            lines.into_iter().chain(lines_of_groups()).chain(lines_of_migrations()).chain(lines_of_resharding());
         let lines: String = lines.map(|(name, bytes)| format!("{name} {}\n", hex(&bytes))).collect();
         let golden: String =
             GOLDEN.lines().filter(|line| !line.starts_with('#')).map(|line| line.to_string() + "\n").collect();

@@ -73,6 +73,8 @@ impl Meta {
             MetaCommand::MigrationDone(attempt) => self.migration_done(*attempt),
             MetaCommand::AbortMigration(attempt) => self.abort_migration(*attempt),
             MetaCommand::MigrationUndone(attempt) => self.migration_undone(*attempt),
+            MetaCommand::Reshard(wish) => self.reshard(wish),
+            MetaCommand::EndReshard(since) => Ok(self.end_reshard(*since)),
         };
         self.outcome(changed)
     }
@@ -109,6 +111,7 @@ impl Meta {
             last_epoch: epoch,
             last_group: founding.groups.iter().map(|group| group.group).max().unwrap_or_default(),
             added: Arc::default(),
+            reshard: None,
         };
         Ok(true)
     }

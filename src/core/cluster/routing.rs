@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::member::{ClusterId, DiskId, GroupKey, Node};
 use super::migration::Migration;
+use super::resharding::Reshard;
 use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
 
 /// 2026-01-01T00:00:00Z in ms since 1970: where id counters count from.
@@ -99,6 +100,7 @@ pub struct Routing {
     pub(super) last_group: GroupId,
     /// Who asked for which group; with those that are no more.
     pub(super) added: Arc<BTreeMap<GroupKey, GroupId>>,
+    pub(super) reshard: Option<Arc<Reshard>>,
 }
 
 impl Routing {
@@ -136,6 +138,11 @@ impl Routing {
     /// The group that owns a slot.
     pub fn group_of(&self, slot: Slot) -> Option<GroupId> {
         self.slot(slot).map(|route| route.group)
+    }
+
+    /// Whether every slot has the owner that it has in another picture.
+    pub fn has_owners_of(&self, other: &Routing) -> bool {
+        Arc::ptr_eq(&self.slots, &other.slots) || self.slots == other.slots
     }
 
     /// The version of a slot's ownership.

@@ -9,10 +9,11 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, SetStandingV1, VgroupV1};
+use super::command::{GroupV1, MetaBatch, MetaCommand, MetaOutcome, NodeStartedV1, ReshardV1, SetStandingV1, VgroupV1};
 use super::member::{ClusterId, DiskId, GroupKey, Node, Standing};
 use super::meta::{Meta, node};
 use super::migration::{Migration, Phase};
+use super::resharding::Reshard;
 use super::routing::{GroupRoute, Routing, SlotRoute, Target, VgroupRoute};
 use crate::codec::{self, CodecError, Persisted};
 use crate::model::{Epoch, GroupId, NodeId, SLOTS, Slot};
@@ -44,6 +45,9 @@ const MIGRATIONS: u16 = 10;
 const ADDED: u16 = 11;
 /// One record, if more epochs or group numbers were given out than the other tables show. None in snapshots of before.
 const GIVEN: u16 = 12;
+
+/// One record, while slots are to be spread otherwise than they are.
+const RESHARD: u16 = 13;
 
 /// A meta record is far below it: 4096 slots, or 64 nodes with their addresses.
 const RECORD_BYTES_MAX: usize = 4 << 20;
@@ -112,6 +116,13 @@ struct GivenV1 {
     last_group: GroupId,
 }
 
+/// See [`RESHARD`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct ReshardRecordV1 {
+    wish: ReshardV1,
+    since: u64,
+}
+
 macro_rules! persisted {
     ($($record:ty),+) => {
         $(impl Persisted for $record {
@@ -131,6 +142,7 @@ persisted!(
     MigrationV1,
     AddedV1,
     GivenV1,
+    ReshardRecordV1,
     VgroupV1,
     MetaBatch,
     MetaCommand,
@@ -216,7 +228,12 @@ impl Meta {
         let given = (given != shown(routing)).then_some(given);
         let migrations = migrations.map(|record| (MIGRATIONS, encode(&record)));
         let added = added.map(|record| (ADDED, encode(&record)));
-        migrations.chain(added).chain(given.map(|record| (GIVEN, encode(&record))))
+        let wish = routing.reshard().map(|Reshard { strategy, leaving, since }| ReshardRecordV1 {
+            wish: ReshardV1 { strategy: strategy.clone(), leaving: leaving.iter().copied().collect() },
+            since: *since,
+        });
+        let given = given.map(|record| (GIVEN, encode(&record)));
+        migrations.chain(added).chain(given).chain(wish.map(|record| (RESHARD, encode(&record))))
     }
 
     /// The state of such records.
@@ -242,6 +259,7 @@ struct Tables {
     migrations: BTreeMap<Slot, Migration>,
     added: BTreeMap<GroupKey, GroupId>,
     given: Option<GivenV1>,
+    reshard: Option<ReshardRecordV1>,
 }
 
 impl Tables {
@@ -288,6 +306,7 @@ impl Tables {
                 self.added.insert(key, group);
             }
             GIVEN => once(table, &mut self.given, decode(table, record)?)?,
+            RESHARD => once(table, &mut self.reshard, decode(table, record)?)?,
             unknown => return Err(LoadError::UnknownTable(unknown)),
         }
         Ok(())
@@ -313,6 +332,9 @@ impl Tables {
             last_epoch: Epoch::default(),
             last_group: GroupId::default(),
             added: Arc::new(self.added),
+            reshard: self.reshard.map(|ReshardRecordV1 { wish: ReshardV1 { strategy, leaving }, since }| {
+                Arc::new(Reshard { strategy, leaving: leaving.into_iter().collect(), since })
+            }),
         };
         if !routing.migrations().all(|(slot, migration)| fits(&routing, slot, migration)) {
             return Err(LoadError::Stray(MIGRATIONS));

@@ -88,6 +88,15 @@ impl Transactions {
         self.slots.iter().filter_map(|(slot, state)| Some((slot, state.active()?)))
     }
 
+    /// Slots that an attempt to move them has left neither here nor there, ascending.
+    pub fn unsettled(&self) -> impl Iterator<Item = Slot> {
+        let moves = |ownership| match ownership {
+            Ownership::None | Ownership::Active(_) => false,
+            Ownership::Passive(_) | Ownership::Frozen { .. } | Ownership::Installing { .. } => true,
+        };
+        self.slots.iter().filter(move |(_, state)| moves(state.ownership())).map(|(slot, _)| slot)
+    }
+
     /// The fence under which this tenure deals branch ids of a slot.
     pub fn fence(&self, slot: Slot) -> Option<Fence> {
         Some(Fence { epoch: self.owns(slot)?, tenure: self.tenure })

@@ -34,6 +34,7 @@ impl Coordinator {
     /// undo logs.
     pub fn start(self: &Arc<Self>) {
         task::spawn(self.clone().announce());
+        task::spawn(self.clone().follow_owners(self.routing.clone()));
         task::spawn(self.clone().watch_memory());
         task::spawn(self.clone().delete_undo_logs());
     }

@@ -25,7 +25,10 @@ impl Coordinator {
             return Leader::Here(tenure);
         }
         quorate_core::sometimes!("begin_at_a_node_that_leads_nothing");
-        let groups: Vec<_> = self.routing.borrow().groups().map(|(group, _)| group).collect();
+        let groups: Vec<_> = {
+            let routing = self.routing.borrow();
+            routing.groups().map(|(group, _)| group).filter(|group| routing.slots_of(*group).next().is_some()).collect()
+        };
         // A random first one: the groups of a node that cannot be reached are not tried in the same order by everybody.
         let first = quorate_world::random::below(groups.len().max(1) as u64) as usize;
         let (before, after) = groups.split_at(first.min(groups.len()));

@@ -85,12 +85,17 @@ impl Led {
         locked(&self.groups).tenures.values().cloned().collect()
     }
 
-    /// Takes turns over the groups led here.
+    /// Takes turns over the groups led here that own slots.
     pub fn next(&self) -> Option<Arc<Tenure>> {
         let mut groups = locked(&self.groups);
         let turn = groups.turn.checked_rem(groups.ring.len())?;
-        groups.turn = turn + 1;
-        groups.ring.get(turn).cloned()
+        let owns = |tenure: &&Arc<Tenure>| tenure.replica.read(|state| state.slots().next().is_some());
+        let (steps, next) = (0..)
+            .zip(groups.ring.iter().cycle().skip(turn).take(groups.ring.len()))
+            .find(|(_, tenure)| owns(tenure))?;
+        let next = next.clone();
+        groups.turn = turn + steps + 1;
+        Some(next)
     }
 
     /// The node that leads a group, as far as this node knows: by its own replica, else by what it was told last.

@@ -65,6 +65,7 @@ mod request;
 mod route;
 mod seldom;
 mod serve;
+mod slots;
 mod tenure;
 mod term;
 mod timers;

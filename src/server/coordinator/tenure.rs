@@ -50,6 +50,8 @@ pub struct Tenure {
     pub replica: Arc<Replica<Transactions>>,
     /// Rings when a deadline earlier than all others may have come up.
     pub deadlines: Notify,
+    /// Rings when slots have come: nobody drives what is unfinished in them yet.
+    pub came: Notify,
     next_due_ms: AtomicU64,
     memory: Mutex<Memory>,
     reserved: Notify,
@@ -129,6 +131,7 @@ impl Tenure {
             term,
             replica,
             deadlines: Notify::new(),
+            came: Notify::new(),
             next_due_ms: AtomicU64::new(u64::MAX),
             memory: Mutex::new(memory),
             reserved: Notify::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate_core::model::{GroupId, Term, TransactionId};
 use quorate_core::txn::{Command, IdBlock, Outcome, Session, Transactions};
 use quorate_raft::{Leadership, ProposeError, Replica};
-use quorate_world::select::select2;
+use quorate_world::select::select3;
 use quorate_world::task;
 use quorate_world::time::{Duration, sleep};
 
@@ -135,7 +135,7 @@ impl Coordinator {
                 behind = Some(last);
                 task::yield_now().await;
             }
-            _ = select2(tenure.ended(), sleep(LOOK_AGAIN)).await;
+            _ = select3(tenure.ended(), tenure.came.notified(), sleep(LOOK_AGAIN)).await;
         }
     }
 

@@ -67,7 +67,8 @@ fn refused(refusal: MetaRefusal) -> Failure {
         | MetaRefusal::Joining(_)
         | MetaRefusal::Vgroup(_)
         | MetaRefusal::Group(_)
-        | MetaRefusal::Migration(_) => {
+        | MetaRefusal::Migration(_)
+        | MetaRefusal::Reshard(_) => {
             Failure::new(ExitCode::Bug, format!("the cluster refuses the start of this node: {refusal}"))
         }
     }

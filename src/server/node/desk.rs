@@ -9,13 +9,15 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use quorate_core::codec;
 use quorate_core::model::{GroupId, NodeId};
+use quorate_core::txn::Command;
 use quorate_raft::{RaftRpc, Replicas, ServeError};
 use quorate_world::time::{self, Duration};
 use quorate_world::watch;
 
 use super::founding::Joining;
-use super::message::{MetaAnswerV1, MetaAskV1};
+use super::message::{CopyAskV1, MetaAnswerV1, MetaAskV1};
 use super::seat::Seat;
+use super::slots::FREEZE_PATIENCE;
 use crate::coordinator::Coordinator;
 use crate::peer::{BoxFuture, Handler, Kind};
 
@@ -88,6 +90,14 @@ impl Desk {
 }
 
 impl Desk {
+    async fn copy(&self, group: GroupId, body: Bytes) -> Result<Bytes, String> {
+        let ask: CopyAskV1 = codec::decode_canonical(&body).map_err(|error| error.to_string())?;
+        let CopyAskV1 { slot, epoch, chunk } = ask;
+        let copy = self.coordinator.slot_copy(group, (slot, epoch), chunk, FREEZE_PATIENCE).await;
+        let copy = copy.ok_or("no copy of the slot is here")?;
+        codec::encode(&Command::InstallSlot(copy)).map(Bytes::from).map_err(|error| error.to_string())
+    }
+
     async fn stranger(&self, body: Bytes) -> Result<Bytes, String> {
         let ask = codec::decode_canonical(&body).map_err(|error| error.to_string())?;
         let answer = match (ask, self.seat.get()) {
@@ -111,6 +121,7 @@ impl Handler for Desk {
             match kind {
                 Kind::Coordinator => self.coordinator.serve(from, group, body).await,
                 Kind::Meta => self.meta(body).await,
+                Kind::SlotCopy => self.copy(group, body).await,
                 Kind::RaftAppend => self.raft(from, group, RaftRpc::Append, body).await,
                 Kind::RaftHeartbeat => self.raft(from, group, RaftRpc::Heartbeat, body).await,
                 Kind::RaftVote => self.raft(from, group, RaftRpc::Vote, body).await,

@@ -4,8 +4,8 @@
 //! may be older than what the disk has taken part in.
 //!
 //! A group is initialised by its first replica, and by any other if it still has no members after the longest election
-//! time-out: the same members from several is safe. Its first leader gives it its slots, once; the state machine
-//! refuses a second time.
+//! time-out: the same members from several is safe. Its first leader founds it, once, with the slots that it has from the
+//! founding of the cluster; the state machine refuses a second time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,7 @@ use super::attendance::quorum_met;
 use super::desk::Desk;
 use super::failure::open_failure;
 use super::seat::Seat;
+use super::slots::Slots;
 use crate::coordinator::Coordinator;
 use crate::exit::{ExitCode, Failure};
 use crate::peer::Peers;
@@ -40,6 +41,7 @@ pub struct Groups {
     peers: Arc<Peers>,
     seat: Arc<Seat>,
     routing: watch::Receiver<Routing>,
+    slots: Arc<Slots>,
     options: RaftOptions,
     open: Mutex<BTreeMap<GroupId, Arc<Replica<Transactions>>>>,
 }
@@ -68,7 +70,14 @@ impl Groups {
     /// None is open.
     pub fn new(context: GroupsContext) -> Arc<Groups> {
         let GroupsContext { node, replicas, desk, coordinator, peers, seat, routing, options } = context;
-        Arc::new(Groups { node, replicas, desk, coordinator, peers, seat, routing, options, open: Mutex::default() })
+        let slots = Arc::new(Slots {
+            seat: seat.clone(),
+            peers: peers.clone(),
+            coordinator: coordinator.clone(),
+            routing: routing.clone(),
+        });
+        let open = Mutex::default();
+        Arc::new(Groups { node, replicas, desk, coordinator, peers, seat, routing, slots, options, open })
     }
 
     /// The replicas that are open, ascending by group.
@@ -149,6 +158,7 @@ impl Groups {
         self.desk.opened(group);
         self.coordinator.attach(group, replica.clone());
         task::spawn(self.clone().give_slots(replica.clone()));
+        task::spawn(self.slots.clone().follow(replica.clone()));
         let preferred = self.routing.borrow().preferred_leader(group) == Some(self.node);
         if !replica.is_initialized().await {
             task::spawn(self.initialize(replica, preferred));
@@ -208,14 +218,15 @@ impl Groups {
     }
 
     async fn found(&self, replica: &Replica<Transactions>) -> Option<Outcome> {
-        if replica.read(|transactions| transactions.slots().next().is_some()) {
+        if replica.read(Transactions::is_founded) {
             return Some(Outcome::Done);
         }
         let founding = {
             let routing = self.routing.borrow();
-            let slots: Vec<(Slot, Epoch)> = routing.slots_of(replica.group()).collect();
-            let epoch = slots.first().map(|(_, epoch)| *epoch)?;
-            let mut slots: Vec<Slot> = slots.into_iter().map(|(slot, _)| slot).collect();
+            routing.group(replica.group())?;
+            // A group that was added has none at first: they come to it by migration, and only then.
+            let slots = routing.slots_of(replica.group()).filter(|(_, epoch)| *epoch == Epoch::FOUNDING);
+            let (mut slots, epoch): (Vec<Slot>, _) = (slots.map(|(slot, _)| slot).collect(), Epoch::FOUNDING);
             if quorate_world::bug!("two_groups_own_a_slot") {
                 slots.push(Slot((slots.last()?.0 + 1) % SLOTS));
                 slots.sort_unstable();

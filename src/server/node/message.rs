@@ -3,7 +3,7 @@
 use quorate_core::cluster::command::{AdmitNodeV1, NodeStartedV1};
 use quorate_core::cluster::{ClusterId, DiskId, MetaCommand, MetaOutcome};
 use quorate_core::codec::Persisted;
-use quorate_core::model::NodeId;
+use quorate_core::model::{Epoch, NodeId, Slot};
 use serde::{Deserialize, Serialize};
 
 /// A word to another node.
@@ -37,6 +37,18 @@ pub struct JoinV1 {
     pub disk: DiskId,
 }
 
+/// To a node that carries the group of a slot that moves: this chunk of its copy, once the slot is frozen. A frame of kind 33, on the
+/// connection for bulk; the answer is the command that installs the chunk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CopyAskV1 {
+    /// Which slot.
+    pub slot: Slot,
+    /// Which attempt.
+    pub epoch: Epoch,
+    /// Which chunk, from 0.
+    pub chunk: u32,
+}
+
 /// The answer.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum MetaAnswerV1 {
@@ -52,6 +64,9 @@ pub enum MetaAnswerV1 {
     Admitted(AdmittedV1),
 }
 
+impl Persisted for CopyAskV1 {
+    const BYTES_MAX: usize = 64;
+}
 impl Persisted for MetaAskV1 {
     const BYTES_MAX: usize = 4 << 20;
 }
@@ -86,6 +101,8 @@ mod tests {
         });
         let bytes = [&[1, 0, 2][..], &[1; 16], &[1], &[0; 16], &[0, 0, 0]].concat();
         assert_eq!(codec::encode(&joined), Ok(bytes));
+        let copy = CopyAskV1 { slot: Slot(7), epoch: Epoch(9), chunk: 2 };
+        assert_eq!(codec::encode(&copy), Ok(vec![1, 7, 9, 2]));
         let admit = MetaAskV1::Admit(AdmitNodeV1 { disk: DiskId([1; 16]), addresses: Default::default() });
         assert_eq!(codec::encode(&admit), Ok([&[1, 2][..], &[1; 16], &[0, 0, 0]].concat()));
         let peers = vec![(NodeId(2), "b:9".to_owned())];

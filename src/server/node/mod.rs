@@ -28,6 +28,7 @@ mod ports;
 mod readiness;
 mod seat;
 mod shown;
+mod slots;
 mod space;
 mod stop;
 #[cfg(test)]
@@ -257,6 +258,7 @@ impl Node {
             task::spawn(balance::keep(groups.clone(), node, self.picture.subscribe(), election_timeout)),
             task::spawn(moves::plan(seat.clone(), self.peers.clone(), election_timeout)),
             task::spawn(moves::carry_out(groups.clone(), seat.clone(), self.picture.subscribe(), election_timeout)),
+            task::spawn(slots::plan(seat.clone(), self.picture.subscribe(), election_timeout)),
             task::spawn(readiness.watch(self.ready.clone())),
             task::spawn(space.run()),
             task::spawn(alarm::watch(self.parts.clone(), election_timeout)),

@@ -26,6 +26,8 @@ pub enum Kind {
     RaftHibernate = 21,
     /// A chunk of a snapshot.
     RaftSnapshot = 32,
+    /// A chunk of the copy of a slot that moves.
+    SlotCopy = 33,
     /// Forwarded requests, lock commands, phase-two relays, channel lists: the coordinator's own messages.
     Coordinator = 64,
     /// Founding, and words to the leader of the meta group.
@@ -46,7 +48,7 @@ pub enum Class {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 11] = [
+    pub const ALL: [Kind; 12] = [
         Kind::Hello,
         Kind::Ping,
         Kind::RaftAppend,
@@ -56,6 +58,7 @@ impl Kind {
         Kind::RaftTransfer,
         Kind::RaftHibernate,
         Kind::RaftSnapshot,
+        Kind::SlotCopy,
         Kind::Coordinator,
         Kind::Meta,
     ];
@@ -79,7 +82,7 @@ impl Kind {
             | Kind::RaftPreVote
             | Kind::RaftTransfer
             | Kind::RaftHibernate => Class::Raft,
-            Kind::RaftSnapshot => Class::Bulk,
+            Kind::RaftSnapshot | Kind::SlotCopy => Class::Bulk,
             Kind::Hello | Kind::Ping | Kind::Coordinator | Kind::Meta => Class::Request,
         }
     }
@@ -94,7 +97,7 @@ impl Kind {
             Kind::RaftTransfer => Some(RaftRpc::Transfer),
             Kind::RaftHibernate => Some(RaftRpc::Hibernate),
             Kind::RaftSnapshot => Some(RaftRpc::Snapshot),
-            Kind::Hello | Kind::Ping | Kind::Coordinator | Kind::Meta => None,
+            Kind::SlotCopy | Kind::Hello | Kind::Ping | Kind::Coordinator | Kind::Meta => None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! The meta state machine: founding, starts, silence, refusals, and that replay gives equal bytes.
 
 use super::super::command::{
-    AddGroupV1, AdmitNodeV1, AttemptV1, PlaceGroupV1, ReplicaV1, SetStandingV1, SlotTargetV1, StartMigrationsV1,
-    VgroupNameV1, WishV1,
+    AddGroupV1, AdmitNodeV1, AttemptV1, PlaceGroupV1, RangeV1, ReplicaV1, ReshardV1, SetStandingV1, SlotTargetV1,
+    StartMigrationsV1, StrategyV1, VgroupNameV1, WishV1,
 };
 use super::super::member::{Addresses, ClusterId, DiskId, GroupKey, IdentityRefusal, StartEpoch, StartId};
 use super::super::routing::BIRTH_ZERO_MS;
@@ -241,6 +241,17 @@ fn resharding() -> impl Strategy<Value = MetaCommand> {
         attempt().prop_map(MetaCommand::MigrationDone),
         attempt().prop_map(MetaCommand::AbortMigration),
         attempt().prop_map(MetaCommand::MigrationUndone),
+        (0u8..3, proptest::collection::vec(1u32..5, 0..3)).prop_map(|(strategy, leaving)| {
+            let halves = |first, last, group| RangeV1 { first, last, group: GroupId(group) };
+            let table = alloc::vec![halves(0, 99, 1), halves(100, 4095, 2)];
+            let strategy = match strategy {
+                0 => StrategyV1::ConsistentHash,
+                1 => StrategyV1::Modulo,
+                _ => StrategyV1::Explicit(table),
+            };
+            MetaCommand::Reshard(ReshardV1 { strategy, leaving: leaving.into_iter().map(GroupId).collect() })
+        }),
+        (0u64..40).prop_map(MetaCommand::EndReshard),
     ]
 }
 

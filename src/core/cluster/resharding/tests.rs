@@ -1,6 +1,6 @@
 //! Plans: all of it and nothing twice, small, and at an end after all moves.
 
-use super::super::command::{AddGroupV1, AttemptV1, MetaBatch, MetaCommand, MetaOutcome};
+use super::super::command::{AddGroupV1, AttemptV1, MetaBatch, MetaCommand, MetaOutcome, MetaRefusal};
 use super::super::member::GroupKey;
 use super::super::meta::tests::{founded, founding};
 use super::super::sharding::{ConsistentHash, Explicit, Modulo, SlotRange};
@@ -209,4 +209,73 @@ proptest! {
         prop_assert!(gives.moves.iter().all(|wanted| wanted.from == GroupId(changed)));
         prop_assert_eq!(takes.moves.len(), gives.moves.len());
     }
+}
+
+fn answer(meta: &mut Meta, command: MetaCommand) -> MetaOutcome {
+    meta.apply(&MetaBatch { stamp: Stamp::default(), commands: vec![command] }).remove(0)
+}
+
+fn wish(strategy: StrategyV1, leaving: &[u32]) -> MetaCommand {
+    MetaCommand::Reshard(ReshardV1 { strategy, leaving: leaving.iter().copied().map(GroupId).collect() })
+}
+
+fn carry_out(meta: &mut Meta) {
+    while let Some(due) =
+        meta.routing().reshard().and_then(|wish| wish.plan(meta.routing()).ok()?.due(meta.routing(), 500))
+    {
+        let first = due.after.0 + 1;
+        let attempts: Vec<AttemptV1> = due
+            .slots
+            .iter()
+            .zip(first..)
+            .map(|(wanted, epoch)| AttemptV1 { slot: wanted.slot, epoch: crate::model::Epoch(epoch) })
+            .collect();
+        say(meta, MetaCommand::StartMigrations(due));
+        for attempt in attempts {
+            say(meta, MetaCommand::MigrationInstalled(attempt));
+            say(meta, MetaCommand::SwitchSlot(attempt));
+            say(meta, MetaCommand::MigrationDone(attempt));
+        }
+    }
+}
+
+#[test]
+fn a_wish_stands_until_it_is_fulfilled() {
+    let mut meta = founded();
+    say(&mut meta, wish(StrategyV1::Modulo, &[2]));
+    let since = meta.routing().reshard().expect("it was wished").since;
+    assert_eq!(since, meta.routing().picture());
+    say(&mut meta, wish(StrategyV1::Modulo, &[2]));
+    assert_eq!(meta.routing().picture(), since, "the same again changes nothing");
+    assert_eq!(meta.routing().reshard().map(|wish| wish.emptied(meta.routing()).count()), Some(0));
+    carry_out(&mut meta);
+    let wish = meta.routing().reshard().expect("it stands");
+    assert_eq!(wish.emptied(meta.routing()).collect::<Vec<_>>(), [GroupId(2)]);
+    assert_eq!(meta.routing().slots_of(GroupId(1)).count(), usize::from(SLOTS));
+    assert_eq!(Meta::load(meta.tables()).as_ref(), Ok(&meta));
+    say(&mut meta, MetaCommand::RemoveGroup(GroupId(2)));
+    assert_eq!(meta.routing().reshard().map(|wish| wish.emptied(meta.routing()).count()), Some(0));
+    say(&mut meta, MetaCommand::EndReshard(since + 1));
+    assert!(meta.routing().reshard().is_some(), "that was another one");
+    say(&mut meta, MetaCommand::EndReshard(since));
+    assert!(meta.routing().reshard().is_none());
+}
+
+#[test]
+fn a_wish_that_cannot_be_fulfilled_is_refused() {
+    let mut meta = founded();
+    let refused = |refusal| MetaOutcome::Refused(refusal);
+    let fault = |fault| refused(MetaRefusal::Reshard(fault));
+    assert_eq!(answer(&mut meta, wish(StrategyV1::ConsistentHash, &[1, 2])), fault(ReshardFault::NoGroup));
+    assert_eq!(
+        answer(&mut meta, wish(StrategyV1::ConsistentHash, &[77])),
+        refused(MetaRefusal::UnknownGroup(GroupId(77)))
+    );
+    let table = |last| vec![RangeV1 { first: 0, last, group: GroupId(1) }];
+    for (strategy, leaving) in [(StrategyV1::Explicit(table(4000)), &[2][..]), (StrategyV1::Explicit(table(4095)), &[])]
+    {
+        assert_eq!(answer(&mut meta, wish(strategy, leaving)), fault(ReshardFault::Strategy));
+    }
+    say(&mut meta, wish(StrategyV1::Explicit(table(4095)), &[2]));
+    assert_eq!(answer(&mut Meta::new(), wish(StrategyV1::Modulo, &[])), refused(MetaRefusal::NotFounded));
 }

@@ -38,12 +38,13 @@ impl Coordinator {
             // Before the look: what happens after it is not in it.
             let news = tenure.news(transaction);
             let left = tenure.replica.read(|state| match state.session(transaction) {
-                None => Err(state.tombstone(transaction).unwrap_or(GlobalStatus::Finished)),
-                Some(session) if is_over(session, branch) => Err(session.shown_status()),
+                None if state.owns(transaction.slot()).is_none() => Err(Err(Lost)),
+                None => Err(Ok(state.tombstone(transaction).unwrap_or(GlobalStatus::Finished))),
+                Some(session) if is_over(session, branch) => Err(Ok(session.shown_status())),
                 Some(session) => Ok((session.shown_status(), wanted(session))),
             });
             let (status, wanted) = match left {
-                Err(status) => return Ok(Progress::Done(status)),
+                Err(over) => return over.map(Progress::Done),
                 Ok(_) if tenure.is_over() => return Err(Lost),
                 Ok(left) => left,
             };

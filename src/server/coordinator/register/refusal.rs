@@ -37,6 +37,8 @@ pub fn decided(tenure: &Tenure, ask: &RegisterAsk) -> Option<Reply> {
     tenure.replica.read(|transactions| match transactions.session(ask.transaction) {
         Some(session) if session.takes(ask.kind) => None,
         Some(session) => Some(not_active(session.status).into()),
+        // Its slot is on its way: whoever owns it knows better.
+        None if transactions.owns(ask.transaction.slot()).is_none() => None,
         None => Some(not_there(ask.transaction, transactions.standing(ask.transaction)).into()),
     })
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use quorate_core::cluster::command::SetStandingV1;
-use quorate_core::cluster::{Addresses, MetaCommand, Routing, Standing};
+use quorate_core::cluster::command::{AddGroupV1, ReshardV1, SetStandingV1, StrategyV1};
+use quorate_core::cluster::{Addresses, GroupKey, MetaCommand, MetaOutcome, Routing, Standing};
+use quorate_core::model::{GroupId, SLOTS};
 use quorate_core::txn::command::BeginV1;
 use quorate_core::txn::{Command, Outcome};
 
@@ -248,4 +249,74 @@ fn a_node_that_joined_comes_back_as_itself() {
             member.stop().await;
         }
     });
+}
+
+async fn say(member: &Member, command: MetaCommand) -> MetaOutcome {
+    member.node.parts.get().expect("it is ready").seat.ask(&command).await
+}
+
+fn reshard(leaving: &[GroupId]) -> MetaCommand {
+    MetaCommand::Reshard(ReshardV1 { strategy: StrategyV1::ConsistentHash, leaving: leaving.to_vec() })
+}
+
+fn owned(routing: &Routing, group: GroupId) -> usize {
+    routing.slots_of(group).count()
+}
+
+fn slots_rest(routing: &Routing) -> bool {
+    routing.reshard().is_none() && routing.migrations().next().is_none()
+}
+
+/// Every slot is served by the group that the picture names, and by nobody else.
+async fn slots_agree(members: &[Member]) {
+    let member = &members[0];
+    let routing = member.picture().borrow().clone();
+    for (group, replica) in member.node.parts.get().expect("it is ready").groups.open() {
+        until("the group serves the slots of the picture", || {
+            replica.read(|state| state.slots().eq(routing.slots_of(group)) && state.unsettled().next().is_none())
+        })
+        .await;
+    }
+}
+
+#[test]
+fn a_group_is_added_takes_its_share_of_the_slots_and_is_removed_again() {
+    run_test(async {
+        let folder = test_folder();
+        let (_, members) = three_of(&folder, 2).await;
+        until("all groups are led", || members.iter().map(Member::leads).sum::<usize>() == 2).await;
+        let mut begun = 0;
+        for _ in 0..60 {
+            begun += begin_everywhere(&members).await;
+        }
+        assert_eq!(begun, 120);
+        let wish =
+            AddGroupV1 { key: GroupKey([3; 16]), label: String::new(), replicas: [3, 1, 2].map(NodeId).to_vec() };
+        let group = match say(&members[0], MetaCommand::AddGroup(wish)).await {
+            MetaOutcome::Added { group, .. } => group,
+            outcome => panic!("{outcome:?}"),
+        };
+        assert!(matches!(say(&members[0], reshard(&[])).await, MetaOutcome::Done { .. }));
+        settled(&members[0], "the new group has its share", |routing| {
+            slots_rest(routing) && owned(routing, group) > usize::from(SLOTS) / 5
+        })
+        .await;
+        slots_agree(&members).await;
+        assert_eq!(sessions_served(&members), begun, "what was begun has moved along");
+        begin_everywhere(&members).await;
+
+        assert!(matches!(say(&members[1], reshard(&[group])).await, MetaOutcome::Done { .. }));
+        settled(&members[0], "the group is gone", |routing| slots_rest(routing) && routing.was_group(group)).await;
+        slots_agree(&members).await;
+        assert_eq!(sessions_served(&members), begun + 3);
+        for member in members {
+            member.stop().await;
+        }
+    });
+}
+
+/// Sessions of all groups, at one node that carries all of them.
+fn sessions_served(members: &[Member]) -> usize {
+    let groups = members[0].node.parts.get().expect("it is ready").groups.open();
+    groups.into_values().map(|replica| replica.read(|state| state.sessions().count())).sum()
 }

@@ -1,5 +1,6 @@
 //! The cluster's own state, group 0, as a [`Machine`].
 
+use quorate_core::cluster::command::StrategyV1;
 use quorate_core::cluster::{Meta, MetaBatch, MetaCommand, MetaOutcome};
 use quorate_core::txn::Stamp;
 
@@ -41,6 +42,7 @@ impl Machine for Meta {
             MetaCommand::NodeStarted(_) | MetaCommand::AdmitNode(_) => NODE_BYTES,
             MetaCommand::PlaceGroup(_) => GROUP_BYTES,
             MetaCommand::AddGroup(of) => GROUP_BYTES + of.label.len() + of.replicas.len() * 5,
+            MetaCommand::Reshard(of) => COMMAND_FIXED_BYTES + of.leaving.len() * 5 + ranges(&of.strategy) * 11,
             MetaCommand::StartMigrations(of) => COMMAND_FIXED_BYTES + of.slots.len() * 8,
             MetaCommand::NodeSilent(_)
             | MetaCommand::NodeReturned(_)
@@ -55,7 +57,8 @@ impl Machine for Meta {
             | MetaCommand::SwitchSlot(_)
             | MetaCommand::MigrationDone(_)
             | MetaCommand::AbortMigration(_)
-            | MetaCommand::MigrationUndone(_) => COMMAND_FIXED_BYTES,
+            | MetaCommand::MigrationUndone(_)
+            | MetaCommand::EndReshard(_) => COMMAND_FIXED_BYTES,
             MetaCommand::MapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len() + of.cluster.len() + of.unit.len(),
             MetaCommand::UnmapVgroup(of) => COMMAND_FIXED_BYTES + of.vgroup.len(),
         }
@@ -67,5 +70,13 @@ impl Machine for Meta {
 
     fn load(records: Vec<(u16, Vec<u8>)>) -> Result<Self, String> {
         Meta::load(records).map_err(|error| error.to_string())
+    }
+}
+
+/// Lines of a table.
+fn ranges(strategy: &StrategyV1) -> usize {
+    match strategy {
+        StrategyV1::Explicit(table) => table.len(),
+        StrategyV1::ConsistentHash | StrategyV1::Modulo => 0,
     }
 }
