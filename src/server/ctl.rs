@@ -1,8 +1,9 @@
 //! `quorate ctl`: asks a running node over its HTTP port. Transactions are in `transaction`, their branches in `branch`, row
-//! locks in `lock`, transaction service groups in `vgroup`.
+//! locks in `lock`, transaction service groups in `vgroup`, nodes in `node`, groups and their slots in `group`.
 
 mod branch;
 mod cells;
+mod group;
 mod lock;
 mod node;
 mod transaction;
@@ -44,6 +45,8 @@ pub fn command() -> Command {
         .subcommand(lock::command())
         .subcommand(vgroup::command())
         .subcommand(node::command())
+        .subcommand(group::command())
+        .subcommand(group::rebalance())
         .subcommand(
             Command::new("move-leader")
                 .about("Ask a group's leader, if it is this node, to hand over")
@@ -80,6 +83,10 @@ enum View {
     Status,
     /// Nodes alone.
     Nodes,
+    /// Groups alone.
+    Groups,
+    /// Which slots would move.
+    Plan,
     /// A page of transactions.
     Transactions,
     /// The transaction of this XID.
@@ -102,6 +109,8 @@ pub fn question(matches: &ArgMatches) -> Question {
         Some(("lock", inner)) => lock::call(inner),
         Some(("vgroup", inner)) => vgroup::call(inner),
         Some(("node", inner)) => node::call(inner),
+        Some(("group", inner)) => group::call(inner),
+        Some(("rebalance", inner)) => group::call_rebalance(inner),
         Some(("move-leader", inner)) => {
             let number = |name: &str| inner.get_one::<u64>(name).copied().unwrap_or_default();
             let path = format!("/quorate/v1/groups/{}/leader", number("group"));
@@ -169,6 +178,8 @@ fn shown(view: &View, body: String) -> Result<String, String> {
     match view {
         View::Text => Ok(body),
         View::Nodes => node::table(&body),
+        View::Groups => group::table(&body),
+        View::Plan => group::plan(&body),
         View::Status => table(&body),
         View::Transactions => Ok(transaction::table(&page()?)),
         View::Transaction(xid) => transaction::details(&page()?, xid),

@@ -17,6 +17,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::command::{AddGroupV1, GroupFault, MetaOutcome, MetaRefusal};
+use super::member::GroupKey;
 use super::meta::Meta;
 use super::routing::{GroupRoute, Routing};
 use crate::model::limits::{DATA_GROUPS_MAX, GROUP_LABEL_BYTES_MAX, GROUP_NUMBERS_MAX};
@@ -37,6 +38,11 @@ impl Routing {
     /// The highest number that a data group ever had.
     pub fn last_group(&self) -> GroupId {
         self.last_group
+    }
+
+    /// The group that was added when somebody asked with this key.
+    pub fn added_by(&self, key: GroupKey) -> Option<GroupId> {
+        self.added.get(&key).copied()
     }
 
     /// Whether there was such a data group, and is none any more.

@@ -31,6 +31,24 @@ pub fn next(routing: &Routing, refuses: &BTreeSet<NodeId>) -> Option<PlaceGroupV
         .or_else(|| load.led_evenly(routing))
 }
 
+/// Where a group that is added rests: on nodes that carry least, that one first of them that leads least.
+pub fn place_new(routing: &Routing) -> Vec<NodeId> {
+    let silent = routing.nodes().filter(|node| node.silent).map(|node| node.id).collect();
+    let load = Load::of(routing, &silent);
+    let route = GroupRoute::at(Default::default(), Vec::new());
+    let mut replicas: Vec<NodeId> = Vec::new();
+    let wanted = routing.replicas_wanted().max(routing.groups().map(|(_, route)| route.aim().len()).max().unwrap_or(1));
+    let wanted = if load.nodes.len() >= wanted { wanted } else { 1 };
+    while replicas.len() < wanted {
+        match load.least_loaded(&route, &replicas) {
+            Some(node) => replicas.push(node),
+            None => break,
+        }
+    }
+    replicas.sort_by_key(|node| load.leads(*node));
+    replicas
+}
+
 /// The voters that the meta group should have: those that it has, as far as they may stay, filled up by the lowest ids
 /// to one, three or five.
 pub fn meta_voters(routing: &Routing, now: &BTreeSet<NodeId>) -> BTreeSet<NodeId> {

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 pub struct Cluster {
     nodes: Vec<Node>,
     store_mode: &'static str,
-    term: u64,
+    /// The picture number with which this was so first, as far as the node knows.
+    pub term: u64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -85,6 +86,26 @@ fn endpoint(address: &str) -> Option<Endpoint> {
     let (host, port) = address.rsplit_once(':')?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     Some(Endpoint { host: host.to_owned(), port: port.parse().ok()? })
+}
+
+/// What clients were shown last. Its term is the picture number with which it changed: slots that move, and what else clients do
+/// not see, wake nobody.
+pub struct Face(Cluster);
+
+impl Face {
+    /// As of this picture.
+    pub fn of(routing: &Routing, presenter: &Presenter) -> Face {
+        Face(cluster(routing, presenter))
+    }
+
+    /// The same, or what another picture shows.
+    pub fn look(&mut self, routing: &Routing, presenter: &Presenter) -> Cluster {
+        let now = cluster(routing, presenter);
+        if (Cluster { term: self.0.term, ..now.clone() }) != self.0 {
+            self.0 = now;
+        }
+        self.0.clone()
+    }
 }
 
 /// A watch: wait until the picture is newer than the oldest one that the client knows of any group.

@@ -11,6 +11,7 @@ mod adapter;
 mod attempts;
 pub mod console;
 mod discovery;
+mod elastic;
 mod exposition;
 mod form;
 pub mod metrics;
@@ -24,7 +25,8 @@ mod vgroup;
 
 pub use attempts::Attempts;
 pub use console::Console;
-pub use discovery::Presenter;
+pub use discovery::{Face, Presenter};
+pub use elastic::strategy_of;
 pub use exposition::Exposition;
 pub use status::GroupStatus;
 pub use token::Login;
@@ -40,12 +42,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use quorate_core::cluster::Routing;
+use quorate_core::cluster::command::StrategyV1;
 use quorate_core::meters::PairFigures;
 use quorate_core::model::{GroupId, NodeId};
+use quorate_core::txn::Counts;
 use quorate_world::net::Stream;
 use quorate_world::time::Duration;
 use quorate_world::watch;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// Header lines of one request.
 const HEADERS_MAX: usize = 64;
@@ -66,10 +70,15 @@ pub type SeataFigures = Box<dyn Fn() -> Work<Vec<PairFigures>> + Send + Sync>;
 /// Asks the leader of a group to hand over to a node.
 pub type MoveLeader = Box<dyn Fn(GroupId, NodeId) -> Work<Result<(), String>> + Send + Sync>;
 
+/// Says what a group has, if it is here.
+pub type Weigh = Box<dyn Fn(GroupId) -> Option<Counts> + Send + Sync>;
+
 /// What the pages show, and what may be changed through them.
 pub struct AdminContext {
     /// Who this node is for clients.
     pub presenter: Presenter,
+    /// What clients were shown of the picture last.
+    pub face: Mutex<Face>,
     /// Who may change something from beyond loopback.
     pub token: Option<String>,
     /// Who may use the console; nothing: everybody.
@@ -86,6 +95,10 @@ pub struct AdminContext {
     pub seata_figures: Option<SeataFigures>,
     /// Hands the leadership of a group to a node; refused in words.
     pub move_leader: MoveLeader,
+    /// How slots are spread unless somebody wishes otherwise.
+    pub strategy: StrategyV1,
+    /// What a group has, if it is here.
+    pub weigh: Weigh,
     /// Transactions and row locks of the cluster.
     pub console: Console,
     /// Has the meta group take a word.

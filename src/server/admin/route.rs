@@ -1,6 +1,7 @@
 //! Which path does what.
 
-use super::discovery::{self, Watch};
+use super::discovery::{self, Cluster, Watch};
+use super::elastic::{self, Elastic};
 use super::exposition::Exposition;
 use super::token::{self, NoEntry};
 use super::{AdminContext, BODY_BYTES_MAX, console, seata, status, vgroup};
@@ -11,10 +12,11 @@ use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use quorate_core::cluster::command::SetStandingV1;
-use quorate_core::cluster::{MetaCommand, Standing};
+use quorate_core::cluster::{MetaCommand, Routing, Standing};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_world::time::{Duration, timeout};
 use serde::{Deserialize, Serialize};
+use std::sync::PoisonError;
 
 /// What a page answers.
 pub type Answer = Response<Full<Bytes>>;
@@ -38,7 +40,7 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
     match head.uri.path() {
         "/health" if reads => health(context),
         "/metrics" if reads => metrics(context).await,
-        "/metadata/v1/cluster" if reads => json(&discovery::cluster(&context.routing.borrow(), &context.presenter)),
+        "/metadata/v1/cluster" if reads => json(&face(context, &context.routing.borrow())),
         "/quorate/v1/status" if reads => show_status(context),
         "/metadata/v1/watch" if posts => match form(body, &query).await {
             Ok(form) => watch(context, &form).await,
@@ -59,6 +61,11 @@ pub async fn answer(context: &AdminContext, peer: SocketAddr, request: Request<I
                 Err(refused) => refused,
             },
             Some(Change::Standing(node, standing)) if posts => stand(context, node, standing).await,
+            Some(Change::Elastic(asked)) if posts => match form(body, &query).await {
+                Ok(form) => elastic::wish(context, asked, &form).await,
+                Err(refused) => refused,
+            },
+            Some(Change::Elastic(Elastic::Rebalance)) if reads => elastic::show_plan(context, &query),
             None if !known(path) && !vgroup::exists(path) => text(StatusCode::NOT_FOUND, "no such page\n"),
             Some(_) | None => text(StatusCode::METHOD_NOT_ALLOWED, "this page is asked in another way\n"),
         },
@@ -89,11 +96,11 @@ fn reply(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>)
     answer
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+pub(super) fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
     reply(status, TEXT, body)
 }
 
-fn json(value: &impl Serialize) -> Answer {
+pub(super) fn json(value: &impl Serialize) -> Answer {
     json_of(StatusCode::OK, value)
 }
 
@@ -153,15 +160,22 @@ fn show_status(context: &AdminContext) -> Answer {
     json(&status::status(context.presenter.node, ready, &context.routing.borrow(), &groups))
 }
 
-/// 200 once the picture is newer than what the client knows, 304 when its time is up. Both without a body.
+/// What clients are shown of a picture.
+fn face(context: &AdminContext, routing: &Routing) -> Cluster {
+    // A panic while it is held ends the process in production.
+    let mut face = context.face.lock().unwrap_or_else(PoisonError::into_inner);
+    face.look(routing, &context.presenter)
+}
+
+/// 200 once what is shown is newer than what the client knows, 304 when its time is up. Both without a body.
 async fn watch(context: &AdminContext, form: &str) -> Answer {
     let Watch { seen, timeout_ms } = match discovery::watch(form) {
         Ok(watch) => watch,
         Err(reason) => return text(StatusCode::BAD_REQUEST, format!("{reason}\n")),
     };
     let mut routing = context.routing.clone();
-    let seen = seen.unwrap_or_else(|| routing.borrow().picture());
-    let newer = routing.wait_until(|routing| routing.picture() > seen);
+    let seen = seen.unwrap_or_else(|| face(context, &routing.borrow()).term);
+    let newer = routing.wait_until(|routing| face(context, routing).term > seen);
     match timeout(Duration::from_millis(timeout_ms), newer).await {
         Ok(Ok(_)) => text(StatusCode::OK, ""),
         // The node stops: the client asks another one.
@@ -226,9 +240,14 @@ enum Change {
     Leader(GroupId),
     /// `/quorate/v1/nodes/4/drain`.
     Standing(NodeId, Standing),
+    /// Groups, and the slots on them.
+    Elastic(Elastic),
 }
 
 fn change(path: &str) -> Option<Change> {
+    if let Some(asked) = elastic::of_path(path) {
+        return Some(Change::Elastic(asked));
+    }
     if let Some(group) = path.strip_prefix("/quorate/v1/groups/") {
         return group.strip_suffix("/leader")?.parse().ok().map(|group| Change::Leader(GroupId(group)));
     }

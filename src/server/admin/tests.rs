@@ -1,13 +1,15 @@
 //! The pages as a client sees them: bytes in, bytes out, over a connection of the world.
 
 use super::*;
-use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1, NodeV1};
+use quorate_core::cluster::command::{
+    AddGroupV1, FoundClusterV1, GroupV1, NodeStartedV1, NodeV1, SlotTargetV1, StartMigrationsV1, StrategyV1,
+};
 use quorate_core::cluster::health::Health;
 use quorate_core::cluster::{
-    Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, MetaOutcome, StartEpoch, StartId,
+    Addresses, ClusterId, DiskId, GroupKey, Meta, MetaBatch, MetaCommand, MetaOutcome, StartEpoch, StartId,
 };
 use quorate_core::meters::{Event, Labels, Meters};
-use quorate_core::model::Term;
+use quorate_core::model::{Slot, Term};
 use quorate_core::txn::Stamp;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net;
@@ -84,13 +86,15 @@ async fn serve_patiently(
     let moves = moved.clone();
     let is_starting = Arc::new(AtomicBool::new(false));
     let starts = is_starting.clone();
+    let presenter = Presenter {
+        node: NodeId(1),
+        seata: "10.0.0.1:8091".to_owned(),
+        admin: "10.0.0.1:7091".to_owned(),
+        group: "default".to_owned(),
+    };
     let context = AdminContext {
-        presenter: Presenter {
-            node: NodeId(1),
-            seata: "10.0.0.1:8091".to_owned(),
-            admin: "10.0.0.1:7091".to_owned(),
-            group: "default".to_owned(),
-        },
+        face: Mutex::new(Face::of(meta.routing(), &presenter)),
+        presenter,
         token: token.map(str::to_owned),
         login,
         routing: routing_seen,
@@ -108,6 +112,8 @@ async fn serve_patiently(
         }),
         metrics: vec![Box::new(|page| page.gauge("quorate_test_seconds", "For this test").value(7))],
         seata_figures: None,
+        strategy: StrategyV1::ConsistentHash,
+        weigh: Box::new(|_| None),
         move_leader: Box::new(move |group, node| {
             moves.lock().expect("nobody panicked").push((group, node));
             Box::pin(async move { if node == NodeId(9) { Err("no such node".to_owned()) } else { Ok(()) } })
@@ -218,8 +224,18 @@ fn a_watch_wakes_on_a_newer_picture() {
         while served.routing.receivers() < 2 {
             quorate_world::task::yield_now().await;
         }
-        // The same picture again wakes nobody.
+        // The same picture again wakes nobody, nor do groups that come and slots that move.
         served.routing.send(meta.routing().clone());
+        let shown = meta.routing().picture();
+        let key = GroupKey([2; 16]);
+        apply(&mut meta, MetaCommand::AddGroup(AddGroupV1 { key, label: String::new(), replicas: vec![NodeId(1)] }));
+        let slots = vec![SlotTargetV1 { slot: Slot(0), target: GroupId(2) }];
+        let start = StartMigrationsV1 { after: meta.routing().last_epoch(), slots };
+        apply(&mut meta, MetaCommand::StartMigrations(start));
+        assert_eq!(meta.routing().picture(), shown + 2);
+        served.routing.send(meta.routing().clone());
+        let (_, _, body) = get(address, "/metadata/v1/cluster").await;
+        assert!(body.ends_with(&format!(r#""term":{shown}}}"#)), "{body}");
         apply(&mut meta, MetaCommand::NodeSilent(NodeV1 { node: NodeId(3), epoch: StartEpoch(1) }));
         served.routing.send(meta.routing().clone());
         assert_eq!(waiting.await.expect("not aborted"), "HTTP/1.1 200 OK");
@@ -389,8 +405,10 @@ fn nodes_are_drained_and_removed_by_their_paths() {
 
 /// A context that shows nothing.
 fn of_nothing(token: Option<&str>) -> AdminContext {
+    let presenter = Presenter { node: NodeId(1), seata: String::new(), admin: String::new(), group: String::new() };
     AdminContext {
-        presenter: Presenter { node: NodeId(1), seata: String::new(), admin: String::new(), group: String::new() },
+        face: Mutex::new(Face::of(&Routing::empty(), &presenter)),
+        presenter,
         token: token.map(str::to_owned),
         login: None,
         routing: watch::channel(Routing::empty()).1,
@@ -398,6 +416,8 @@ fn of_nothing(token: Option<&str>) -> AdminContext {
         groups: Box::new(Vec::new),
         metrics: Vec::new(),
         seata_figures: None,
+        strategy: StrategyV1::ConsistentHash,
+        weigh: Box::new(|_| None),
         move_leader: Box::new(|_, _| Box::pin(async { Ok(()) })),
         console: Console::of_nothing(),
         tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
@@ -526,5 +546,45 @@ fn a_node_that_starts_is_asked_again() {
         assert_eq!((status.as_str(), body), ("HTTP/1.1 503 Service Unavailable", format!("{text}\n")));
         served.is_starting.store(false, Ordering::Relaxed);
         assert_eq!(get(served.address, add).await.0, "HTTP/1.1 200 OK");
+    });
+}
+
+#[test]
+fn slots_are_spread_by_wish() {
+    run_test(async {
+        let meta = founded();
+        let served = serve(&meta, None).await;
+        let ask = |path: &'static str, form: &'static str| async move {
+            let (status, _, body) = post(served.address, path, "", form).await;
+            (status.split(' ').nth(1).unwrap_or_default().to_owned(), body)
+        };
+        let plan = async |query: &str| {
+            let (_, _, body) = get(served.address, &format!("/quorate/v1/rebalance{query}")).await;
+            serde_json::from_str::<serde_json::Value>(&body).expect("JSON")
+        };
+        let shown = plan("").await;
+        assert_eq!((shown["is_wished"].as_bool(), shown["under_way"].as_u64()), (Some(false), Some(0)), "{shown}");
+        assert_eq!(shown["slots"].as_u64(), Some(0), "one group has all: {shown}");
+        let (code, added) = ask("/quorate/v1/groups", "label=east").await;
+        assert_eq!((code.as_str(), added.contains("group 2 is added")), ("200", true), "{added}");
+        let shown = plan("").await;
+        assert!(shown["slots"].as_u64().is_some_and(|slots| slots > 1_000), "it has its share yet to get: {shown}");
+        assert_eq!(shown["shares"][0]["to"], 2);
+        assert_eq!(ask("/quorate/v1/groups", "label=e%20t").await.0, "400");
+        assert_eq!(ask("/quorate/v1/groups", "key=12").await.0, "400");
+        assert_eq!(ask("/quorate/v1/groups/2/remove", "").await.0, "200");
+        let (code, refused) = ask("/quorate/v1/groups/77/remove", "").await;
+        assert_eq!((code.as_str(), refused.as_str()), ("409", "there is no data group 77\n"));
+        let shown = plan("").await;
+        assert_eq!((&shown["leaving"], &shown["slots"]), (&serde_json::json!([2]), &serde_json::json!(0)));
+        assert_eq!(get(served.address, "/quorate/v1/rebalance?leaving=1").await.0, "HTTP/1.1 409 Conflict");
+        assert!(shown["is_wished"].as_bool().is_some_and(|wished| wished), "{shown}");
+        assert_eq!(get(served.address, "/quorate/v1/rebalance?leaving=x").await.0, "HTTP/1.1 400 Bad Request");
+        assert_eq!(
+            ask("/quorate/v1/rebalance/stop", "").await,
+            ("200".to_owned(), "no more slots start to move\n".to_owned())
+        );
+        assert_eq!(ask("/quorate/v1/rebalance/stop", "").await.1, "no slots were to move\n");
+        assert_eq!(get(served.address, "/quorate/v1/groups/2/remove").await.0, "HTTP/1.1 405 Method Not Allowed");
     });
 }

@@ -1,7 +1,7 @@
 //! What this node shows to clients and operators: the Seata port and the admin port, opened at once, so that a start can
 //! be watched.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use quorate_core::cluster::{MetaCommand, Routing};
 use quorate_core::console::UNREPORTED_AGES_S;
@@ -15,9 +15,10 @@ use quorate_world::watch;
 
 use super::Parts;
 use crate::admin::{
-    Admin, AdminContext, Attempts, Console, Exposition, Login, Presenter, SeataFigures, Untaken, Work, metrics,
+    Admin, AdminContext, Attempts, Console, Exposition, Face, Login, Presenter, SeataFigures, Untaken, Work, metrics,
+    strategy_of,
 };
-use crate::config::{Config, ConsoleConfig};
+use crate::config::{Config, ConsoleConfig, Sharding};
 use crate::coordinator::Coordinator;
 use crate::listener::{Bounds, Listener, Traffic};
 use crate::peer::Own;
@@ -81,16 +82,19 @@ impl Doors {
 
 fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, traffic: Arc<Traffic>) -> AdminContext {
     let Shows { config, own, routing, is_ready, parts, bounds: _ } = shows;
-    let (shown, written, told) = (parts.clone(), parts.clone(), parts.clone());
+    let (shown, written, told, weighed) = (parts.clone(), parts.clone(), parts.clone(), parts.clone());
     let console = console(&coordinator);
     let counting = coordinator.counts_as_seata().then(|| coordinator.clone());
+    let presenter = Presenter {
+        node: own.node,
+        seata: own.addresses.advertised.clone(),
+        admin: own.addresses.admin.clone(),
+        group: config.cluster_name.clone(),
+    };
+    let face = Mutex::new(Face::of(&routing.borrow(), &presenter));
     AdminContext {
-        presenter: Presenter {
-            node: own.node,
-            seata: own.addresses.advertised.clone(),
-            admin: own.addresses.admin.clone(),
-            group: config.cluster_name.clone(),
-        },
+        presenter,
+        face,
         token: config.admin_token.clone(),
         login: config.console.as_ref().map(login),
         routing,
@@ -104,6 +108,15 @@ fn context(shows: Shows<'_>, coordinator: Arc<Coordinator>, storage: Storage, tr
         ],
         seata_figures: counting.map(seata_figures),
         move_leader: Box::new(move |group, to| move_leader(&parts, group, to)),
+        strategy: match &config.sharding {
+            Sharding::ConsistentHash => strategy_of(None, false),
+            Sharding::Modulo => strategy_of(None, true),
+            Sharding::Explicit(table) => strategy_of(Some(table), false),
+        },
+        weigh: Box::new(move |group| {
+            let replica = weighed.get()?.groups.open().remove(&group)?;
+            Some(replica.read(|state| state.counts()))
+        }),
         console,
         tell_meta: Box::new(move |command| tell_meta(&told, command)),
     }

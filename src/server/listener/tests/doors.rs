@@ -1,12 +1,12 @@
 //! Both ports of a node, from the first byte to the stop.
 
 use super::*;
-use crate::admin::{AdminContext, Console, Presenter, Untaken};
+use crate::admin::{AdminContext, Console, Face, Presenter, Untaken};
 use crate::coordinator::ask::Reply;
 use crate::coordinator::message::Response;
 use crate::coordinator::{CoordinatorContext, Nodes};
 use crate::peer::{BoxFuture, CallError};
-use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1};
+use quorate_core::cluster::command::{FoundClusterV1, GroupV1, NodeStartedV1, StrategyV1};
 use quorate_core::cluster::{Addresses, ClusterId, DiskId, Meta, MetaBatch, MetaCommand, Routing, StartEpoch, StartId};
 use quorate_core::codec;
 use quorate_core::model::{GlobalStatus, GroupId, NodeId, SLOTS};
@@ -108,13 +108,12 @@ async fn doors_within(bounds: Bounds, other: Arc<Other>, routing: Routing) -> Op
     });
     let traffic = Arc::new(Traffic::default());
     let counted = traffic.clone();
+    let presenter =
+        Presenter { node: NodeId(1), seata: "a:1".to_owned(), admin: "a:2".to_owned(), group: "default".to_owned() };
+    let face = std::sync::Mutex::new(Face::of(&routing.borrow(), &presenter));
     let admin = Admin::new(AdminContext {
-        presenter: Presenter {
-            node: NodeId(1),
-            seata: "a:1".to_owned(),
-            admin: "a:2".to_owned(),
-            group: "default".to_owned(),
-        },
+        face,
+        presenter,
         token: None,
         login: None,
         routing,
@@ -122,6 +121,8 @@ async fn doors_within(bounds: Bounds, other: Arc<Other>, routing: Routing) -> Op
         groups: Box::new(Vec::new),
         metrics: vec![Box::new(move |page| counted.write(page))],
         seata_figures: None,
+        strategy: StrategyV1::ConsistentHash,
+        weigh: Box::new(|_| None),
         move_leader: Box::new(|_, _| Box::pin(async { Err("no groups".to_owned()) })),
         console: Console::of_nothing(),
         tell_meta: Box::new(|_| Box::pin(async { Err(Untaken::Unknown) })),
