@@ -107,6 +107,7 @@ impl Nemesis {
             Class::ClockRate => self.clock_rate(&mut dice, lasts).await,
             Class::ClockJump => self.clock_jump(&mut dice),
             Class::Membership => self.change_membership(&mut dice),
+            Class::Slots => self.reshard(&mut dice),
             Class::LongAbsence => self.kill(Class::LongAbsence, &mut dice, lasts).await,
             Class::DiskDamage => self.damage.strike(&self.scene, &self.cluster, &mut dice, lasts).await,
             // The machine `mover` sees to it, and clients do the rest.
@@ -320,8 +321,22 @@ impl Nemesis {
         if word == "replace" {
             machine.kill();
         }
-        self.scene.watch().wishes.push_back(format!("{number}/{word}"));
+        self.scene.watch().wishes.push_back(format!("nodes/{number}/{word}"));
         self.struck(Class::Membership, &[machine], Duration::ZERO, &format!("is to be asked: {word}"));
+    }
+
+    /// A group is added, or one is emptied and removed, or slots are spread over what there is. A steward tells the cluster.
+    fn reshard(&self, dice: &mut Dice) {
+        let founded = self.scene.plan.options.groups;
+        let wish = match dice.below(8) {
+            0..3 => "groups".to_owned(),
+            // One that was never added is refused.
+            3 => format!("groups/{}/remove", 1 + dice.below(u64::from(founded) + 3)),
+            4 => "rebalance/stop".to_owned(),
+            _ => "rebalance".to_owned(),
+        };
+        self.struck(Class::Slots, &[], Duration::ZERO, &format!("is to be asked: {wish}"));
+        self.scene.watch().wishes.push_back(wish);
     }
 
     /// A founder is gone with its disk. Once the steward has said so, it comes back at its address with an empty one.
@@ -335,7 +350,7 @@ impl Nemesis {
         }
         self.cluster.lose_disk(machine);
         let (cluster, scene, back_ms) = (self.cluster.clone(), self.scene.clone(), dice.between(0, 20_000));
-        let wish = format!("{number}/replace");
+        let wish = format!("nodes/{number}/replace");
         scene.watch().wishes.push_back(wish.clone());
         // Not among the faults, which end with the heal.
         task::spawn(async move {

@@ -355,7 +355,8 @@ impl Watch {
         self.cells.strikes(class, lasts);
         if !class.is_of_clients() {
             // What is wished of the members takes its time.
-            let lasts = if class == Class::Membership { lasts.max(MOVES_LAST) } else { lasts };
+            let moves = matches!(class, Class::Membership | Class::Slots);
+            let lasts = if moves { lasts.max(MOVES_LAST) } else { lasts };
             let until = &mut self.ghost.restless_until;
             *until = (*until).max(sim::now() + lasts);
         }

@@ -7,7 +7,7 @@ use crate::coverage::Cell;
 use crate::nemesis::{Nemesis, disturb_founding};
 use crate::oracles::Finding;
 use crate::plan::faults::Fault;
-use crate::plan::swarm::Class;
+use crate::plan::swarm::{Class, Level};
 use crate::plan::{Options, Plan, ms};
 use crate::remains::Remains;
 use crate::scene::Scene;
@@ -140,7 +140,7 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
         let shared = scene.clone();
         sim::add_machine("mover", mover::ip(), move || mover::run(shared.clone())).start();
     }
-    if scene.plan.options.spares > 0 {
+    if scene.plan.options.spares > 0 || scene.plan.options.level(Class::Slots) != Level::Off {
         let shared = scene.clone();
         sim::add_machine("steward", steward::ip(), move || steward::run(shared.clone())).start();
     }

@@ -1,4 +1,4 @@
-//! A steward who tells the cluster what is wished of its nodes, over HTTP and through any of them, until one has taken or
+//! A steward who tells the cluster what is wished of its nodes and groups, over HTTP and through any of them, until one has taken or
 //! refused it. When the faults are over he lets every node serve again, every other time.
 
 use super::node_ip;
@@ -32,7 +32,7 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
                 // A half of the clusters goes on without those that were drained.
                 let stays_so = scene.plan.options.schedule.is_multiple_of(2);
                 let there = scene.places().into_keys().filter(|_| !stays_so);
-                let wishes: Vec<String> = there.map(|node| format!("{node}/undrain")).collect();
+                let wishes: Vec<String> = there.map(|node| format!("nodes/{node}/undrain")).collect();
                 scene.watch().wishes.extend(wishes);
             }
             continue;
@@ -50,7 +50,7 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
 
 async fn exchange(node: u32, wish: &str) -> io::Result<String> {
     let mut stream = net::connect(SocketAddr::new(node_ip(node), 7091)).await?;
-    let path = format!("/quorate/v1/nodes/{wish}");
+    let path = format!("/quorate/v1/{wish}");
     let head = format!("POST {path} HTTP/1.0\r\nhost: n{node}\r\nauthorization: Bearer {TOKEN}\r\n");
     stream.write_all(format!("{head}content-length: 0\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();

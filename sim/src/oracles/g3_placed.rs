@@ -2,6 +2,7 @@
 //!
 //! G3, placed: after the heal every node routes by the same picture, and the groups are where it says: as many voters as
 //! wanted, on nodes of their own that are to carry groups, none left over, evenly spread, and whoever was left has wiped what it had.
+//! No slot is on its way, and each group serves the slots that the picture gives it.
 
 use super::{Finding, Oracle};
 use crate::bank::Bank;
@@ -27,6 +28,7 @@ impl Oracle for Placed {
             found.extend(unplaced(routing, route).into_iter().map(|text| Finding::new(text).in_group(group)));
             found.extend(otherwise(ghost, group, route).into_iter().map(|text| Finding::new(text).in_group(group)));
         }
+        found.extend(spread(ghost, routing).map(Finding::new));
         found.extend(uneven(routing).filter(|_| has_room(routing)).map(Finding::new));
         found
     }
@@ -68,6 +70,31 @@ fn unplaced(routing: &Routing, route: &GroupRoute) -> Option<String> {
     let wanted = routing.replicas_wanted().max(1);
     (distinct.len() != replicas.len() || has_room(routing) && (!distinct.is_subset(&fit) || distinct.len() < wanted))
         .then(|| format!("it is on {replicas:?}, {wanted} of {fit:?} are wanted"))
+}
+
+/// What is wrong with where slots are: all have come to rest, and each is served by the group that the picture names.
+fn spread(ghost: &Ghost, routing: &Routing) -> Option<String> {
+    if let Some(wish) = routing.reshard() {
+        return Some(format!("slots are to be spread by the wish of picture {}, and are not yet", wish.since));
+    }
+    if let Some((slot, migration)) = routing.migrations().next() {
+        return Some(format!("slot {} is on its way: {migration:?}", slot.0));
+    }
+    ghost.groups.iter().filter(|(group, _)| **group != GroupId::META && routing.group(**group).is_some()).find_map(
+        |(group, found)| {
+            let serves = found.model.slots().eq(routing.slots_of(*group));
+            let left = found.model.unsettled().next();
+            let text = || {
+                format!(
+                    "group {group} serves {} slots, {:?} among those on their way, and the picture gives it {}",
+                    found.model.slots().count(),
+                    left,
+                    routing.slots_of(*group).count()
+                )
+            };
+            (!serves || left.is_some()).then(text)
+        },
+    )
 }
 
 /// What is wrong with its members, by its own log.

@@ -50,6 +50,7 @@ fn habit(class: Class) -> Option<Habit> {
         Class::ClockRate => (90_000, 20_000, (2_000, 60_000)),
         Class::ClockJump => (90_000, 20_000, (0, 0)),
         Class::Membership => (60_000, 15_000, (0, 0)),
+        Class::Slots => (60_000, 15_000, (0, 0)),
         Class::Transfer => (40_000, 8_000, (0, 0)),
         Class::LongAbsence => (150_000, 60_000, (20_000, 90_000)),
         Class::DiskDamage => (150_000, 40_000, (2_000, 20_000)),

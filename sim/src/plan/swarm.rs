@@ -44,6 +44,8 @@ pub enum Class {
     Founding,
     /// A fourth node joins; then nodes are drained and may serve again, and the fourth is removed, or lost and replaced.
     Membership,
+    /// Groups are added and removed, and slots move to them and away.
+    Slots,
     /// Somebody asks a leader to hand its group over.
     Transfer,
     /// A node is away for so long that the others purge what it lacks.
@@ -56,7 +58,7 @@ pub enum Class {
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 20] = [
+    pub const ALL: [Class; 21] = [
         Class::Kill,
         Class::PowerFailure,
         Class::Pause,
@@ -73,6 +75,7 @@ impl Class {
         Class::Hiccup,
         Class::Founding,
         Class::Membership,
+        Class::Slots,
         Class::Transfer,
         Class::LongAbsence,
         Class::DiskDamage,
@@ -103,6 +106,7 @@ impl Class {
             Class::Hiccup => "hiccup",
             Class::Founding => "founding",
             Class::Membership => "membership",
+            Class::Slots => "slots",
             Class::Transfer => "transfer",
             Class::LongAbsence => "long_absence",
             Class::DiskDamage => "disk_damage",
@@ -132,9 +136,10 @@ impl Swarm {
     pub fn draw(seed: u64, size: Size) -> Swarm {
         let mut dice = Dice::new(seed, "swarm");
         let kind = dice.below(100);
-        // Drawn apart, so that the other classes of a seed are what they were before there was this one.
-        let apart = Class::Membership;
-        let others: Vec<Class> = Class::ALL.into_iter().filter(|class| *class != apart).collect();
+        // Drawn apart, so that the other classes of a seed are what they were before there were these.
+        let apart = [(Class::Membership, "membership"), (Class::Slots, "slots")];
+        let is_apart = |class: &Class| apart.iter().any(|(apart, _)| apart == class);
+        let others: Vec<Class> = Class::ALL.into_iter().filter(|class| !is_apart(class)).collect();
         let only = dice.below(others.len() as u64) as usize;
         let level = |(place, class): (usize, Class), dice: &mut Dice| {
             let drawn = match dice.below(4) {
@@ -154,7 +159,7 @@ impl Swarm {
             others.into_iter().enumerate().map(|class| level(class, &mut dice)).collect();
         let alone = usize::MAX;
         if size.spares > 0 {
-            levels.extend([level((alone, apart), &mut Dice::new(seed, "membership"))]);
+            levels.extend(apart.map(|(class, name)| level((alone, class), &mut Dice::new(seed, name))));
         }
         Swarm(levels)
     }
