@@ -69,6 +69,11 @@ fn the_code_is_tidy() {
 }
 
 #[test]
+fn the_table_of_imports_knows_every_package() {
+    complain(imports::packages(&manifests()));
+}
+
+#[test]
 fn texts_name_no_place_of_one_machine() {
     complain(source::text_sources().iter().flat_map(rules::absolute_paths).collect());
 }
@@ -100,9 +105,7 @@ fn every_probe_is_listed() {
 /// The feature that counts probes is asked for by the simulation and by nobody else, so that production has none.
 #[test]
 fn only_the_simulation_counts_probes() {
-    let manifests = manifests().into_iter();
-    let asking: Vec<String> = manifests.filter(|file| file.text.contains("\"probes\"")).map(|file| file.path).collect();
-    assert_eq!(asking, ["sim/Cargo.toml"]);
+    complain(rules::probes_by_the_simulation(&manifests()));
 }
 
 /// So is the feature that plants bugs: the build of `make run` and of `cargo build` has none.

@@ -31,6 +31,28 @@ fn imports_are_those_of_the_table() {
     assert_eq!(bites(allowed, "src/server/listener/x.rs", "use ::quorate_raft::Replica;"), [1]);
     assert_eq!(bites(allowed, "src/server/listener/x.rs", "use quorate_raft as raft;"), [1]);
     assert_eq!(bites(allowed, "src/new/x.rs", ""), [1], "a folder without a row");
+    assert_eq!(bites(allowed, "src/server/listener/x.rs", "use miniz_oxide::inflate;\nuse base64::Engine;"), [1, 2]);
+    assert_eq!(bites(allowed, "src/core/wire/x.rs", "use proptest::prelude::*;"), [1], "shipped code draws no samples");
+    assert_eq!(bites(allowed, "tests/x.rs", "fn f() {}\n#[test]\nfn g() { quorate_raft::f(); }"), [3], "a test");
+    assert_eq!(bites(allowed, "tests/process/mod.rs", "use quorate_core::model::Xid;\nuse crate::process;"), [0; 0]);
+}
+
+#[test]
+fn the_table_of_imports_and_the_manifests_agree() {
+    let found = |text: &str| -> Vec<(usize, String)> {
+        let findings = imports::packages(&[Source::new("Cargo.toml", text)]);
+        findings.into_iter().map(|found| (found.line, found.what)).collect()
+    };
+    let text =
+        "[package]\nnew = \"1\"\n[dependencies]\n# a = b\nserde.workspace = true\nxxhash-rust = \"1\"\nquorate = { }\n";
+    let known = found(text);
+    assert!(known.iter().all(|(_, what)| what.ends_with("no manifest depends on it")), "{known:?}");
+    for name in ["serde", "xxhash_rust", "quorate_server"] {
+        assert!(!known.iter().any(|(_, what)| what.starts_with(&format!("{name}:"))), "{name}");
+    }
+    assert!(known.iter().any(|(_, what)| what.starts_with("tokio:")));
+    let more = found(&format!("{text}[target.\"cfg(madsim)\".dev-dependencies]\nnew-one = \"1\"\n"));
+    assert!(more.iter().any(|(line, what)| *line == 9 && what.starts_with("new_one is not")), "{more:?}");
 }
 
 #[test]
@@ -191,6 +213,20 @@ fn probes_and_their_list_agree() {
     let findings = rules::probes(&list, &sources);
     let places: Vec<(&str, usize)> = findings.iter().map(|found| (found.path.as_str(), found.line)).collect();
     assert_eq!(places, [("src/b.rs", 2), ("src/b.rs", 3), ("sim/probes.txt", 2)]);
+}
+
+#[test]
+fn only_the_simulation_asks_for_probes() {
+    let asked = |path: &str, text: &str| -> Vec<usize> {
+        let findings = rules::probes_by_the_simulation(&[Source::new(path, text)]);
+        findings.iter().map(|finding| finding.line).collect()
+    };
+    let asking = "[dependencies]\nquorate-core = { workspace = true, features = [\"probes\"] }\n";
+    assert_eq!(asked("sim/Cargo.toml", asking), [0; 0]);
+    assert_eq!(asked("sim/Cargo.toml", "[dependencies]\n# \"probes\"\n"), [1]);
+    assert_eq!(asked("Cargo.toml", asking), [2]);
+    assert_eq!(asked("Cargo.toml", "[features]\ndefault = [\"quorate-core/probes\"]\n"), [2]);
+    assert_eq!(asked("src/core/Cargo.toml", "[features]\nprobes = []\n"), [0; 0]);
 }
 
 #[test]

@@ -4,12 +4,15 @@ use crate::Finding;
 use crate::source::{Source, line_of, words};
 
 /// A folder or file, and what its code may name: `crate::x` for parts of its own package, other packages by their names.
-/// The longest matching path counts. Tests may name more.
+/// The longest matching path counts. Tests may name more, but for those under `tests`, which have a row.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("src/core/lib.rs", &[]),
     ("src/core/probe.rs", &[]),
     ("src/core/bug.rs", &["xxhash_rust"]),
     ("src/core/model", &["serde", "thiserror", "xxhash_rust"]),
+    // Tests in files of their own, with what they draw.
+    ("src/core/wire/properties.rs", &["crate::model", "bytes", "proptest"]),
+    ("src/core/wire/samples.rs", &["crate::model", "bytes", "proptest"]),
     ("src/core/wire", &["crate::model", "bytes", "thiserror"]),
     ("src/core/codec", &["crate::model", "crate::txn", "crate::cluster", "serde", "bincode", "thiserror"]),
     ("src/core/txn", &["crate::model", "crate::codec", "serde", "thiserror", "xxhash_rust"]),
@@ -17,7 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/core/phase_two", &["crate::model", "crate::txn"]),
     ("src/core/console", &["crate::model", "crate::txn", "serde", "thiserror"]),
     ("src/core/meters.rs", &["crate::model", "crate::txn"]),
-    ("src/compressor", &["quorate_core", "bytes", "bzip2", "flate2", "lz4_flex", "ruzstd", "xxhash_rust"]),
+    (
+        "src/compressor",
+        &["quorate_core", "bytes", "bzip2", "flate2", "lz4_flex", "miniz_oxide", "ruzstd", "xxhash_rust"],
+    ),
     (
         "src/world",
         &[
@@ -115,7 +121,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "tracing",
         ],
     ),
-    ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client"]),
+    ("src/server/main.rs", &["quorate_server", "quorate_world", "quorate_client", "tikv_jemallocator"]),
     (
         "src/server/cli.rs",
         &["crate::bench", "crate::ctl", "crate::inspect", "quorate_client", "quorate_server", "clap"],
@@ -171,12 +177,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fuzz", &["bytes", "quorate_compressor", "quorate_core", "libfuzzer_sys"]),
     (
         "tests",
-        &["bytes", "quorate_compressor", "quorate_core", "quorate_server", "quorate_client", "serde", "serde_json"],
+        &[
+            "bytes",
+            "quorate_compressor",
+            "quorate_core",
+            "quorate_server",
+            "quorate_client",
+            "rustix",
+            "serde",
+            "serde_json",
+        ],
     ),
 ];
 
 /// Packages that the table speaks about; `std`, `core` and `alloc` are for [`homes`] and the compiler.
 const PACKAGES: &[&str] = &[
+    "base64",
     "bincode",
     "bytes",
     "bzip2",
@@ -184,17 +200,18 @@ const PACKAGES: &[&str] = &[
     "crc32c",
     "flate2",
     "futures_util",
-    "futures_util",
     "hdrhistogram",
     "http_body_util",
     "hyper",
     "libfuzzer_sys",
     "lz4_flex",
     "madsim",
+    "miniz_oxide",
     "openraft",
     "openraft_rt",
     "openraft_rt_tokio",
     "pin_project_lite",
+    "proptest",
     "quorate_client",
     "quorate_compressor",
     "quorate_core",
@@ -210,6 +227,7 @@ const PACKAGES: &[&str] = &[
     "sha2",
     "strsim",
     "thiserror",
+    "tikv_jemallocator",
     "tokio",
     "toml",
     "tracing",
@@ -231,15 +249,44 @@ const HOMES: &[(&str, &[&str])] = &[
     ("openraft_rt_tokio", &["src/world"]),
 ];
 
-/// Checks the shipped code of a file against [`ALLOWED`].
+/// Checks [`PACKAGES`] against all that the manifests depend on: the table would pass over a name that is missing there.
+pub fn packages(manifests: &[Source]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut named: Vec<String> = Vec::new();
+    for manifest in manifests {
+        let mut inside = false;
+        for (at, line) in manifest.text.lines().enumerate() {
+            if line.starts_with('[') {
+                inside = line.ends_with("dependencies]");
+            } else if let Some((name, _)) = line.split_once(['.', ' ']).filter(|(name, _)| inside && *name != "#") {
+                // The library of this package has another name than the package.
+                let name = if name == "quorate" { "quorate_server".to_owned() } else { name.replace('-', "_") };
+                if !PACKAGES.contains(&name.as_str()) {
+                    let what = format!("{name} is not among PACKAGES (tests/tidy/imports.rs)");
+                    findings.push(Finding::new(manifest, at + 1, what));
+                }
+                named.push(name);
+            }
+        }
+    }
+    let table = Source::new("tests/tidy/imports.rs", "");
+    let twice = PACKAGES.windows(2).filter(|pair| pair[0] >= pair[1]);
+    findings.extend(twice.map(|pair| Finding::new(&table, 1, format!("PACKAGES: {} before {}", pair[0], pair[1]))));
+    let gone = PACKAGES.iter().filter(|known| !named.iter().any(|name| name == *known));
+    findings.extend(gone.map(|known| Finding::new(&table, 1, format!("{known}: no manifest depends on it"))));
+    findings
+}
+
+/// Checks the shipped code of a file, and all code under `tests`, against [`ALLOWED`].
 pub fn allowed(source: &Source) -> Vec<Finding> {
     let rows = ALLOWED.iter().filter(|(folder, _)| is_in(&source.path, folder));
     let Some((folder, names)) = rows.max_by_key(|(folder, _)| folder.len()) else {
         return vec![Finding::new(source, 1, "no row in tests/tidy/imports.rs says what this file may name")];
     };
     let own = own_module(&source.path);
+    let code = if is_in(&source.path, "tests") { &source.code } else { &source.shipped };
     let mut findings: Vec<Finding> = Vec::new();
-    for (at, path) in paths(&source.shipped) {
+    for (at, path) in paths(code) {
         let path = absolute(&path, &source.path);
         let named = match path.split_first() {
             Some((first, [second, ..])) if first == "crate" && is_module(second) => format!("crate::{second}"),
@@ -248,7 +295,7 @@ pub fn allowed(source: &Source) -> Vec<Finding> {
         };
         if own.as_ref() != Some(&named) && !names.contains(&named.as_str()) && !same_package(folder, &named) {
             let what = format!("{folder} may not name {named} (tests/tidy/imports.rs)");
-            findings.push(Finding::new(source, line_of(&source.shipped, at), what));
+            findings.push(Finding::new(source, line_of(code, at), what));
         }
     }
     findings.dedup_by_key(|finding| (finding.line, finding.what.clone()));

@@ -168,6 +168,22 @@ pub fn probes(list: &Source, code: &[Source]) -> Vec<Finding> {
     findings
 }
 
+/// The simulation asks for the feature that counts probes, and no other manifest does, by default or of a dependency.
+pub fn probes_by_the_simulation(manifests: &[Source]) -> Vec<Finding> {
+    const SIMULATION: &str = "sim/Cargo.toml";
+    let asks = |line: &str| line.split('#').next().unwrap_or(line).contains("probes\"");
+    let mut findings = Vec::new();
+    for manifest in manifests {
+        let mut asking = manifest.text.lines().enumerate().filter(|(_, line)| asks(line)).peekable();
+        if manifest.path != SIMULATION {
+            findings.extend(asking.map(|(at, _)| Finding::new(manifest, at + 1, "probes are for the simulation")));
+        } else if asking.peek().is_none() {
+            findings.push(Finding::new(manifest, 1, "the simulation counts no probes"));
+        }
+    }
+    findings
+}
+
 /// Every planted bug of the code stands in the table that the simulation knows them by, the table has no other, and `told`
 /// says what each does.
 pub fn planted_bugs(table: &Source, told: &str, code: &[Source]) -> Vec<Finding> {
