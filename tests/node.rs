@@ -5,7 +5,8 @@
 mod process;
 
 use process::{Folder, Node, PATIENCE, STOP_MAX, free_port, get, value};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,21 @@ fn quorate(words: &[&str]) -> (Option<i32>, String, String) {
     let ended = Command::new(env!("CARGO_BIN_EXE_quorate")).args(words).output().expect("the binary starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (ended.status.code(), text(ended.stdout), text(ended.stderr))
+}
+
+/// Every file below a folder.
+fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            files.extend(contents(&path));
+        } else {
+            let bytes = std::fs::read(&path).expect("it can be read");
+            files.insert(path, bytes);
+        }
+    }
+    files
 }
 
 #[test]
@@ -52,7 +68,9 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
 
     node.terminate();
     assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
-    // Somebody else's folder.
+    // Somebody else's folder stays byte for byte as it was.
+    let before = contents(&folder.0);
+    assert!(before.keys().any(|path| path.ends_with("IDENTITY")), "{:?}", before.keys());
     let mut other = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0", "--node-id", "7"]);
     assert_eq!(other.ended(PATIENCE), Some(77));
     assert!(other.stderr().contains("the data folder belongs to node 1, not to node 7"));
@@ -63,6 +81,10 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
 }
 
 #[test]
+    let after = contents(&folder.0);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    let changed: Vec<_> = before.iter().filter(|(path, bytes)| after.get(*path) != Some(*bytes)).collect();
+    assert!(changed.is_empty(), "changed: {:?}", changed.iter().map(|(path, _)| path).collect::<Vec<_>>());
 fn three_nodes_found_survive_a_kill_and_refuse_a_wiped_disk() {
     let folder = Folder::new();
     let ports = [free_port(), free_port(), free_port()];

@@ -23,11 +23,12 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Locks and recovers the folder.
+    /// Locks and recovers the folder; another node's stays as it is.
     pub async fn open(config: &Config) -> Result<Disk, Failure> {
         let root = NodeDisk::open_root(&config.data_dir)
             .map_err(|error| Failure::new(ExitCode::Io, format!("data_dir = {}: {error}", config.data_dir)))?;
         let options = StorageOptions {
+            node: config.node_id,
             segment_bytes: u32::try_from(config.storage.segment_bytes).unwrap_or(u32::MAX),
             wal_bytes_target: config.storage.wal_bytes_target,
             free_bytes_low: config.storage.free_bytes_low,
@@ -36,10 +37,6 @@ impl Disk {
         let (storage, _recovered) = Storage::open(root, options).await.map_err(storage_failure)?;
         match storage.identity() {
             Some(identity) => {
-                if let Some(asked) = config.node_id.filter(|asked| *asked != identity.node) {
-                    let text = format!("the data folder belongs to node {}, not to node {asked}", identity.node);
-                    return Err(Failure::new(ExitCode::Identity, text));
-                }
                 let cluster = Some(ClusterId(identity.cluster));
                 Ok(Disk { storage, node: Some(identity.node), disk: DiskId(identity.disk), cluster })
             }

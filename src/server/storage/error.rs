@@ -75,6 +75,14 @@ pub enum StorageError {
         /// What this binary reads.
         read_up_to: u16,
     },
+    /// The folder is another node's.
+    #[error("the data folder belongs to node {node}, not to node {asked}")]
+    OtherNode {
+        /// Whose it is.
+        node: NodeId,
+        /// Who came.
+        asked: NodeId,
+    },
     /// The folder is not what its identity says, or has none.
     #[error("storage: {0}")]
     Refused(String),
@@ -88,7 +96,7 @@ impl StorageError {
             StorageError::Damaged(_) => EXIT_DAMAGED,
             StorageError::InUse => EXIT_IN_USE,
             StorageError::Newer { .. } => EXIT_NEWER,
-            StorageError::Refused(_) => EXIT_REFUSED,
+            StorageError::OtherNode { .. } | StorageError::Refused(_) => EXIT_REFUSED,
         }
     }
 

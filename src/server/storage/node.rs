@@ -10,7 +10,7 @@ use crate::queue::{Operation, Queue, Then};
 use crate::snapshot::Known;
 use crate::spare::Spares;
 use crate::stats::Stats;
-use quorate_core::model::{GroupId, LogId};
+use quorate_core::model::{GroupId, LogId, NodeId};
 use quorate_world::disk::{DiskLock, NodeDisk, PooledDisk};
 use quorate_world::sync::{Semaphore, oneshot};
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 /// How a node keeps its data.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StorageOptions {
+    /// Whose the folder must be, if it is anybody's: that of another node is refused before anything in it is touched.
+    pub node: Option<NodeId>,
     /// Size of a segment, a multiple of 4096, from 1 MiB to 1 GiB. Records and batches are at most a quarter.
     pub segment_bytes: u32,
     /// Above it, entries are carried out of the emptiest segment at each rotation.
@@ -37,6 +39,7 @@ pub struct StorageOptions {
 impl Default for StorageOptions {
     fn default() -> StorageOptions {
         StorageOptions {
+            node: None,
             segment_bytes: limits::SEGMENT_BYTES_DEFAULT,
             wal_bytes_target: limits::WAL_BYTES_TARGET_DEFAULT,
             free_bytes_low: limits::FREE_BYTES_LOW,

@@ -70,6 +70,11 @@ impl Storage {
             pooled.make_folder(folder).await.tried("make a folder")?;
         }
         let standing = identity::load(&pooled).await?;
+        if let (Standing::Founded(Identity { node, .. }), Some(asked)) = (&standing, options.node)
+            && *node != asked
+        {
+            return Err(StorageError::OtherNode { node: *node, asked });
+        }
         let node = Arc::new(Node::new(disk, options, lock));
         let storage = Storage { handle: Arc::new(Handle { node, writer: Mutex::new(None) }) };
         match standing {
