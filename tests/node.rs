@@ -55,6 +55,13 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
     assert!(code == Some(0) && said.ends_with("0 in all, page 1 of 0\n"), "{code:?} {said}");
     let (code, said) = ctl(&["transaction", "stop", "127.0.0.1:8091:4097", "--admin", admin]);
     assert!(code == Some(69) && said.contains("409: no such transaction"), "{code:?} {said}");
+    for group in ["0", "3"] {
+        let (code, said) = ctl(&["move-leader", "--group", group, "--node", "77", "--admin", admin]);
+        let expected = format!("409: node 77 is no voter of group {group}; its voters are 1");
+        assert!(code == Some(69) && said.contains(&expected), "{code:?} {said}");
+        let (code, said) = ctl(&["move-leader", "--group", group, "--node", "1", "--admin", admin]);
+        assert!(code == Some(0), "{code:?} {said}");
+    }
     let (code, said) = ctl(&["transaction", "show", "127.0.0.1:8091:4097", "--admin", admin]);
     assert!(code == Some(69) && said.contains("no transaction 127.0.0.1:8091:4097: it has ended"), "{code:?} {said}");
 

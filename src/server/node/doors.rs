@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use quorate_core::cluster::{MetaCommand, Routing};
 use quorate_core::console::UNREPORTED_AGES_S;
 use quorate_core::model::{GroupId, NodeId};
+use quorate_raft::Members;
 use quorate_storage::Storage;
 use quorate_world::net;
 use quorate_world::random;
@@ -214,6 +215,7 @@ fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Resu
         return Box::pin(async move {
             let now = *seat.replica().leadership().borrow();
             leads(now.leading, now.leader)?;
+            may_lead(group, to, &seat.replica().health().members)?;
             seat.replica().transfer(to).await;
             Ok(())
         });
@@ -222,6 +224,7 @@ fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Resu
         Some(replica) => Box::pin(async move {
             let now = *replica.leadership().borrow();
             leads(now.leading, now.leader)?;
+            may_lead(group, to, &replica.health().members)?;
             quorate_core::sometimes!("operator_moves_a_leader");
             replica.transfer(to).await;
             Ok(())
@@ -230,11 +233,31 @@ fn move_leader(parts: &OnceLock<Parts>, group: GroupId, to: NodeId) -> Work<Resu
     }
 }
 
+/// Raft hands a group to voters only, and says nothing when it is asked for another node.
+fn may_lead(group: GroupId, to: NodeId, members: &Members) -> Result<(), String> {
+    if members.voters.contains(&to) {
+        return Ok(());
+    }
+    let voters: Vec<String> = members.voters.iter().map(NodeId::to_string).collect();
+    Err(format!("node {to} is no voter of group {group}; its voters are {}", voters.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use quorate_core::cluster::command::VgroupNameV1;
     use quorate_world::runtime::run_test;
+
+    #[test]
+    fn only_voters_may_lead() {
+        let set = |nodes: &[u64]| nodes.iter().copied().map(NodeId).collect();
+        let members = Members { voters: set(&[1, 2, 3]), learners: set(&[4]), joint: false };
+        assert_eq!(may_lead(GroupId(7), NodeId(3), &members), Ok(()));
+        for stranger in [4, 77] {
+            let refusal = format!("node {stranger} is no voter of group 7; its voters are 1, 2, 3");
+            assert_eq!(may_lead(GroupId(7), NodeId(stranger), &members), Err(refusal));
+        }
+    }
 
     #[test]
     fn nobody_refuses_before_there_is_anybody() {
