@@ -44,7 +44,8 @@ fn identity(config: &Config, settings: &Settings) -> Checked {
             refuse(format!("{named} = {node} is not among the peers; their numbers are {}", known.join(", ")))
         }
         None if !config.peers.is_empty() => {
-            refuse(format!("node_id is missing: with {} a node must know which of them it is", settings.named("peers")))
+            let peers = settings.named("peers");
+            refuse(format!("node_id is missing (--node-id): with {peers} a node must know which of them it is"))
         }
         Some(_) | None => Ok(()),
     }

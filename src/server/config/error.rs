@@ -46,15 +46,35 @@ fn did_you_mean(nearest: Option<&str>) -> String {
     nearest.map(|key| format!("; did you mean {key}?")).unwrap_or_default()
 }
 
-/// Below this two names have no more than some letters in common (1: they are the same).
-const LIKENESS_MIN: f64 = 0.5;
-
-/// The candidate that looks most like `wanted`, if any does.
+/// The candidate that `wanted` is likely to mean: at most a third of its letters are wrong, missing, too many or swapped, or
+/// only the table before it is left out.
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(wanted, candidate), candidate))
-        .filter(|(likeness, _)| *likeness > LIKENESS_MIN)
-        .max_by(|left, right| left.0.total_cmp(&right.0))
-        .map(|(_, candidate)| candidate)
+    let edits = |candidate: &str| match candidate.rsplit_once('.') {
+        Some((_, name)) if name == wanted => 0,
+        Some(_) | None => strsim::osa_distance(wanted, candidate),
+    };
+    let near = |candidate: &str| edits(candidate) * 3 <= wanted.chars().count().max(candidate.chars().count());
+    candidates.into_iter().filter(|candidate| near(candidate)).min_by_key(|candidate| edits(candidate))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn only_what_is_near_is_suggested() {
+        let names = ["log_format", "raft.heartbeat_ms", "off", "info", "json"];
+        for (wanted, expected) in [
+            ("foo", None),
+            ("loud", None),
+            ("logformat", Some("log_format")),
+            ("inof", Some("info")),
+            ("jsn", Some("json")),
+            ("raft.hartbeet_ms", Some("raft.heartbeat_ms")),
+            ("heartbeat_ms", Some("raft.heartbeat_ms")),
+            ("", None),
+        ] {
+            assert_eq!(nearest(wanted, names), expected, "{wanted}");
+        }
+    }
 }

@@ -105,6 +105,16 @@ pub fn is_secret(name: &str) -> bool {
     matches!(name, "admin.token" | "auth.access_keys" | "console.password" | "console.secret")
 }
 
+/// Whether the file may give a list, in place of its parts with commas.
+pub fn is_list(name: &str) -> bool {
+    matches!(name, "peers" | "auth.access_keys" | "sharding.table") || name.starts_with(GROUPS_AT)
+}
+
+/// Whether any text is a value: there a number of the file, which may not be what was written (`007`), is refused.
+pub fn is_text(name: &str) -> bool {
+    matches!(name, "data_dir" | "cluster.name" | "admin.token" | "console.user" | "console.password" | "console.secret")
+}
+
 /// `--node-id` of `node_id`.
 pub fn flag_name(key: &str) -> String {
     key.replace(['_', '.'], "-")

@@ -1,6 +1,7 @@
 //! Flags over environment over file: three sources of texts become one table of settings.
 //!
-//! Everything is text until `values` reads it, so that a value means the same wherever it comes from.
+//! Everything is text until `values` reads it, so that a value means the same wherever it comes from. Only what a file may not
+//! write, such as a list for one value, is refused here.
 
 use super::error::{ConfigError, nearest};
 use super::keys::{self, KEYS, Unset};
@@ -21,6 +22,7 @@ pub struct Setting {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Settings {
     set: BTreeMap<String, Setting>,
+    passed_over: Vec<String>,
 }
 
 /// Texts from outside, not yet checked.
@@ -48,6 +50,10 @@ impl Settings {
             settings.set = of_file(path, text)?;
         }
         for (variable, value) in &sources.environment {
+            if is_of_service(variable, &sources.environment) {
+                settings.passed_over.push(variable.clone());
+                continue;
+            }
             let Some(key) = keys::key_of_variable(variable).filter(|_| variable != FILE_VARIABLE) else { continue };
             if !keys::exists(&key) {
                 let nearest = nearest(&key, key_names()).map(keys::variable_name);
@@ -65,6 +71,11 @@ impl Settings {
     /// The setting of a key, if somebody set it.
     pub fn given(&self, key: &str) -> Option<&Setting> {
         self.set.get(key)
+    }
+
+    /// Variables of the environment that look like keys and are of a Kubernetes service.
+    pub fn passed_over(&self) -> &[String] {
+        &self.passed_over
     }
 
     /// How messages name a key: as the operator did, else by its name.
@@ -103,6 +114,28 @@ impl Settings {
     pub fn single_group_asked(&self) -> Option<&Setting> {
         self.given(seata::MULTI_RAFT_ENABLED).filter(|setting| setting.value == "false")
     }
+}
+
+/// Kubernetes tells every container of a namespace about its services: for one that is called `quorate` or `quorate-x` in
+/// variables that begin like ours. It always sets the host with the others; a lone `QUORATE_PORT` is somebody's mistake.
+fn is_of_service(variable: &str, environment: &BTreeMap<String, String>) -> bool {
+    let all_digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit());
+    // `6379_TCP`, `6379_TCP_ADDR`
+    let is_port = |rest: &str| {
+        let mut parts = rest.split('_');
+        parts.next().is_some_and(all_digits)
+            && parts.next().is_some_and(|protocol| ["TCP", "UDP", "SCTP"].contains(&protocol))
+            && parts.next().is_none_or(|what| ["PROTO", "PORT", "ADDR"].contains(&what))
+            && parts.next().is_none()
+    };
+    let starts = variable.match_indices('_').map(|(at, _)| variable.split_at(at));
+    let mut services = starts.filter(|(service, rest)| {
+        let is_its = matches!(*rest, "_SERVICE_HOST" | "_SERVICE_PORT" | "_PORT")
+            || rest.starts_with("_SERVICE_PORT_")
+            || rest.strip_prefix("_PORT_").is_some_and(is_port);
+        is_its && format!("{service}_").starts_with(VARIABLES)
+    });
+    services.any(|(service, _)| environment.contains_key(&format!("{service}_SERVICE_HOST")))
 }
 
 fn key_names() -> impl Iterator<Item = &'static str> {
@@ -152,11 +185,22 @@ fn flatten(
             flatten(&key, inner, path, flat)?;
             continue;
         }
-        let value = text_of(value).map_err(|(value, kind)| ConfigError::BadValue {
-            named: named.clone(),
-            value,
-            reason: format!("{kind} is no value of any key; write a text, a whole number, true or false"),
+        let bad = |value: String, reason: String| {
+            let value = if keys::is_secret(&key) { "..".to_owned() } else { value };
+            ConfigError::BadValue { named: named.clone(), value, reason }
+        };
+        let is_list = value.is_array();
+        let is_quoted = !matches!(value, toml::Value::Integer(_) | toml::Value::Boolean(_));
+        let value = text_of(value).map_err(|(value, kind)| {
+            bad(value, format!("{kind} is no value of any key; write a text, a whole number, true or false"))
         })?;
+        let is_known = keys::exists(&key) || key.starts_with(seata::TABLE);
+        if is_list && is_known && !keys::is_list(&key) && !seata::is_list(&key) {
+            return Err(bad(value, "a list, and this key has one value; write it without brackets".to_owned()));
+        }
+        if !is_quoted && (keys::is_text(&key) || seata::is_text(&key)) {
+            return Err(bad(value, "not in quotes, and this key is a text; write it in quotes".to_owned()));
+        }
         flat.insert(key, Setting { value, named });
     }
     Ok(())

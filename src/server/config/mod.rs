@@ -89,6 +89,8 @@ pub struct Config {
     pub workers: Option<usize>,
     /// The log on disk.
     pub storage: StorageConfig,
+    /// Variables of the environment that begin like ours and were passed over, as those of a Kubernetes service.
+    pub passed_over: Vec<String>,
 }
 
 /// A group with a name and chosen places.
@@ -231,6 +233,7 @@ impl Config {
             },
             peers,
             join,
+            passed_over: settings.passed_over().to_vec(),
         })
     }
 
@@ -243,7 +246,9 @@ impl Config {
 
     /// What is allowed and probably not meant; one line each, logged at start.
     pub fn warnings(&self) -> Vec<String> {
-        advertise::warning(self).into_iter().collect()
+        let passed_over = (!self.passed_over.is_empty())
+            .then(|| format!("{}: of a Kubernetes service, and no key; passed over", self.passed_over.join(", ")));
+        advertise::warning(self).into_iter().chain(passed_over).collect()
     }
 }
 

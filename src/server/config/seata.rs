@@ -32,6 +32,16 @@ const NAMES: [(&str, &str); 7] = [
 /// Tables that may stand there without a key.
 pub const TABLES: [&str; 5] = ["seata", "seata.raft", "seata.raft.sharding", "seata.raft.groups", "seata.metrics"];
 
+/// Whether a key of Seata may be a list.
+pub fn is_list(key: &str) -> bool {
+    key.starts_with(GROUPS) && key.ends_with(".server-addr")
+}
+
+/// Whether any text is a value of a key of Seata.
+pub fn is_text(key: &str) -> bool {
+    key.starts_with(GROUPS) && key.ends_with(".data-dir")
+}
+
 type Flat = BTreeMap<String, Setting>;
 
 /// Our settings of the file with Seata's among them.

@@ -121,7 +121,10 @@ pub fn node_id(text: &str) -> Parsed<NodeId> {
 pub fn founders(text: &str) -> Parsed<BTreeMap<NodeId, String>> {
     let mut founders = BTreeMap::new();
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (id, address) = part.split_once('=').ok_or_else(|| format!("`{part}`: write it ID={part}"))?;
+        let (id, address) = part.split_once('=').ok_or_else(|| match part.contains(':') {
+            true => format!("`{part}`: write it ID={part}"),
+            false => format!("`{part}`: write it ID=HOST:PEER_PORT"),
+        })?;
         let id = node_id(id.trim()).map_err(|reason| format!("`{part}`: {reason}"))?;
         let address = host_and_port(address.trim()).map_err(|reason| format!("`{part}`: {reason}"))?;
         if founders.values().any(|other| *other == address) {
