@@ -81,6 +81,10 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
     let mut other = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0", "--node-id", "7"]);
     assert_eq!(other.ended(PATIENCE), Some(77));
     assert!(other.stderr().contains("the data folder belongs to node 1, not to node 7"));
+    let after = contents(&folder.0);
+    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
+    let changed: Vec<_> = before.iter().filter(|(path, bytes)| after.get(*path) != Some(*bytes)).collect();
+    assert!(changed.is_empty(), "changed: {:?}", changed.iter().map(|(path, _)| path).collect::<Vec<_>>());
     let mut again = Node::start(&folder.0, &["--peer-listen", "127.0.0.1:0", "--workers", "1"]);
     assert_eq!(value(&again.ready(), "cluster"), value(&fields, "cluster"));
     again.terminate();
@@ -88,10 +92,6 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
 }
 
 #[test]
-    let after = contents(&folder.0);
-    assert_eq!(after.keys().collect::<Vec<_>>(), before.keys().collect::<Vec<_>>());
-    let changed: Vec<_> = before.iter().filter(|(path, bytes)| after.get(*path) != Some(*bytes)).collect();
-    assert!(changed.is_empty(), "changed: {:?}", changed.iter().map(|(path, _)| path).collect::<Vec<_>>());
 fn three_nodes_found_survive_a_kill_and_refuse_a_wiped_disk() {
     let folder = Folder::new();
     let ports = [free_port(), free_port(), free_port()];
@@ -127,6 +127,19 @@ fn three_nodes_found_survive_a_kill_and_refuse_a_wiped_disk() {
     for node in &mut nodes[..2] {
         assert_eq!(node.ended(STOP_MAX), Some(0), "{}", node.stderr());
     }
+}
+
+#[test]
+fn load_says_at_once_whom_it_waits_for() {
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    let mut bench =
+        command.args(["bench", "--servers", &nobody]).stdout(std::process::Stdio::piped()).spawn().expect("it starts");
+    let mut said = String::new();
+    let out = bench.stdout.take().expect("it is piped");
+    let read = std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut said);
+    bench.kill().and_then(|()| bench.wait()).expect("it is our child");
+    assert!(read.is_ok() && said.starts_with(&format!("waiting for {nobody}: ")), "{said:?}");
 }
 
 /// Asks until the nodes are as wished.

@@ -172,6 +172,16 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// The addresses without a registered connection.
+    pub fn missing(&self) -> Vec<String> {
+        let live = self.shared.live();
+        let addresses = self.shared.addresses.iter().enumerate();
+        let missing = addresses.filter(|(place, _)| !live.iter().any(|(open, _)| open == place));
+        missing.map(|(_, address)| address.clone()).collect()
+    }
+}
+
 impl Shared {
     fn set(&self, place: usize, connection: Option<Connection>) {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)[place] = connection;

@@ -1,5 +1,6 @@
 //! `quorate bench`: from flags to the load generator of `quorate-client`.
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use quorate_client::load::{self, IdleOptions, Keys, LoadOptions, Shape, Zipf};
 use quorate_server::exit::{ExitCode, Failure};
@@ -84,8 +85,12 @@ fn load_options(matches: &ArgMatches) -> Result<LoadOptions, String> {
     let count = |name: &str| matches.get_one::<u32>(name).map_or(1, |count| *count as usize);
     let seconds = |name: &str| Duration::from_secs(matches.get_one::<u64>(name).copied().unwrap_or_default());
     let branches = count("branches");
+    let keys = keys(&text("keys"))?;
     let shape = match text("shape").as_str() {
-        "at" => Shape::At { branches, keys: keys(&text("keys"))? },
+        "at" => Shape::At { branches, keys },
+        other if matches.value_source("keys") == Some(ValueSource::CommandLine) => {
+            return Err(format!("--keys are those of --shape at; {other} locks no rows"));
+        }
         "tcc" => Shape::Tcc { branches },
         // clap takes no other word.
         _empty => Shape::Empty,
@@ -179,6 +184,11 @@ mod tests {
     fn what_is_wrong() {
         assert!(read("bench --shape xa").is_err());
         assert!(read("bench --shape at --keys zipf:0:1").is_err());
+        assert!(read("bench --keys nonsense").expect_err("no keys").starts_with("--keys nonsense: write unique"));
+        for shape in ["empty", "tcc"] {
+            let refused = read(&format!("bench --shape {shape} --keys zipf:10:0.5")).expect_err("no rows");
+            assert_eq!(refused, format!("--keys are those of --shape at; {shape} locks no rows"));
+        }
         assert!(read("bench --rate 0").is_err());
         assert!(read("bench --in-flight 0").is_err());
     }

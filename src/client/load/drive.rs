@@ -14,7 +14,7 @@ use quorate_world::time::{Duration, Instant, sleep, sleep_until};
 use super::ledger::{Agreeable, Ledger};
 use super::report::{Interval, Report};
 use super::{LoadError, LoadOptions, Shape};
-use crate::pool::Application;
+use crate::pool::{Application, Pool};
 use crate::rm::{RegisterError, Resource, ResourceManager};
 use crate::tm::{BeginError, Conclusion, TransactionManager, conclude_commit};
 
@@ -22,6 +22,8 @@ use crate::tm::{BeginError, Conclusion, TransactionManager, conclude_commit};
 const LOCK_ATTEMPTS_MAX: u32 = 30;
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+/// So long nothing is said about a server that is not there.
+const SILENT_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the last transactions may take to finish after the load has ended.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 const TRANSACTION_TIMEOUT_MS: i32 = 60_000;
@@ -93,12 +95,7 @@ async fn prepare(options: LoadOptions) -> Result<Bench, LoadError> {
         }
     }
     for pool in tms.iter().map(TransactionManager::pool).chain(rms.iter().map(ResourceManager::pool)) {
-        let late = |_| LoadError::NotConnected(options.servers.join(","));
-        if options.survive {
-            pool.pick(None, CONNECT_PATIENCE).await.map_err(late)?;
-        } else {
-            pool.all_connected(CONNECT_PATIENCE).await.map_err(late)?;
-        }
+        connect(pool, options.survive).await?;
     }
     let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3).expect("constant bounds are right");
     let counted_from = Instant::now() + options.warm_up;
@@ -114,6 +111,23 @@ async fn prepare(options: LoadOptions) -> Result<Bench, LoadError> {
         serial: AtomicU64::new(quorate_world::random::u64() >> 24),
         options,
     })
+}
+
+/// Waits for the servers, or for one of them, and says so where it takes long.
+async fn connect(pool: &Pool, one_is_enough: bool) -> Result<(), LoadError> {
+    let connected = async |patience| match one_is_enough {
+        true => pool.pick(None, patience).await.is_ok(),
+        false => pool.all_connected(patience).await.is_ok(),
+    };
+    if connected(SILENT_PATIENCE).await {
+        return Ok(());
+    }
+    let (missing, limit_s) = (pool.missing().join(","), CONNECT_PATIENCE.as_secs());
+    say(&format!("waiting for {missing}: not connected yet; tries again for {limit_s} s"));
+    match connected(CONNECT_PATIENCE).await {
+        true => Ok(()),
+        false => Err(LoadError::NotConnected(pool.missing().join(","))),
+    }
 }
 
 /// Says what each interval came to, until the load is over.
