@@ -140,9 +140,9 @@ night:
 	@$(SIM_RUN) gate --first $$(( $$(date +%Y%m%d) * 1000000 )) --cpu-s $(or $(CPU_S),6000) --json target/sim/night.json
 	@$(SIM_RUN) bugs
 
-## make determinism    20 seeds, twice, in fresh processes: the same hashes
+## make determinism    16 seeds of R0 and 4 of R1, twice, in fresh processes: the same hashes [SEEDS=1..20] [WORLD=R2]
 determinism:
-	@$(SIM_RUN) determinism
+	@$(SIM_RUN) determinism $(if $(SEEDS),--seeds $(SEEDS)) $(if $(WORLD),--world $(WORLD))
 
 ## make bugs           is every planted bug found? [PART=0/4] for a quarter of them
 bugs:

@@ -69,8 +69,20 @@ pub fn hunt(seeds: Seeds, size: Size, bug: Option<&str>, at_a_time: usize, json:
     Ok(code)
 }
 
-/// Runs each seed twice and compares the hashes. Gives the exit code.
-pub fn determinism(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<u8> {
+/// Runs each seed of each world twice and compares the hashes. Gives the exit code.
+pub fn determinism(runs: &[(Seeds, Size)], at_a_time: usize) -> io::Result<u8> {
+    let (mut same, mut different) = (0, 0);
+    for (seeds, size) in runs {
+        let (alike, unlike) = compared(*seeds, *size, at_a_time)?;
+        same += alike;
+        different += unlike;
+    }
+    println!("{same} the same, {different} different");
+    Ok(if different == 0 { 0 } else { 13 })
+}
+
+/// How many seeds of a world ran the same way twice, and how many did not.
+fn compared(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<(usize, usize)> {
     let jobs: Vec<Job> =
         (seeds.first..=seeds.last).flat_map(|seed| [job(seed, size, None), job(seed, size, None)]).collect();
     let ended = run_all(&jobs, at_a_time, |_| true)?;
@@ -78,15 +90,14 @@ pub fn determinism(seeds: Seeds, size: Size, at_a_time: usize) -> io::Result<u8>
     for pair in ended.chunks(2) {
         let [one, other] = pair else { continue };
         if is_same(&one.line, &other.line) {
-            eprintln!("same {}", one.line);
+            eprintln!("same {} {}", size.name, one.line);
         } else {
             different += 1;
-            eprintln!("DIFFERENT {}\nDIFFERENT {}", one.line, other.line);
+            eprintln!("DIFFERENT {0} {1}\nDIFFERENT {0} {2}", size.name, one.line, other.line);
             tell_difference(one.seed, size)?;
         }
     }
-    println!("{} the same, {different} different", ended.len() / 2 - different);
-    Ok(if different == 0 { 0 } else { 13 })
+    Ok((ended.len() / 2 - different, different))
 }
 
 /// Whether two lines are of the same run. Without a hash, as of children that died, nothing says so.

@@ -198,14 +198,25 @@ struct GateArgs {
 
 #[derive(Args)]
 struct DeterminismArgs {
-    /// Both ends included
-    #[arg(long, default_value = "1..20")]
-    seeds: Seeds,
-    /// R1, R0 for a small one, or R2, where nodes come and go
-    #[arg(long, default_value = "R0", value_parser = size)]
-    world: Size,
+    /// Both ends included; 1..20 if only a world is given. Without either: 1..16 of R0 and 1..4 of R1
+    #[arg(long)]
+    seeds: Option<Seeds>,
+    /// R1, R0 for a small one, or R2, where nodes come and go; R0 if only seeds are given
+    #[arg(long, value_parser = size)]
+    world: Option<Size>,
     #[command(flatten)]
     jobs: Jobs,
+}
+
+impl DeterminismArgs {
+    /// Which seeds of which worlds.
+    fn runs(&self) -> Vec<(Seeds, Size)> {
+        let [r1, r0, _] = plan::SIZES;
+        match (self.seeds, self.world) {
+            (None, None) => vec![(Seeds { first: 1, last: 16 }, r0), (Seeds { first: 1, last: 4 }, r1)],
+            (seeds, world) => vec![(seeds.unwrap_or(Seeds { first: 1, last: 20 }), world.unwrap_or(r0))],
+        }
+    }
 }
 
 #[derive(Args)]
@@ -242,7 +253,7 @@ fn main() -> ExitCode {
             batch::hunt(args.seeds, args.world, bug, args.jobs.count(), json)
         }
         Command::Gate(args) => pass(&args),
-        Command::Determinism(args) => batch::determinism(args.seeds, args.world, args.jobs.count()),
+        Command::Determinism(args) => batch::determinism(&args.runs(), args.jobs.count()),
         Command::Bugs(_) if !is_usable(Some(planted::BUGS[0].0)) => Ok(EXIT_USAGE),
         Command::Bugs(args) => batch::bugs(plan::SIZES[1], &args.names, args.part, args.jobs.count()),
     };
@@ -309,5 +320,24 @@ fn shrink(args: ShrinkArgs) -> io::Result<u8> {
 impl Windows {
     fn looks(self, bug: Option<String>) -> Looks {
         Looks { bug, trace: self.trace, log: self.log, tally: self.tally, chronicle: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn determinism_looks_at_both_worlds_unless_told() {
+        let runs = |line: &str| {
+            let cli = Cli::try_parse_from(line.split(' ')).expect("the line is right");
+            let Command::Determinism(args) = cli.command else { panic!("{line}") };
+            let runs = args.runs().into_iter().map(|(seeds, size)| (size.name, seeds.first, seeds.last));
+            runs.collect::<Vec<(&str, u64, u64)>>()
+        };
+        assert_eq!(runs("sim determinism"), [("R0", 1, 16), ("R1", 1, 4)]);
+        assert_eq!(runs("sim determinism --world R2"), [("R2", 1, 20)]);
+        assert_eq!(runs("sim determinism --seeds 3..5"), [("R0", 3, 5)]);
+        assert_eq!(runs("sim determinism --seeds 3..5 --world R1"), [("R1", 3, 5)]);
     }
 }
