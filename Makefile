@@ -9,7 +9,8 @@ SIM_TEST := $(SIM) test --locked --profile sim -p quorate-sim --features quorate
 # Unit tests of the coordinator and of raft in the simulated world: they run for seconds, and would be optimised for minutes.
 SIM_UNIT := $(SIM) --config profile.sim.package.quorate.opt-level=0 --config profile.sim.package.quorate-raft.opt-level=0 \
   test --locked --profile sim -p quorate-sim --features quorate-sim/planted_bugs
-SIM_RUN := $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
+SIM_RUN = [ -x $(SIM_BUILT) ] || echo "building the simulation: some minutes the first time" >&2; \
+  $(SIM) run --locked --quiet --profile sim -p quorate-sim --features planted_bugs --
 # The simulator as its own tests have it: `run` would build server and simulator once more, for fewer features of what they use.
 SIM_BUILT := target/sim/sim/quorate-sim
 QUORATE := target/release/quorate
