@@ -242,6 +242,24 @@ fn planted_bugs_and_their_table_agree() {
 }
 
 #[test]
+fn the_page_names_all_oracles_of_a_planted_bug() {
+    let table = "const BUGS = [\n(\"one\", &[\"A1\", \"B10\"]),\n];\nconst MORE = [(\"two\", &[\"G3\"]), (\"three\", &[\"D\"])];\n";
+    let look = |rows: &str| -> Vec<usize> {
+        let told = Source::new("docs/SIMULATION.md", rows);
+        let findings = rules::planted_bugs_found_by(&Source::new("sim/src/planted.rs", table), &told);
+        findings.iter().map(|finding| finding.line).collect()
+    };
+    let (one, two) = ("| `one` | what | A1 or B10 | 7 |\n", "| `two` (R2) | what | G3 | 2 |\n");
+    let both = "| 3 | Mutant | `three`, `one` | A1, B10 or D |\n";
+    assert_eq!(look(&format!("{one}{two}{both}")), [0; 0]);
+    assert_eq!(look(&format!("{one}{two}")), [1], "three has no row");
+    assert_eq!(look(&format!("{two}| `one` | what | A1 | 7 |\n{both}")), [2]);
+    assert_eq!(look(&format!("{two}| `one` | what | A1, B10 or C1 | 7 |\n{both}")), [2]);
+    assert_eq!(look(&format!("{one}{two}| 3 | Mutant | `three`, `one` | D |\n")), [3]);
+    assert_eq!(look(&format!("{one}{two}{both}| `one` | 1 | 1 of 60 | 0 of 26 | 54 | 3.5 |\n")), [0; 0]);
+}
+
+#[test]
 fn nobody_asks_for_planted_bugs() {
     let asked = |manifest: &str, makefile: &str| -> Vec<usize> {
         let manifests = [Source::new("Cargo.toml", manifest)];

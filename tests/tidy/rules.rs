@@ -217,6 +217,50 @@ pub fn planted_bugs(table: &Source, told: &str, code: &[Source]) -> Vec<Finding>
     findings
 }
 
+/// The rows of `told` that have four cells and name planted bugs, in the first cell or in the third, say in the cell third or fourth
+/// who may find them: all oracles of the table, and no other.
+pub fn planted_bugs_found_by(table: &Source, told: &Source) -> Vec<Finding> {
+    let oracles = oracles_of(table);
+    let known = |cell: &str| -> Vec<&str> {
+        let names = cell.split('`').skip(1).step_by(2);
+        names.filter_map(|name| oracles.get_key_value(name)).map(|(name, _)| name.as_str()).collect()
+    };
+    let mut findings = Vec::new();
+    let mut named = BTreeSet::new();
+    for (number, line) in told.text.lines().enumerate().filter(|(_, line)| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split(" | ").collect();
+        let [first, _, third, fourth] = cells[..] else { continue };
+        let (names, found_by) = match (known(first), known(third)) {
+            (names, _) if !names.is_empty() => (names, third),
+            (_, names) => (names, fourth),
+        };
+        let said: BTreeSet<&str> = words(found_by).map(|(_, word)| word).filter(|word| is_oracle(word)).collect();
+        let meant: BTreeSet<&str> = names.iter().flat_map(|name| &oracles[*name]).map(String::as_str).collect();
+        if !names.is_empty() && said != meant {
+            let what = format!("{} may be found by {meant:?}, as {} has it", names.join(", "), table.path);
+            findings.push(Finding::new(told, number + 1, what));
+        }
+        named.extend(names);
+    }
+    let missing = oracles.keys().filter(|name| !named.contains(name.as_str()));
+    findings.extend(missing.map(|name| Finding::new(told, 1, format!("{name}: no row says who finds it"))));
+    findings
+}
+
+fn is_oracle(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_uppercase())
+}
+
+/// `("bug", &["A1", "B2"])`, wherever it stands in the table of planted bugs.
+fn oracles_of(table: &Source) -> BTreeMap<String, Vec<String>> {
+    let entries = table.text.split("(\"").skip(1).filter_map(|entry| {
+        let (name, rest) = entry.split_once("\", &[")?;
+        let (oracles, _) = rest.split_once(']')?;
+        Some((name.to_owned(), oracles.split('"').skip(1).step_by(2).map(str::to_owned).collect()))
+    });
+    entries.collect()
+}
+
 /// The feature that plants bugs hands itself on under its own name only: nobody asks for it, by default or of a dependency, so
 /// that no build has it but one that says so on its command line, and no recipe that builds a release does.
 pub fn planted_by_nobody(manifests: &[Source], makefile: &Source) -> Vec<Finding> {
