@@ -23,7 +23,7 @@ DENY := target/tools/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := target/tools/bin/cargo-fuzz
 
-.PHONY: help run cluster build check fmt clippy clippy-production clippy-simulated deny tidy test interop interop-packages demo-elastic sim replay shrink story view hunt gate night determinism bugs fuzz doc bench pgo
+.PHONY: help run cluster build check fmt clippy clippy-production clippy-simulated deny tidy test interop interop-packages demo-elastic ready sim replay shrink story view hunt gate night determinism bugs fuzz doc bench pgo
 help:
 	@sed -n 's/^## //p' Makefile
 
@@ -105,6 +105,11 @@ interop-packages:
 demo-elastic:
 	@[ -n "$(BINARY)" ] || $(MAKE) build
 	python3 tests/interop/elastic.py --binary $(or $(BINARY),$(QUORATE)) $(DEMO)
+
+## make ready          how soon fresh nodes serve, one and three together, and what they hold then [BINARY=target/debug/quorate]
+ready:
+	@[ -n "$(BINARY)" ] || $(MAKE) build
+	python3 tests/interop/ready.py --binary $(or $(BINARY),$(QUORATE))
 
 ## make sim SEED=7     one seed of the simulation [WORLD=R1] [BUG=name]
 sim:
