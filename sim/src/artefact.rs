@@ -13,8 +13,9 @@
     reason = "outside of all worlds: files and processes are real"
 )]
 
+use crate::bank::ring::{CHANGES, ROWS_MIN};
 use crate::plan::faults::Fault;
-use crate::plan::operations::{Operation, ROWS, Work};
+use crate::plan::operations::{Operation, PlannedBranch, ROWS, Work};
 use crate::plan::{Options, Plan};
 use crate::verdict::Failure;
 use quorate_world::sim::Digest;
@@ -35,6 +36,7 @@ const BYTES_READ_MAX: usize = 96 << 10;
 const NODES_MAX: u32 = 7;
 const CLIENTS_MAX: u32 = 64;
 const GROUPS_MAX: u32 = 256;
+const RING_MAX: u64 = 1_000;
 /// What one change adds or takes at most.
 const DELTA_MAX: u64 = 1_000_000;
 /// No plan goes on for longer than a simulated month.
@@ -250,17 +252,21 @@ fn parse_header(text: &str) -> Result<Header, ReadError> {
 
 /// What the types do not say and a run relies on.
 fn check(plan: &Plan) -> Result<(), ReadError> {
-    let Options { safety_ms, nodes, tms, rms, groups, heartbeat_ms, .. } = plan.options;
+    let Options { safety_ms, nodes, tms, rms, groups, heartbeat_ms, ring, .. } = plan.options;
     let known = (1..=NODES_MAX).contains(&nodes)
         && (1..=CLIENTS_MAX).contains(&tms)
         && (2..=CLIENTS_MAX).contains(&rms)
         && rms.is_multiple_of(2)
         && (1..=GROUPS_MAX).contains(&groups)
         && (1..=TIME_MS_MAX).contains(&safety_ms)
-        && (10..=60_000).contains(&heartbeat_ms);
+        && (10..=60_000).contains(&heartbeat_ms)
+        && (ring == 0 || (ROWS_MIN..=RING_MAX).contains(&ring));
     let line = |line: usize, what: String| Err(ReadError::Line { line, what });
     if !known {
-        return line(1, "such a world there is not: nodes, tms, rms, groups, safety_ms or heartbeat_ms".to_owned());
+        return line(
+            1,
+            "such a world there is not: nodes, tms, rms, groups, safety_ms, heartbeat_ms or ring".to_owned(),
+        );
     }
     let mut last = None;
     for (number, operation) in (2..).zip(&plan.operations) {
@@ -269,7 +275,7 @@ fn check(plan: &Plan) -> Result<(), ReadError> {
         let steps = operation.saga.iter().flat_map(|saga| saga.steps.iter().copied());
         let mut changes = changes.chain(steps);
         let fits = changes.all(|(row, delta)| row < ROWS && delta.unsigned_abs() <= DELTA_MAX);
-        if !there || !fits || operation.at_ms > TIME_MS_MAX {
+        if !there || !fits || !fits_ring(operation, ring) || operation.at_ms > TIME_MS_MAX {
             return line(number, format!("transaction {} is about what there is not", operation.op));
         }
         if operation.delta() != 0 {
@@ -290,6 +296,15 @@ fn check(plan: &Plan) -> Result<(), ReadError> {
         }
     }
     Ok(())
+}
+
+/// A swap has three branches, which change what they find.
+fn fits_ring(operation: &Operation, rows: u64) -> bool {
+    let finds = |branch: &PlannedBranch| branch.work == Work::At(Vec::new());
+    operation.ring.is_none_or(|start| {
+        let branches = &operation.branches;
+        start < rows && operation.saga.is_none() && branches.len() == CHANGES && branches.iter().all(finds)
+    })
 }
 
 fn changes(work: &Work) -> Vec<(u64, i64)> {

@@ -5,6 +5,7 @@
 
 mod places;
 
+use crate::bank::ring::{CHANGES, Change};
 use crate::bank::{Bank, BranchKey, Damage, Effect};
 use crate::chronicle::{Chronicle, Kind as About, of_group, of_node};
 use crate::coverage::Cells;
@@ -53,6 +54,8 @@ pub struct Watch {
     retried: BTreeMap<(u32, u32), u32>,
     refused: BTreeMap<(u32, u32), u32>,
     named: BTreeMap<BranchKey, (u32, u32)>,
+    /// What a transaction is going to make of rows of the ring, as its TM has read them.
+    pub swaps: BTreeMap<u32, [Change; CHANGES]>,
     /// What an undo found written over, and where.
     pub dirty: BTreeSet<(String, BranchKey)>,
     /// Branches that were slow once, as planned.
@@ -81,7 +84,8 @@ impl Scene {
     /// Of a run before it begins.
     pub fn new(plan: Plan, keeps_chronicle: bool) -> Arc<Scene> {
         let resources = |kind: &'static str| (1..=plan.options.rms).map(move |number| format!("{kind}-{number}"));
-        let bank = Bank::open(resources("at"), resources("tcc"), resources("xa"), resources("saga_annotation"));
+        let mut bank = Bank::open(resources("at"), resources("tcc"), resources("xa"), resources("saga_annotation"));
+        bank.lay_ring(plan.options.ring, plan.options.rms);
         let watch = Watch {
             ghost: Ghost::of(&plan.options),
             bank,
@@ -95,6 +99,7 @@ impl Scene {
             retried: BTreeMap::new(),
             refused: BTreeMap::new(),
             named: BTreeMap::new(),
+            swaps: BTreeMap::new(),
             dirty: BTreeSet::new(),
             slowed: BTreeSet::new(),
             fired: BTreeMap::new(),
@@ -298,6 +303,11 @@ impl Scene {
     /// Which branch of the plan it is. An RM's own books: a report without data takes the data of the branch along.
     pub fn named(&self, key: BranchKey) -> Option<(u32, u32)> {
         self.watch().named.get(&key).copied()
+    }
+
+    /// What this branch is to make of a row of the ring.
+    pub fn swap(&self, op: u32, branch: u32) -> Option<Change> {
+        self.watch().swaps.get(&op)?.get(branch as usize).copied()
     }
 
     /// Whether this phase-two call is to be answered "try again".

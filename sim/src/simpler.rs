@@ -78,6 +78,10 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
             let options = &mut plan.options;
             (options.tm_speech, options.rm_speech, options.batch_results) = (Vec::new(), Vec::new(), false);
         }),
+        with(&|plan| {
+            plan.options.ring = 0;
+            plan.operations.retain(|operation| operation.ring.is_none());
+        }),
         with(&|plan| plan.options.tm_speech.clear()),
         with(&|plan| plan.options.rm_speech.clear()),
         with(&|plan| {
@@ -189,7 +193,9 @@ fn simpler_operations(operation: &Operation) -> Vec<Operation> {
         simpler.push(with(&|operation| operation.branches.clear()));
         simpler.push(with(&|operation| operation.saga = None));
     }
-    for place in 0..operation.branches.len() {
+    // A swap in the ring has three branches.
+    let may_lose = if operation.ring.is_some() { 0 } else { operation.branches.len() };
+    for place in 0..may_lose {
         simpler.push(with(&|operation| {
             operation.branches.remove(place);
             balance(&mut operation.branches);

@@ -3,6 +3,7 @@
 pub mod call;
 pub mod mover;
 pub mod operator;
+pub mod ring;
 pub mod rm;
 pub mod saga;
 pub mod steward;

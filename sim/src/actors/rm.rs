@@ -6,7 +6,7 @@
 
 use super::call::{self, Call};
 use super::{EXIT_KILLED, business_at, servers};
-use crate::bank::{BranchKey, Damage, Effect};
+use crate::bank::{BranchKey, Damage, Effect, ring};
 use crate::plan::ms;
 use crate::plan::operations::{PlannedBranch, RmDeath, Word, Work};
 use crate::plan::swarm::Class;
@@ -71,7 +71,8 @@ fn rows_of(work: &Work) -> (BranchType, String) {
 /// The first so many of these rows.
 fn lock_keys(rows: &[(u64, i64)], count: usize) -> String {
     let keys: Vec<String> = rows.iter().take(count).map(|(row, _)| row.to_string()).collect();
-    format!("account:{}", keys.join(","))
+    let table = if rows.iter().any(|(row, _)| *row >= ring::FIRST_ROW) { "ring" } else { "account" };
+    format!("{table}:{}", keys.join(","))
 }
 
 struct Phase1<'a> {
@@ -87,6 +88,7 @@ impl Phase1<'_> {
         let Some(planned) = self.scene.plan.operation(*op) else { return false };
         let Some(planned) = planned.branches.get(*branch as usize) else { return false };
         let Some(transaction) = transaction_of(xid) else { return false };
+        let planned = &self.with_its_row(planned);
         self.look(planned).await;
         let Some(mut id) = self.join(transaction, planned).await else { return false };
         if planned.fails {
@@ -116,6 +118,15 @@ impl Phase1<'_> {
             self.report((transaction, id), BranchStatus::STOP_RETRY).await;
         }
         effect == Some(Effect::Tried)
+    }
+
+    /// Which row of the ring it changes, its TM knows since it has read it.
+    fn with_its_row(&self, planned: &PlannedBranch) -> PlannedBranch {
+        let mut planned = planned.clone();
+        if let Some(change) = self.scene.swap(self.call.op, self.call.branch) {
+            planned.work = Work::At(vec![(ring::FIRST_ROW + change.row, change.to as i64 - change.from as i64)]);
+        }
+        planned
     }
 
     /// Asks whether its rows are free, for its transaction and for nobody: as `SELECT .. FOR UPDATE` and a global read do.
@@ -191,10 +202,15 @@ impl Phase1<'_> {
         match work {
             Work::At(rows) => {
                 let resource = resource_id(BranchType::AT, self.number);
+                let of_the_ring = self.scene.swap(self.call.op, self.call.branch);
                 self.scene.bank(&resource, key, |bank| {
                     let table = bank.at.get_mut(&resource)?;
-                    let others = table.changed_by(rows).filter(|other| other.0 != key.0).collect();
-                    Some((Ok(table.commit_locally(key, rows)), others))
+                    let rows = match of_the_ring {
+                        Some(change) => change.rows(table)?,
+                        None => rows.clone(),
+                    };
+                    let others = table.changed_by(&rows).filter(|other| other.0 != key.0).collect();
+                    Some((Ok(table.commit_locally(key, &rows)), others))
                 })
             }
             Work::Tcc(account, delta) => {

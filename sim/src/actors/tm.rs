@@ -5,6 +5,7 @@
 //! must end them.
 
 use super::call::{self, Call};
+use super::ring;
 use super::saga::Engine;
 use super::{EXIT_KILLED, business_at, servers};
 use crate::plan::ms;
@@ -68,7 +69,10 @@ async fn transact(scene: &Arc<Scene>, tm: &TransactionManager, operation: &Opera
         task::spawn(wonder(scene.clone(), (tm.clone(), knows), xid.clone(), *after_ms, number % 2 == 0));
     }
     die(scene, operation, TmDeath::AfterBegin);
-    let done = all_branches(operation, &xid).await;
+    let done = match operation.ring {
+        Some(start) => ring::rewire(scene, operation, &xid, start).await,
+        None => all_branches(operation, &xid).await,
+    };
     sleep(ms(operation.thinks_ms)).await;
     die(scene, operation, TmDeath::BeforeEnd);
     let commit = done && operation.commit;

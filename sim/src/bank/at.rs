@@ -3,7 +3,7 @@
 //! A local commit writes rows and undo log in one; commit drops the log; rollback puts the before image back if the row
 //! still is the after image, or leaves a guard row that stops a local commit that comes later.
 
-use super::{BranchKey, Damage, Effect};
+use super::{BranchKey, Damage, Effect, ring};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who has written last what stands in each row; nobody has written the others.
@@ -29,6 +29,16 @@ pub struct AtTable {
 }
 
 impl AtTable {
+    /// What stands in a row.
+    pub fn value(&self, row: u64) -> i64 {
+        self.rows.get(&row).copied().unwrap_or_default()
+    }
+
+    /// A row was there before anybody wrote.
+    pub fn lay(&mut self, row: u64, value: i64) {
+        self.rows.insert(row, value);
+    }
+
     /// Phase one: changes rows.
     pub fn commit_locally(&mut self, key: BranchKey, changes: &[(u64, i64)]) -> Effect {
         if self.guards.contains(&key) {
@@ -61,7 +71,7 @@ impl AtTable {
         };
         let undone = if quorate_world::bug!("second_row_not_undone") { 1 } else { undo_log.len() };
         for change in &undo_log {
-            let found = self.rows.get(&change.row).copied().unwrap_or_default();
+            let found = self.value(change.row);
             if found != change.after {
                 return Err(Damage::DirtyWrite(format!(
                     "row {} is {found}, this branch left {}",
@@ -115,9 +125,9 @@ impl AtTable {
         self.undo_logs.keys().copied()
     }
 
-    /// All rows together.
+    /// All accounts together.
     pub fn sum(&self) -> i64 {
-        self.rows.values().sum()
+        self.rows.range(..ring::FIRST_ROW).map(|(_, value)| value).sum()
     }
 }
 

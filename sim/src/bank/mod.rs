@@ -5,6 +5,7 @@
 //! would look at.
 
 pub mod at;
+pub mod ring;
 pub mod saga;
 pub mod step;
 pub mod tcc;
@@ -12,6 +13,7 @@ pub mod xa;
 
 use at::AtTable;
 use quorate_core::model::{BranchId, TransactionId};
+use ring::Ring;
 use saga::Machines;
 use std::collections::BTreeMap;
 use step::StepTable;
@@ -60,6 +62,8 @@ pub struct Bank {
     pub steps: BTreeMap<String, StepTable>,
     /// Where the engines of Sagas keep what they know.
     pub sagas: Machines,
+    /// The ring across those under AT.
+    pub ring: Ring,
 }
 
 impl Bank {
@@ -76,6 +80,7 @@ impl Bank {
             xa: xa.map(|resource| (resource, XaTable::default())).collect(),
             steps: steps.map(|resource| (resource, StepTable::default())).collect(),
             sagas: Machines::default(),
+            ring: Ring::default(),
         }
     }
 

@@ -19,6 +19,7 @@ mod a7_saga;
 mod a8_nothing_prepared;
 mod a9_fenced;
 mod b10_read_committed;
+mod b11_one_ring;
 mod b1_one_holder;
 mod b2_dirty_write;
 mod b3_no_lock_left;
@@ -145,6 +146,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(b3_no_lock_left::NoLockLeft),
         Box::new(b5_let_go::LetGo::default()),
         Box::new(b6_money::Money),
+        Box::new(b11_one_ring::OneRing),
         Box::new(b7_waits_end::WaitsEnd::default()),
         Box::new(b8_rows_asked::RowsAsked::default()),
         Box::new(b9_fail_fast::FailFast::default()),

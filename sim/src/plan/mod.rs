@@ -126,6 +126,9 @@ pub struct Options {
     /// The nodes answer merged frames of clients 1.5 to 2.2 in batches.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub batch_results: bool,
+    /// Rows of the ring across the AT databases; 0: there is none.
+    #[serde(default, skip_serializing_if = "usual::is_nothing")]
+    pub ring: u64,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -163,6 +166,7 @@ impl Plan {
         // In crowds, or each by itself.
         let crowd_ms = draw_of(seed, "crowds", &[1, 1, 2_000, 10_000]);
         operations.iter_mut().for_each(|operation| operation.at_ms -= operation.at_ms % crowd_ms);
+        operations.iter_mut().for_each(|operation| operations::draw_ring(seed, size, &swarm, options.ring, operation));
         Plan { seed, world: size.name.to_owned(), operations, faults: faults::draw(seed, size, &swarm), options }
     }
 
@@ -245,6 +249,10 @@ fn draw_of<T: Copy>(seed: u64, what: &str, choice: &[T]) -> T {
 fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
     let mut dice = Dice::new(seed, "options");
     let clocks = swarm.level(Class::ClockRate);
+    let rollback_retry_ms = draw_of(seed, "time for rollbacks", &[0, 0, 0, 15_000]);
+    let unlocks = draw_of(seed, "unlocks", &[false, false, true]);
+    // What was let go and not put back others build on, rightly, and it is no ring any more.
+    let may_have_ring = rollback_retry_ms == 0 || !unlocks;
     Options {
         schedule: seed,
         safety_ms: size.safety_ms,
@@ -265,11 +273,12 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         linger_per_million: draw_of(seed, "lingering", &[0, 0, 10_000, 100_000]),
         xaer_nota_ms: draw_of(seed, "time for the unknown", &[60_000, 60_000, 45_000, 100_000]),
         commit_retry_ms: draw_of(seed, "time for commits", &[0, 0, 0, 20_000]),
-        rollback_retry_ms: draw_of(seed, "time for rollbacks", &[0, 0, 0, 15_000]),
-        unlocks: draw_of(seed, "unlocks", &[false, false, true]),
+        rollback_retry_ms,
+        unlocks,
         tm_speech: draw_speech(seed, "tm", size.tms),
         rm_speech: draw_speech(seed, "rm", size.rms),
         batch_results: draw_of(seed, "batch results", &[false, true]),
+        ring: draw_of(seed, "ring", &[0, 2 * u64::from(size.rms)]) * u64::from(may_have_ring),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {

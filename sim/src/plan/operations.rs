@@ -3,6 +3,7 @@
 use super::Size;
 use super::branch_line::BranchLine;
 use super::swarm::{Class, Level, Swarm};
+use crate::bank::ring::CHANGES;
 use quorate_world::sim::Dice;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +29,10 @@ pub struct Operation {
     /// It is a Saga.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub saga: Option<PlannedSaga>,
+    /// It swaps the two neighbours behind this row of the ring. Each of its branches changes a row that it finds only then, wherever
+    /// that is, and says nothing of it here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<u64>,
     /// The business commits if all its branches succeed; else it rolls back whatever they say.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub commit: bool,
@@ -227,7 +232,25 @@ pub fn draw(seed: u64, size: Size, number: u32, swarm: &Swarm) -> Operation {
         asks_ms: draw_asks(seed, number),
         branches,
         saga,
+        ring: None,
     }
+}
+
+/// Where there is a ring of so many rows, a quarter of the transactions that are no Sagas is about it.
+pub fn draw_ring(seed: u64, size: Size, swarm: &Swarm, rows: u64, operation: &mut Operation) {
+    let number = operation.op;
+    let mut dice = Dice::new(seed, &format!("is operation {number} about the ring"));
+    if rows == 0 || operation.saga.is_some() || dice.below(4) > 0 {
+        return;
+    }
+    operation.ring = Some(dice.below(rows));
+    let draw = |place: usize| {
+        let dice = |what: &str| Dice::new(seed, &format!("{what} branch {place} of operation {number}, in the ring"));
+        let mut branch = PlannedBranch { work: Work::At(Vec::new()), ..draw_branch(&mut dice("what is"), size, swarm) };
+        draw_words(&mut dice("words about"), swarm, &mut branch);
+        branch
+    };
+    operation.branches = (0..CHANGES).map(draw).collect();
 }
 
 fn draw_saga(dice: &mut Dice, swarm: &Swarm) -> PlannedSaga {
