@@ -101,7 +101,7 @@ impl Cells {
 }
 
 /// Which transaction a command of the log is about; row locks in another group are none of its steps.
-fn about(command: &Command, outcome: &Outcome) -> Option<TransactionId> {
+pub fn about(command: &Command, outcome: &Outcome) -> Option<TransactionId> {
     Some(match command {
         Command::Begin(_) | Command::BeginNear(_) => match outcome {
             Outcome::Begun(transaction) => *transaction,

@@ -17,6 +17,8 @@ mod coverage;
 mod damage;
 mod gate;
 mod ghost;
+mod histories;
+mod linearize;
 mod logging;
 mod nemesis;
 mod oracles;

@@ -10,6 +10,7 @@ use crate::bank::{Bank, BranchKey, Damage, Effect};
 use crate::chronicle::{Chronicle, Kind as About, of_group, of_node};
 use crate::coverage::Cells;
 use crate::ghost::Ghost;
+use crate::histories::Histories;
 use crate::oracles::{self, Finding, Oracle};
 use crate::plan::operations::{PlannedBranch, RmDeath, TmDeath};
 use crate::plan::swarm::Class;
@@ -43,6 +44,8 @@ pub struct Watch {
     /// The databases.
     pub bank: Bank,
     oracles: Vec<Box<dyn Oracle>>,
+    /// For the check of the checker.
+    pub histories: Histories,
     failure: Option<Failure>,
     /// When the cluster was ready: the plan's zero.
     ready_at: Option<Duration>,
@@ -90,6 +93,7 @@ impl Scene {
             ghost: Ghost::of(&plan.options),
             bank,
             oracles: oracles::all(),
+            histories: Histories::default(),
             failure: None,
             ready_at: None,
             started: BTreeSet::new(),
@@ -384,7 +388,8 @@ impl Watch {
     fn saw(&mut self, seen: &Seen) -> Result<(), (&'static str, Finding)> {
         self.look();
         self.remember(seen);
-        let Watch { ghost, oracles, .. } = self;
+        let Watch { ghost, oracles, histories, .. } = self;
+        histories.see(ghost, seen);
         for oracle in oracles {
             oracle.see(ghost, seen).map_err(|finding| (oracle.name(), finding))?;
         }
@@ -400,7 +405,8 @@ impl Watch {
 
     fn step(&mut self, step: &Step<'_>) -> Result<(), (&'static str, Finding)> {
         self.look();
-        let Watch { ghost, oracles, .. } = self;
+        let Watch { ghost, oracles, histories, .. } = self;
+        histories.step(ghost, step);
         for oracle in oracles {
             oracle.step(ghost, step).map_err(|finding| (oracle.name(), finding))?;
         }

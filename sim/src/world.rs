@@ -104,6 +104,8 @@ async fn play(plan: Plan, keeps_chronicle: bool) -> Outcome {
             failure.or_else(|| never_fired(&scene))
         }
     };
+    let disagreement = scene.watch().histories.disagree(failure.as_ref(), sim::now());
+    let failure = disagreement.or(failure);
     let chronicle = scene.chronicle().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
     let seen = SeenThrough { chronicle, messages: sim::take_messages(), machines: machine_names(&scene.plan) };
     let watch = scene.watch();
