@@ -6,7 +6,7 @@
 pub type Planted = (&'static str, &'static [&'static str]);
 
 /// Those that are looked for in the small world.
-pub const BUGS: [Planted; 75] = [
+pub const BUGS: [Planted; 76] = [
     ("acknowledge_before_sync", &["D2"]),
     ("append_acknowledged_before_sync", &["D2"]),
     ("log_not_synced", &["D2"]),
@@ -52,6 +52,7 @@ pub const BUGS: [Planted; 75] = [
     ("late_end_commits_the_next", &["C5"]),
     ("resource_names_the_request", &["C5"]),
     ("slow_begin_is_refused", &["C6"]),
+    ("late_child_is_refused", &["C6"]),
     ("silent_leader_is_answered_for", &["C7"]),
     // The mutants of the lock protocol.
     ("same_tenure_is_refused", &["LK6", "B7", "G1"]),

@@ -9,6 +9,7 @@ use quorate_core::model::limits;
 use quorate_core::wire::{Head, Message};
 use quorate_world::sync::mpsc;
 use quorate_world::task::{self, JoinHandle};
+use quorate_world::time::{Duration, timeout};
 
 use super::ask::Failure;
 use super::channel::{Channel, Identity};
@@ -113,7 +114,12 @@ impl Coordinator {
                 let held = Held::new(in_hand.split(in_hand::weight_bytes(&message)), &channel.unanswered);
                 task::spawn(async move {
                     let question = request::question(&message)?;
-                    let answer = match coordinator.serve_request(&channel, question, message, &held).await {
+                    let served = coordinator.serve_request(&channel, question, message, &held);
+                    let served = match quorate_world::bug!("late_child_is_refused") {
+                        true => timeout(Duration::from_millis(50), served).await.unwrap_or_default(),
+                        false => served.await,
+                    };
+                    let answer = match served {
                         Some(answer) => answer,
                         None => coordinator.too_late(&channel, question)?,
                     };
@@ -150,7 +156,8 @@ impl Coordinator {
         }
         let identity = channel.identity()?;
         quorate_core::sometimes!("late_request_fails_for_the_sake_of_its_frame");
-        let failure = Failure::new(request::refusal_code(question), UNKNOWN_WHETHER_DONE.to_owned());
+        let text = if quorate_world::bug!("late_child_is_refused") { "it took too long" } else { UNKNOWN_WHETHER_DONE };
+        let failure = Failure::new(request::refusal_code(question), text.to_owned());
         Some(self.answer_with(channel, &identity, question, None, failure.into()))
     }
 }
