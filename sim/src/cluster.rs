@@ -9,7 +9,7 @@ use crate::plan::{Plan, ms};
 use crate::scene::Scene;
 use crate::verdict::{Failure, Kind};
 use quorate_core::model::NodeId;
-use quorate_server::config::Config;
+use quorate_server::config::{Config, ConfigError};
 use quorate_server::exit::ExitCode;
 use quorate_world::sim::{self, Ending, Machine};
 use quorate_world::task;
@@ -57,6 +57,13 @@ struct Spare {
     gone: AtomicBool,
 }
 
+/// What a node is told.
+fn config(plan: &Plan, number: u32, joins: bool) -> Result<Config, ConfigError> {
+    let mut config = Config::from_toml(&configuration(plan, number, joins))?;
+    plan.options.knobs.set(&mut config);
+    Ok(config)
+}
+
 fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     let peers: Vec<String> = (1..=plan.options.nodes).map(|node| format!("{node}={}:9091", node_ip(node))).collect();
     let belongs = if !joins {
@@ -76,7 +83,7 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
     format!(
         "{belongs}\nadvertise = \"{}:8091\"\ndata_dir = \"data\"\ngroups = {}\nadmin.token = \"{}\"\n\
          [raft]\nheartbeat_ms = {}\nelection_timeout_ms = {}\nhibernate_after_ms = {}\nsnapshot_interval_s = {}\nlog_entries_kept = {}\n\
-         batch_commands_max = {}\nbatches_in_flight_max = {}\n{phase_two}{}{}[clients]\nbatch_results = {}\n[storage]\nsegment_bytes = \"1MiB\"\nwal_bytes_target = \"8MiB\"\n",
+         batch_commands_max = {}\nbatches_in_flight_max = {}\n{}{phase_two}{}{}[clients]\nbatch_results = {}\n{}{}",
         node_ip(number),
         plan.options.groups,
         operator::TOKEN,
@@ -87,6 +94,7 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
         plan.options.log_entries_kept,
         plan.options.batch_commands_max,
         plan.options.batches_in_flight_max,
+        plan.options.knobs.of_raft(),
         match plan.options.lost_tm_ms {
             0 => String::new(),
             lost_tm_ms => format!("[tm]\nlost_rollback_ms = {lost_tm_ms}\n"),
@@ -96,6 +104,8 @@ fn configuration(plan: &Plan, number: u32, joins: bool) -> String {
             period_ms => format!("[undo_log]\ndelete_period_ms = {period_ms}\nsave_days = {UNDO_LOG_DAYS}\n"),
         },
         plan.options.batch_results,
+        plan.options.knobs.storage(),
+        plan.options.knobs.tables(),
     )
 }
 
@@ -105,11 +115,11 @@ impl Cluster {
         let (founders, all) = (scene.plan.options.nodes, scene.plan.options.nodes + scene.plan.options.spares);
         let losses: Vec<Arc<Loss>> = (1..=all).map(|_| Arc::default()).collect();
         let add = |(number, loss): (u32, &Arc<Loss>)| {
-            let text = [false, true].map(|joins| configuration(&scene.plan, number, joins));
+            let configs = [false, true].map(|joins| config(&scene.plan, number, joins));
             let loss = loss.clone();
             sim::add_machine(&format!("n{number}"), node_ip(number), move || {
                 let joins = number > founders || loss.joins.load(Ordering::Relaxed);
-                run_node(text[usize::from(joins)].clone())
+                run_node(configs[usize::from(joins)].clone())
             })
         };
         Cluster {
@@ -253,8 +263,8 @@ impl Cluster {
     }
 }
 
-async fn run_node(configuration: String) -> i32 {
-    let config = match Config::from_toml(&configuration) {
+async fn run_node(config: Result<Config, ConfigError>) -> i32 {
+    let config = match config {
         Ok(config) => config,
         Err(error) => {
             tracing::error!(%error, "the configuration is refused");
@@ -266,6 +276,58 @@ async fn run_node(configuration: String) -> i32 {
         Err(failure) => {
             tracing::error!(%failure, "the node gives up");
             failure.code.number()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::SIZES;
+    use quorate_server::config::keys;
+    use std::collections::{BTreeMap, BTreeSet};
+
+    const PAGE: &str = include_str!("../../docs/SIMULATION.md");
+
+    /// Rows of the table of keys: the key, and whether seeds differ in it.
+    fn listed() -> Vec<(&'static str, &'static str)> {
+        let rows = PAGE
+            .lines()
+            .skip_while(|line| *line != "## Configuration")
+            .take_while(|line| !line.starts_with("What nobody"));
+        let cells = rows.filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+        cells.map(|(key, rest)| (key, rest.split(' ').next().unwrap_or_default())).collect()
+    }
+
+    /// What a node is told, key by key.
+    fn told(plan: &Plan) -> BTreeMap<String, String> {
+        let config = config(plan, 1, false).expect("what is drawn may be set");
+        let text = config.to_toml();
+        let lines = text.lines().filter_map(|line| line.split_once(" = "));
+        let mut told: BTreeMap<String, String> = lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        told.insert("auth.access_keys".to_owned(), format!("{:?}", config.access_keys));
+        told
+    }
+
+    #[test]
+    fn every_key_is_drawn_or_the_page_says_why_not() {
+        let listed: Vec<&str> = listed().into_iter().map(|(key, _)| key).collect();
+        let known: Vec<&str> = keys::KEYS.iter().map(|key| key.name).chain(["groups_at.GROUP"]).collect();
+        assert_eq!(listed, known);
+    }
+
+    #[test]
+    fn what_is_listed_as_drawn_differs_between_seeds() {
+        let mut values: BTreeMap<String, BTreeSet<Option<String>>> = BTreeMap::new();
+        for seed in 0..200 {
+            let told = told(&Plan::draw(seed, SIZES[2]));
+            for (key, _) in listed() {
+                values.entry(key.to_owned()).or_default().insert(told.get(key).cloned());
+            }
+        }
+        for (key, is_drawn) in listed() {
+            let differs = values.get(key).is_some_and(|values| values.len() > 1);
+            assert_eq!(differs, is_drawn == "yes", "{key}: {is_drawn}, and seeds have {:?}", values.get(key));
         }
     }
 }

@@ -110,8 +110,9 @@ impl Nemesis {
             Class::Slots => self.reshard(&mut dice),
             Class::LongAbsence => self.kill(Class::LongAbsence, &mut dice, lasts).await,
             Class::DiskDamage => self.damage.strike(&self.scene, &self.cluster, &mut dice, lasts).await,
-            // The machine `mover` sees to it, and clients do the rest.
-            Class::Transfer => {}
+            Class::FullDisk => self.full_disk(&mut dice, lasts).await,
+            // The machines `mover` and `lazy` see to it, and clients do the rest.
+            Class::Transfer | Class::SlowReader => {}
             Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding | Class::SlowRm => {}
         }
     }
@@ -264,11 +265,26 @@ impl Nemesis {
         } else {
             let slow_sync = ms(dice.between(20, 2_000));
             let slow_sync_per_million = dice.between(50_000, 1_000_000) as u32;
-            machine.disk().set_faults(DiskFaults { slow_sync, slow_sync_per_million, ..DiskFaults::default() });
+            let faults = machine.disk().faults();
+            machine.disk().set_faults(DiskFaults { slow_sync, slow_sync_per_million, ..faults });
         }
         self.struck(Class::SlowDisk, &[machine], lasts, "has a slow disk");
         sleep(lasts).await;
-        machine.disk().set_faults(DiskFaults::default());
+        let faults = machine.disk().faults();
+        machine.disk().set_faults(DiskFaults { slow_sync: Duration::ZERO, slow_sync_per_million: 0, ..faults });
+    }
+
+    /// Somebody else fills it, all or nearly all. Two disks that are full at a time may be what a quorum needs: then it waits.
+    async fn full_disk(&self, dice: &mut Dice, lasts: Duration) {
+        let machine = self.cluster.machines[dice.below(self.cluster.machines.len() as u64) as usize];
+        let left_bytes = [0, 300 << 10, 2 << 20, 2 << 20, 512 << 20][dice.below(5) as usize];
+        let capacity_bytes = Some(machine.disk().used_bytes() + left_bytes);
+        let faults = machine.disk().faults();
+        machine.disk().set_faults(DiskFaults { capacity_bytes, ..faults });
+        self.struck(Class::FullDisk, &[machine], lasts, &format!("has a disk with {left_bytes} free bytes"));
+        sleep(lasts).await;
+        let faults = machine.disk().faults();
+        machine.disk().set_faults(DiskFaults { capacity_bytes: None, ..faults });
     }
 
     async fn clock_rate(&self, dice: &mut Dice, lasts: Duration) {

@@ -84,6 +84,8 @@ pub const BUGS: [Planted; 76] = [
     ("rollback_in_order_of_registration", &["A13"]),
     ("releases_of_a_commit_are_not_awaited", &["LK5"]),
     ("old_word_turns_a_saga", &["A5"]),
+    ("any_key_is_let_in", &["C8"]),
+    ("slow_reader_is_kept", &["G5"]),
 ];
 
 /// Those that a small world hardly ever brings about.

@@ -106,6 +106,12 @@ pub enum Seen {
     AskedToDelete { kind: BranchType, resource: String, save_days: i16 },
     /// An RM answers a phase-two request.
     Says { transaction: TransactionId, branch: BranchId, status: BranchStatus },
+    /// A client of this number reads no more of what a node answers it,
+    ReadsNoMore { client: u32, node: u32 },
+    /// and is let go, or its node is gone.
+    LetGo { client: u32 },
+    /// A client that shows this for a key is let in, or not.
+    Admitted { node: u32, how: &'static str, admitted: bool },
     /// A client has died, with all that it was asking.
     Died { client: String },
     /// A call to a database. `others`: branches of other transactions that changed one of the same rows and are open.

@@ -4,6 +4,7 @@
 //! Money is never made: what a branch or a step that goes would have moved, the last of those that stay moves.
 
 use crate::plan::Plan;
+use crate::plan::knobs::Knobs;
 use crate::plan::operations::{Operation, PlannedBranch, balance};
 use crate::plan::swarm::{Class, Level};
 
@@ -69,6 +70,11 @@ pub fn worlds(plan: &Plan) -> Vec<Plan> {
         with(&|plan| plan.options.hibernate_ms = 0),
         with(&|plan| plan.options.snapshot_interval_s = 0),
         with(&|plan| plan.options.linger_per_million = 0),
+        with(&|plan| plan.options.knobs = Knobs::default()),
+        with(&|plan| plan.options.knobs.narrow = false),
+        with(&|plan| plan.options.knobs.access_keys = false),
+        with(&|plan| plan.options.knobs.forces = false),
+        with(&|plan| plan.options.knobs.budget_bytes = 0),
         with(&|plan| {
             let options = &mut plan.options;
             (options.log_entries_kept, options.lost_tm_ms, options.undo_logs_ms) = (1_000, 0, 0);

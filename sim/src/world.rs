@@ -1,6 +1,6 @@
 //! One run of a world: build it, let the plan happen, heal, wait for rest, judge, stop.
 
-use crate::actors::{mover, operator, rm, rm_ip, steward, tm, tm_ip};
+use crate::actors::{lazy, mover, operator, rm, rm_ip, steward, stranger, tm, tm_ip};
 use crate::chronicle::{Chronicle, Kind as About};
 use crate::cluster::Cluster;
 use crate::coverage::Cell;
@@ -78,6 +78,7 @@ pub fn run(plan: Plan, looks: &Looks) -> Run<Outcome> {
         trace_path: looks.trace.clone(),
         keep_messages: looks.chronicle,
         linger_per_million: plan.options.linger_per_million,
+        narrow: plan.options.knobs.narrow,
         bug: looks.bug.clone(),
     };
     // The core knows no world to ask.
@@ -119,7 +120,7 @@ fn machine_names(plan: &Plan) -> BTreeMap<u32, String> {
     let names = many("n", nodes + spares)
         .chain(many("tm", tms))
         .chain(many("rm", rms))
-        .chain(["operator", "steward", "mover"].map(str::to_owned));
+        .chain(["operator", "steward", "mover", "lazy", "stranger"].map(str::to_owned));
     names.filter_map(|name| Some((sim::machine(&name)?.index() as u32, name))).collect()
 }
 
@@ -141,6 +142,16 @@ async fn acts(scene: &Arc<Scene>, remains: &Remains) {
     if scene.plan.faults.iter().any(|fault| fault.class == Class::Transfer) {
         let shared = scene.clone();
         sim::add_machine("mover", mover::ip(), move || mover::run(shared.clone())).start();
+    }
+    if scene.plan.faults.iter().any(|fault| fault.class == Class::SlowReader) {
+        let shared = scene.clone();
+        let lazy = sim::add_machine("lazy", lazy::ip(), move || lazy::run(shared.clone()));
+        lazy.set_receive_window(lazy::WINDOW_BYTES);
+        lazy.start();
+    }
+    if scene.plan.options.knobs.access_keys {
+        let shared = scene.clone();
+        sim::add_machine("stranger", stranger::ip(), move || stranger::run(shared.clone())).start();
     }
     if scene.plan.options.spares > 0 || scene.plan.options.level(Class::Slots) != Level::Off {
         let shared = scene.clone();

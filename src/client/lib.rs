@@ -16,7 +16,7 @@ pub mod tm;
 pub mod load;
 
 pub use connection::{CallError, Connection, Speech};
-pub use pool::{Application, Pool};
+pub use pool::{Application, Pool, Signs};
 pub use quorate_compressor::Compressor;
 pub use rm::{Branch, Resource, ResourceManager};
 pub use tm::{Conclusion, TransactionManager};

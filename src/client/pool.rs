@@ -19,6 +19,24 @@ const REGISTER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Pause before the next attempt to connect, at least and at most.
 const RECONNECT_MS: (u64, u64) = (200, 1_000);
 
+/// Writes the extra data of a registration at the moment when it leaves: a signature has a time stamp.
+#[derive(Clone)]
+pub struct Signs(pub Arc<dyn Fn() -> String + Send + Sync>);
+
+impl PartialEq for Signs {
+    fn eq(&self, other: &Signs) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Signs {}
+
+impl std::fmt::Debug for Signs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signs")
+    }
+}
+
 /// Who the client says it is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Application {
@@ -33,6 +51,8 @@ pub struct Application {
     /// Requests wait so long for others and leave with them in one merged frame, as those of Java clients do, who wait for 1 ms;
     /// none: each has a frame of its own.
     pub merges: Option<Duration>,
+    /// Its TM signs its registrations, where servers ask for access keys. As in Java clients its RM does not.
+    pub signs: Option<Signs>,
 }
 
 impl Application {
@@ -40,7 +60,7 @@ impl Application {
     pub fn new(id: impl Into<String>, service_group: impl Into<String>) -> Application {
         let speech = Speech::default();
         let (id, service_group, version) = (id.into(), service_group.into(), "2.3.0".into());
-        Application { id, service_group, version, speech, merges: None }
+        Application { id, service_group, version, speech, merges: None, signs: None }
     }
 
     fn registration(&self) -> Registration {
@@ -62,6 +82,11 @@ impl Application {
         Message::RegisterTm(self.registration())
     }
 
+    /// What it says first, signed if it signs.
+    pub fn signed(&self, register: Message) -> Message {
+        signed(register, self.signs.as_ref())
+    }
+
     /// What an RM says first.
     pub fn register_rm(&self, resources: &[String]) -> Message {
         Message::RegisterRm { registration: self.registration(), resource_ids: resources.join(",") }
@@ -78,6 +103,7 @@ pub struct Pool {
 struct Shared {
     addresses: Vec<String>,
     speech: Speech,
+    signs: Option<Signs>,
     gather: Option<Gather>,
     connections: Mutex<Vec<Option<Connection>>>,
     changes: watch::Sender<u64>,
@@ -99,6 +125,7 @@ impl Pool {
         let shared = Arc::new(Shared {
             addresses: addresses.to_vec(),
             speech: application.speech,
+            signs: application.signs.clone(),
             gather: application.merges.map(gathers),
             connections: Mutex::new(vec![None; addresses.len()]),
             changes,
@@ -210,6 +237,7 @@ impl Shared {
 /// Keeps one place of the pool connected, for ever.
 async fn keep_up(shared: Arc<Shared>, place: usize, register: Message, on_request: OnRequest) {
     loop {
+        let register = signed(register.clone(), shared.signs.as_ref());
         match connect(&shared.addresses[place], shared.speech, &register, on_request.clone()).await {
             Ok(connection) => {
                 shared.set(place, Some(connection.clone()));
@@ -220,6 +248,14 @@ async fn keep_up(shared: Arc<Shared>, place: usize, register: Message, on_reques
         }
         sleep(Duration::from_millis(RECONNECT_MS.0 + random::below(RECONNECT_MS.1 - RECONNECT_MS.0))).await;
     }
+}
+
+/// A TM's registration with its signature.
+fn signed(mut register: Message, signs: Option<&Signs>) -> Message {
+    if let (Message::RegisterTm(registration), Some(Signs(sign))) = (&mut register, signs) {
+        registration.extra_data = sign();
+    }
+    register
 }
 
 async fn connect(

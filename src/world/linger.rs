@@ -5,7 +5,8 @@
 //! stream of chance of its own: a place that is added shifts no other. `linger!("apply_lags", 100)` waits a hundred times less
 //! often: for places that are passed all the time.
 //!
-//! [`tight`] is the same for bounds: in the runs that linger a bound is so small that it is met.
+//! [`tight`] is the same for bounds: in the runs that linger a bound is so small that it is met. [`narrow`] has runs of its own,
+//! and in each of them a half of the bounds, by their names.
 
 /// Waits here, in some passes of some runs of the simulation.
 #[cfg(madsim)]
@@ -36,5 +37,17 @@ pub fn tight<T>(usual: T, tight: T) -> T {
 /// `usual`, and in runs of the simulation that linger `tight`.
 #[cfg(not(madsim))]
 pub fn tight<T>(usual: T, _tight: T) -> T {
+    usual
+}
+
+/// `usual`, and in some runs of the simulation `narrow`.
+#[cfg(madsim)]
+pub fn narrow<T>(name: &'static str, usual: T, narrow: T) -> T {
+    if crate::simulated::sim::is_narrow(name) { narrow } else { usual }
+}
+
+/// `usual`, and in some runs of the simulation `narrow`.
+#[cfg(not(madsim))]
+pub fn narrow<T>(_name: &'static str, usual: T, _narrow: T) -> T {
     usual
 }

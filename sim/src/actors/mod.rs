@@ -1,15 +1,23 @@
 //! The clients of the world: machines that run the real client code, begin transactions, own resources, and die.
 
 pub mod call;
+pub mod lazy;
 pub mod mover;
 pub mod operator;
 pub mod ring;
 pub mod rm;
 pub mod saga;
 pub mod steward;
+pub mod stranger;
 pub mod tm;
 
-use quorate_world::net::{IpAddr, Ipv4Addr, SocketAddr};
+use crate::plan::knobs::ACCESS_KEY;
+use crate::scene::Scene;
+use quorate_client::{Application, Signs};
+use quorate_server::coordinator::extra_data;
+use quorate_world::net::{IpAddr, Ipv4Addr, SocketAddr, local_ip};
+use quorate_world::time::wall_ms;
+use std::sync::Arc;
 
 /// The address of a coordinator node.
 pub fn node_ip(number: u32) -> IpAddr {
@@ -38,3 +46,15 @@ pub fn servers(nodes: u32) -> Vec<String> {
 
 /// How a process ends that is told to die.
 pub const EXIT_KILLED: i32 = 137;
+
+/// What a client with these keys adds to its registration.
+pub fn signature(keys: (&str, &str), ip: IpAddr, stamp_ms: u64) -> String {
+    extra_data(keys, "default_tx_group", &ip.to_string(), stamp_ms)
+}
+
+/// The same application, which signs its registrations if nodes ask for that. To be called on its machine.
+pub fn signed(scene: &Scene, application: Application) -> Application {
+    let sign = || signature(ACCESS_KEY, local_ip().unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), wall_ms());
+    let signs = scene.plan.options.knobs.access_keys.then(|| Signs(Arc::new(sign)));
+    Application { signs, ..application }
+}

@@ -3,11 +3,18 @@
 //! stands still, so that everything can end. He deletes only where RMs clean up the way that was decided, so that the money stays what
 //! it was: in a rollback all but AT branches, in a commit only those. What becomes of it otherwise is nobody's promise.
 //!
+//! In some seeds he deletes by force too: a whole transaction or a branch, with its locks, and no RM hears of it. What it did is his to
+//! finish then, and he does it by hand in the databases. And he deletes row locks, which only orphans let him.
+//!
 //! A third of the seeds have one. What he may do is refused more often than not, and that must do no harm either.
 
-use super::node_ip;
+use super::{node_ip, rm};
+use crate::bank::{Bank, BranchKey, Effect};
+use crate::ghost::transaction::Listed;
 use crate::plan::ms;
 use crate::scene::Scene;
+use quorate_core::model::BranchType;
+use quorate_core::txn::status::Direction;
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{self, IpAddr, Ipv4Addr, SocketAddr};
 use quorate_world::select::select2;
@@ -39,6 +46,7 @@ pub async fn run(scene: Arc<Scene>) -> i32 {
     let mut node = 0;
     loop {
         correct(&scene);
+        finish(&scene);
         node = node % nodes + 1;
         for open in transactions(&scene, node).await {
             let has_failed = open.has_failed();
@@ -69,10 +77,20 @@ fn correct(scene: &Scene) {
 }
 
 async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
+    let forces = scene.plan.options.knobs.forces;
     loop {
         sleep(ms(dice.between(100, 3_000))).await;
+        finish(scene);
         let node = 1 + dice.below(u64::from(nodes)) as u32;
+        if forces && dice.below(4) == 0 {
+            delete_lock(scene, &mut dice, node).await;
+            continue;
+        }
         let there = transactions(scene, node).await;
+        if forces && dice.below(3) == 0 {
+            delete_by_force(scene, &mut dice, node, &there).await;
+            continue;
+        }
         // Few are decided at a time, and of these few go as decided: he looks for them.
         let deletes = dice.below(2) == 0;
         let wanted: Vec<&Open> = there.iter().filter(|open| !deletes || open.may_be_deleted()).collect();
@@ -114,6 +132,67 @@ async fn meddle(scene: &Scene, mut dice: Dice, nodes: u32) {
     }
 }
 
+/// A transaction that is decided or rests undecided, or one branch of a decided one: gone, with its locks, and with no word to RMs.
+async fn delete_by_force(scene: &Scene, dice: &mut Dice, node: u32, there: &[Open]) {
+    let of_branch = dice.below(2) == 0;
+    let wanted = |open: &&Open| open.is_decided() || (!of_branch && !open.is_saga() && open.status == "Begin");
+    let wanted: Vec<&Open> = there.iter().filter(wanted).collect();
+    let Some(open) = wanted.get(dice.below(wanted.len().max(1) as u64) as usize) else { return };
+    let xid = &open.xid;
+    let what = match open.branches.get(dice.below(open.branches.len().max(1) as u64) as usize) {
+        Some(Branch { id, .. }) if of_branch => {
+            format!("branchSession/forceDeleteBranchSession?xid={xid}&branchId={id}")
+        }
+        _ => format!("globalSession/forceDeleteGlobalSession?xid={xid}"),
+    };
+    call(scene, node, "DELETE", &what).await;
+}
+
+/// Any row lock. Those that somebody has a right to stay, and of the others there are few.
+async fn delete_lock(scene: &Scene, dice: &mut Dice, node: u32) {
+    let Some(page) = call(scene, node, "GET", "globalLock/query?pageSize=100").await else { return };
+    let rows = page["data"].as_array().cloned().unwrap_or_default();
+    let Some(row) = rows.get(dice.below(rows.len().max(1) as u64) as usize) else { return };
+    let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let names = ["xid", "branchId", "resourceId", "tableName", "pk"];
+    let named: Vec<String> = names.map(|name| format!("{name}={}", text(name))).into();
+    // It may be gone, or somebody else's, when he comes to it.
+    sleep(ms(dice.below(2_000))).await;
+    call(scene, node, "DELETE", &format!("globalLock/delete?{}", named.join("&"))).await;
+}
+
+/// What was left to him he finishes by hand, in the databases and in the direction that was decided: no RM is told any more. An XA
+/// branch may be prepared after that, so he looks for those too.
+fn finish(scene: &Scene) {
+    let left: Vec<BranchKey> = {
+        let watch = scene.watch();
+        let open = watch.bank.open_branches().into_iter().map(|(_, key)| key);
+        watch.ghost.left.iter().copied().chain(open.filter(|key| watch.ghost.is_left(*key))).collect()
+    };
+    for key in left {
+        let found = {
+            let watch = scene.watch();
+            let found = watch.ghost.transaction(key.0);
+            let listed = found.and_then(|found| Some((found.listed.get(&key.1)?.clone(), found.decision?)));
+            listed.filter(|_| found.is_some_and(|found| !found.has_failed(key.1)))
+        };
+        if let Some((Listed { kind, resource, .. }, decided)) = found {
+            let commit = decided == Direction::Commit;
+            scene.note(&format!("the operator finishes branch {} of {} at {resource}: {decided:?}", key.1, key.0));
+            let taken_off = |bank: &mut Bank| Some((Ok(bank.at.get_mut(&resource)?.correct(key)), Vec::new()));
+            match kind {
+                // Others may have written over it since its locks went.
+                BranchType::AT if !commit && scene.bank(&resource, key, taken_off) == Some(Effect::RolledBack) => {}
+                // At a commit nothing becomes of a step.
+                BranchType::SAGA_ANNOTATION if commit => {}
+                BranchType::SAGA => {}
+                kind => _ = rm::apply(scene, kind, &resource, key, commit),
+            }
+        }
+        scene.watch().ghost.left.remove(&key);
+    }
+}
+
 /// A transaction as the console shows it.
 struct Open {
     xid: String,
@@ -149,8 +228,11 @@ impl Open {
 
     /// And nobody turns it: no engine of a Saga has a say.
     fn is_decided(&self) -> bool {
-        let is_saga = self.name.starts_with("$Saga_") || self.branches.iter().any(|branch| branch.kind == "SAGA");
-        (self.status.contains("ollback") || self.status.contains("ommit")) && !is_saga
+        (self.status.contains("ollback") || self.status.contains("ommit")) && !self.is_saga()
+    }
+
+    fn is_saga(&self) -> bool {
+        self.name.starts_with("$Saga_") || self.branches.iter().any(|branch| branch.kind == "SAGA")
     }
 }
 

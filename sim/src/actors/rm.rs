@@ -5,7 +5,7 @@
 //! numbers in its application data, or in its RM's own books.
 
 use super::call::{self, Call};
-use super::{EXIT_KILLED, business_at, servers};
+use super::{EXIT_KILLED, business_at, servers, signed};
 use crate::bank::{BranchKey, Damage, Effect, ring};
 use crate::plan::ms;
 use crate::plan::operations::{PlannedBranch, RmDeath, Word, Work};
@@ -14,7 +14,7 @@ use crate::scene::Scene;
 use crate::seen::{Seen, Wanted};
 use crate::taps::transaction_of;
 use quorate_client::rm::{Answer, RegisterError};
-use quorate_client::{Branch, Resource, ResourceManager};
+use quorate_client::{Branch, Resource, ResourceManager, TransactionManager};
 use quorate_core::model::{BranchId, BranchStatus, BranchType, ExceptionCode, TransactionId};
 use quorate_world::time::{Duration, sleep};
 use quorate_world::{net, process, random, sim};
@@ -33,6 +33,7 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let neighbour = ((number - 1) ^ 1) + 1;
     let speaks = scene.plan.options.rm_speaks(number);
     let application = speaks.application(&format!("bank-{}", number.min(neighbour)), "default_tx_group");
+    let application = signed(&scene, application);
     let mut resources: BTreeMap<String, Arc<dyn Resource>> = BTreeMap::new();
     for owner in [number, neighbour] {
         for kind in [BranchType::AT, BranchType::TCC, BranchType::XA, BranchType::SAGA_ANNOTATION] {
@@ -40,7 +41,11 @@ pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
             resources.insert(id.clone(), Arc::new(Table { scene: scene.clone(), kind, id }));
         }
     }
-    let rm = ResourceManager::start(&servers(scene.plan.options.nodes), &application, resources);
+    let servers = servers(scene.plan.options.nodes);
+    let rm = ResourceManager::start(&servers, &application, resources);
+    // As in Java clients, where the RM signs nothing and is let in on the word of the TM beside it.
+    let asks_for_keys = scene.plan.options.knobs.access_keys;
+    let _manager = asks_for_keys.then(|| TransactionManager::start(&servers, &application));
     let Ok(listener) = net::listen(business_at(number)).await else { return 1 };
     let work = move |call: Call| {
         let (scene, rm) = (scene.clone(), rm.clone());
@@ -340,7 +345,8 @@ fn says(scene: &Scene, key: BranchKey, status: BranchStatus) -> BranchStatus {
     status
 }
 
-fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit: bool) -> Option<Effect> {
+/// What phase two does in a database. Nothing: it found what must not be.
+pub(super) fn apply(scene: &Scene, kind: BranchType, resource: &str, key: BranchKey, commit: bool) -> Option<Effect> {
     scene.bank(resource, key, |bank| {
         let result: Result<Effect, Damage> = match (kind, commit) {
             (BranchType::AT, true) => Ok(bank.at.get_mut(resource)?.commit(key)),

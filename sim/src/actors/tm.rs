@@ -7,7 +7,7 @@
 use super::call::{self, Call};
 use super::ring;
 use super::saga::Engine;
-use super::{EXIT_KILLED, business_at, servers};
+use super::{EXIT_KILLED, business_at, servers, signed};
 use crate::plan::ms;
 use crate::plan::operations::{Operation, TmDeath};
 use crate::scene::Scene;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// The process of TM `number`, from 1.
 pub async fn run(scene: Arc<Scene>, number: u32) -> i32 {
     let (name, group) = (format!("shop-{number}"), "default_tx_group");
-    let application = scene.plan.options.tm_speaks(number).application(&name, group);
+    let application = signed(&scene, scene.plan.options.tm_speaks(number).application(&name, group));
     let servers = servers(scene.plan.options.nodes);
     let tm = TransactionManager::start(&servers, &application);
     let engine = Engine::start(&scene, &servers, &application);

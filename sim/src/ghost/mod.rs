@@ -9,6 +9,7 @@ pub mod told;
 pub mod transaction;
 
 use crate::actors::rm::resource_id;
+use crate::bank::BranchKey;
 use crate::plan::Options;
 use crate::seen::Seen;
 use locks::Locks;
@@ -61,6 +62,8 @@ pub struct Ghost {
     pub lives: BTreeMap<usize, u32>,
     /// How long phase two waits before it gives something up.
     pub patience: Patience,
+    /// Branches that were left to an operator, and that he has not finished yet.
+    pub left: BTreeSet<BranchKey>,
     /// The world's time.
     pub now: Duration,
     /// Faults that bear on nodes, disks, clocks or the network go on until then.
@@ -272,7 +275,14 @@ impl Ghost {
         let has_ended =
             || self.groups.get(&group).is_some_and(|group| group.model.session(operate.transaction).is_none());
         match operate.operation {
-            Operation::DropBranch(branch) => self.locks.release_branch_at(group, operate.transaction, branch),
+            Operation::DropBranch(branch) => {
+                self.locks.release_branch_at(group, operate.transaction, branch);
+                if let Some(found) = self.transactions.get_mut(&operate.transaction)
+                    && found.dropped.insert(branch)
+                {
+                    self.left.insert((operate.transaction, branch));
+                }
+            }
             Operation::Stop
             | Operation::Start
             | Operation::Reopen
@@ -285,6 +295,12 @@ impl Ghost {
                 self.locks.release_own(group, operate.transaction);
                 if let Some(found) = self.transactions.get_mut(&operate.transaction) {
                     found.end(now, clock_ms);
+                    if operate.operation == Operation::ForceDelete {
+                        found.forced = true;
+                        // Nothing was decided before: he has done so.
+                        found.decision = found.decision.or(status::direction(now));
+                        self.left.extend(found.listed.keys().map(|branch| (operate.transaction, *branch)));
+                    }
                 }
             }
         }
@@ -305,6 +321,16 @@ impl Ghost {
     pub fn lets_go(&self, transaction: TransactionId) -> bool {
         let found = self.transactions.get(&transaction);
         self.patience.unlocks && found.is_some_and(|found| found.statuses.contains(&GlobalStatus::RollbackRetryTimeout))
+    }
+
+    /// Whether the rows of this branch go though they may not be put back: as above, or an operator has let them go by force.
+    pub fn lets_go_of(&self, (transaction, branch): BranchKey) -> bool {
+        self.lets_go(transaction) || self.is_left((transaction, branch))
+    }
+
+    /// Whether an operator finishes what this branch did.
+    pub fn is_left(&self, (transaction, branch): BranchKey) -> bool {
+        self.transactions.get(&transaction).is_some_and(|found| found.is_left(branch))
     }
 
     /// What was decided on it, if anything was.

@@ -33,6 +33,10 @@ pub struct Transaction {
     pub decided_at: Option<LogIndex>,
     /// The group clock at its end.
     pub ended_clock_ms: Option<u64>,
+    /// An operator has deleted it by force: what its branches did is his to finish.
+    pub forced: bool,
+    /// Branches that he has dropped: those too.
+    pub dropped: BTreeSet<BranchId>,
     /// The last that was heard of phase two, branch by branch.
     pub phase_two: BTreeMap<BranchId, String>,
 }
@@ -68,6 +72,8 @@ impl Transaction {
             decided_clock_ms: 0,
             decided_at: None,
             ended_clock_ms: None,
+            forced: false,
+            dropped: BTreeSet::new(),
             phase_two: BTreeMap::new(),
         }
     }
@@ -129,6 +135,11 @@ impl Transaction {
     pub(super) fn end(&mut self, now: GlobalStatus, clock_ms: u64) {
         self.become_status(now);
         self.ended_clock_ms.get_or_insert(clock_ms);
+    }
+
+    /// An operator finishes what this branch did, by hand.
+    pub fn is_left(&self, branch: BranchId) -> bool {
+        self.forced || self.dropped.contains(&branch)
     }
 
     /// Its phase one came to nothing, so nobody is told in phase two.

@@ -28,7 +28,7 @@ impl Read {
         let unchanged = self.written.iter().filter(|(row, writer)| after.get(row) == Some(writer));
         let is_committed = |transaction| ghost.decision(transaction) == Some(Direction::Commit);
         let mut foreign = unchanged.filter(|(_, writer)| Some(writer.0) != self.asker);
-        let dirty = foreign.find(|(_, writer)| !is_committed(writer.0) && !ghost.lets_go(writer.0));
+        let dirty = foreign.find(|(_, writer)| !is_committed(writer.0) && !ghost.lets_go_of(**writer));
         dirty.map_or(Ok(()), |(row, (transaction, branch))| {
             let stands = ghost.transaction(*transaction).map(|found| found.status);
             let text = format!(

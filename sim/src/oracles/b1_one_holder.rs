@@ -1,7 +1,7 @@
 //! Source: lock protocol, promise B1 (oracle LK1); Seata semantics, section 3.
 //!
 //! B1, one holder: from "success" to the commit decision, or until the branch is undone, its rows are its transaction's; or until its rollback
-//! is given up, where an operator wants such to let go.
+//! is given up, where an operator wants such to let go, or until he deletes it by force.
 //!
 //! Judged twice: in the groups' own row locks, and by what RMs were promised, whatever the locks say. That they are not let go
 //! too early is B5's.
@@ -33,7 +33,10 @@ impl OneHolder {
             return Ok(());
         };
         let is_undone = self.undone.contains(&(transaction, branch));
-        if is_undone || ghost.lets_go(transaction) || ghost.decision(transaction) == Some(Direction::Commit) {
+        if is_undone
+            || ghost.lets_go_of((transaction, branch))
+            || ghost.decision(transaction) == Some(Direction::Commit)
+        {
             return Ok(());
         }
         for row in lock_key::parse(&listed.lock_keys).unwrap_or_default() {
@@ -86,6 +89,11 @@ impl Oracle for OneHolder {
             // Given up, and an operator wants such to let their rows go: others may write over them from here on.
             (Command::GiveUp(give_up), Outcome::Now(_)) if ghost.lets_go(give_up.transaction) => {
                 self.free(give_up.transaction, |_| true);
+                Ok(())
+            }
+            // An operator lets go by force.
+            (Command::Operate(operate), Outcome::Now(_)) => {
+                self.free(operate.transaction, |branch| ghost.is_left((operate.transaction, branch)));
                 Ok(())
             }
             _ => Ok(()),

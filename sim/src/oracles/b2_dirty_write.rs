@@ -2,8 +2,8 @@
 //!
 //! B2, no dirty write: an AT branch changes a row only if no other undecided or rolling-back transaction has changed it.
 //!
-//! One exception is wanted: a rollback that was given up lets its rows go where an operator has set that, and they are not put
-//! back. Who writes over these, and nobody else, may be found written over too: when they are put back under it.
+//! Two exceptions are wanted: a rollback that was given up lets its rows go where an operator has set that, and they are not put
+//! back; and he may delete a transaction or a branch by force, with its locks, before he has put its rows back by hand. Who writes over these, and nobody else, may be found written over too: when they are put back under it.
 
 use super::{Finding, Judgement, Oracle};
 use crate::bank::{BranchKey, Damage, Effect};
@@ -21,7 +21,7 @@ pub struct DirtyWrite {
 
 impl DirtyWrite {
     fn may_be_written_over(&self, ghost: &Ghost, key: BranchKey) -> bool {
-        ghost.lets_go(key.0) || self.over.contains(&key)
+        ghost.lets_go_of(key) || self.over.contains(&key)
     }
 
     fn writes(&mut self, ghost: &Ghost, resource: &str, key: BranchKey, others: &[BranchKey]) -> Judgement {

@@ -2,7 +2,7 @@
 //!
 //! B5, let go in order: after a commit rows are let go with the decision, after a rollback when their branch is undone, and never before.
 //!
-//! A rollback that is given up lets go where an operator wants that, and nowhere else.
+//! A rollback that is given up lets go where an operator wants that, and nowhere else; so does what he deletes by force.
 //!
 //! Judged by what RMs were promised and what their databases did.
 
@@ -30,7 +30,7 @@ impl LetGo {
     fn keep(&mut self, ghost: &Ghost, key: BranchKey) {
         let Some(found) = ghost.transaction(key.0) else { return };
         let Some(listed) = found.listed.get(&key.1) else { return };
-        if self.undone.contains(&key) || ghost.lets_go(key.0) || found.decision == Some(Direction::Commit) {
+        if self.undone.contains(&key) || ghost.lets_go_of(key) || found.decision == Some(Direction::Commit) {
             return;
         }
         let rows = lock_key::parse(&listed.lock_keys).unwrap_or_default();
@@ -90,6 +90,11 @@ impl Oracle for LetGo {
             // Given up, and an operator wants such to let go.
             (Command::GiveUp(give_up), Outcome::Now(_)) if ghost.lets_go(give_up.transaction) => {
                 self.kept.retain(|key, _| key.0 != give_up.transaction);
+                Ok(())
+            }
+            // An operator lets go by force.
+            (Command::Operate(_), Outcome::Now(_)) => {
+                self.kept.retain(|key, _| !ghost.is_left(*key));
                 Ok(())
             }
             (Command::ReleaseLocks(release), Outcome::Released) => self.judge(ghost, release.transaction),

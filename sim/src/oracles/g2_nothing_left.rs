@@ -25,7 +25,13 @@ impl Oracle for NothingLeft {
             let text = format!("branch {branch} of {owner} ({}) is open in the database {resource}", status(owner));
             Finding::about(owner, text)
         });
-        locks.chain(open).collect()
+        let left = ghost.left.iter().map(|(owner, branch)| {
+            Finding::about(
+                *owner,
+                format!("branch {branch} of {owner} is left to an operator, and he has not finished it"),
+            )
+        });
+        locks.chain(open).chain(left).collect()
     }
 }
 

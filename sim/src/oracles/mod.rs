@@ -36,6 +36,7 @@ mod c4_once;
 mod c5_own_answer;
 mod c6_honest_no;
 mod c7_no_stale_leader;
+mod c8_no_stranger;
 mod d2_durable;
 mod d3_whole_snapshots;
 mod d_logs;
@@ -43,6 +44,7 @@ mod e4_members;
 mod g1_all_end;
 mod g2_nothing_left;
 mod g3_placed;
+mod g5_nothing_grows;
 mod g7_undo_logs;
 mod lk2_one_owner;
 mod lk4_owner_releases;
@@ -158,6 +160,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c5_own_answer::OwnAnswer::default()),
         Box::new(c6_honest_no::HonestNo::default()),
         Box::new(c7_no_stale_leader::NoStaleLeader::default()),
+        Box::new(c8_no_stranger::NoStranger),
         Box::new(lk2_one_owner::OneOwner::default()),
         Box::new(lk5_let_go_first::LetGoFirst::default()),
         Box::new(lk6_gone_for_ever::GoneForEver::default()),
@@ -166,6 +169,7 @@ pub fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(g3_placed::Placed),
         Box::new(g1_all_end::AllEnd),
         Box::new(g2_nothing_left::NothingLeft),
+        Box::new(g5_nothing_grows::NothingGrows::default()),
         Box::new(g7_undo_logs::UndoLogs::default()),
     ]
 }

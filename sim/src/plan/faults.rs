@@ -54,6 +54,8 @@ fn habit(class: Class) -> Option<Habit> {
         Class::Transfer => (40_000, 8_000, (0, 0)),
         Class::LongAbsence => (150_000, 60_000, (20_000, 90_000)),
         Class::DiskDamage => (150_000, 40_000, (2_000, 20_000)),
+        Class::SlowReader => (90_000, 30_000, (0, 0)),
+        Class::FullDisk => (120_000, 40_000, (2_000, 40_000)),
         Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::Founding | Class::SlowRm => return None,
     };
     Some(Habit { light_ms, heavy_ms, lasts_ms })

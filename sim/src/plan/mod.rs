@@ -6,11 +6,13 @@
 
 mod branch_line;
 pub mod faults;
+pub mod knobs;
 pub mod operations;
 pub mod speech;
 pub mod swarm;
 
 use crate::plan::faults::Fault;
+use crate::plan::knobs::Knobs;
 use crate::plan::operations::{Operation, PlannedBranch};
 use crate::plan::speech::Speaks;
 use crate::plan::swarm::{Class, Level, Swarm};
@@ -129,6 +131,9 @@ pub struct Options {
     /// Rows of the ring across the AT databases; 0: there is none.
     #[serde(default, skip_serializing_if = "usual::is_nothing")]
     pub ring: u64,
+    /// What stands elsewhere than usual beside that.
+    #[serde(default, skip_serializing_if = "Knobs::is_usual")]
+    pub knobs: Knobs,
     /// Messages between machines: shortest way and mean on top.
     pub link_us: (u64, u64),
     /// A sync of a disk: shortest and mean on top.
@@ -279,6 +284,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         rm_speech: draw_speech(seed, "rm", size.rms),
         batch_results: draw_of(seed, "batch results", &[false, true]),
         ring: draw_of(seed, "ring", &[0, 2 * u64::from(size.rms)]) * u64::from(may_have_ring),
+        knobs: Knobs::draw(seed, swarm),
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {

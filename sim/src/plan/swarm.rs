@@ -54,11 +54,23 @@ pub enum Class {
     DiskDamage,
     /// An RM takes longer for phase two than anybody waits.
     SlowRm,
+    /// A client asks and asks, and reads nothing.
+    SlowReader,
+    /// A disk has little room left, or none.
+    FullDisk,
 }
+
+/// Drawn apart, each by itself, so that the other classes of a seed are what they were before there were these.
+const APART: [(Class, &str); 4] = [
+    (Class::Membership, "membership"),
+    (Class::Slots, "slots"),
+    (Class::SlowReader, "slow readers"),
+    (Class::FullDisk, "full disks"),
+];
 
 impl Class {
     /// All of them.
-    pub const ALL: [Class; 21] = [
+    pub const ALL: [Class; 23] = [
         Class::Kill,
         Class::PowerFailure,
         Class::Pause,
@@ -80,11 +92,13 @@ impl Class {
         Class::LongAbsence,
         Class::DiskDamage,
         Class::SlowRm,
+        Class::SlowReader,
+        Class::FullDisk,
     ];
 
     /// It strikes the business and its clients, and neither nodes nor what lies between.
     pub fn is_of_clients(self) -> bool {
-        matches!(self, Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::SlowRm)
+        matches!(self, Class::TmDeath | Class::RmDeath | Class::Hiccup | Class::SlowRm | Class::SlowReader)
     }
 
     /// As files and tables have it.
@@ -111,6 +125,8 @@ impl Class {
             Class::LongAbsence => "long_absence",
             Class::DiskDamage => "disk_damage",
             Class::SlowRm => "slow_rm",
+            Class::SlowReader => "slow_reader",
+            Class::FullDisk => "full_disk",
         }
     }
 }
@@ -136,9 +152,7 @@ impl Swarm {
     pub fn draw(seed: u64, size: Size) -> Swarm {
         let mut dice = Dice::new(seed, "swarm");
         let kind = dice.below(100);
-        // Drawn apart, so that the other classes of a seed are what they were before there were these.
-        let apart = [(Class::Membership, "membership"), (Class::Slots, "slots")];
-        let is_apart = |class: &Class| apart.iter().any(|(apart, _)| apart == class);
+        let is_apart = |class: &Class| APART.iter().any(|(apart, _)| apart == class);
         let others: Vec<Class> = Class::ALL.into_iter().filter(|class| !is_apart(class)).collect();
         let only = dice.below(others.len() as u64) as usize;
         let level = |(place, class): (usize, Class), dice: &mut Dice| {
@@ -158,8 +172,10 @@ impl Swarm {
         let mut levels: BTreeMap<Class, Level> =
             others.into_iter().enumerate().map(|class| level(class, &mut dice)).collect();
         let alone = usize::MAX;
-        if size.spares > 0 {
-            levels.extend(apart.map(|(class, name)| level((alone, class), &mut Dice::new(seed, name))));
+        for (class, name) in APART {
+            if !matches!(class, Class::Membership | Class::Slots) || size.spares > 0 {
+                levels.extend([level((alone, class), &mut Dice::new(seed, name))]);
+            }
         }
         Swarm(levels)
     }

@@ -133,8 +133,22 @@ fn date(stamp_ms: u64) -> String {
     format!("{year:04}{month:02}{day:02}")
 }
 
+/// What a stock client with these keys adds to its registration, from this address and at this time. Our own server never
+/// registers anywhere: the clients of the simulation do.
+pub fn extra_data((access_key, secret): (&str, &str), service_group: &str, ip: &str, stamp_ms: u64) -> String {
+    let digest = sign(secret, service_group, ip, stamp_ms);
+    let lines = [
+        ("ak", access_key),
+        ("digest", &digest),
+        ("timestamp", &stamp_ms.to_string()),
+        ("authVersion", AUTH_VERSION),
+        ("vgroup", service_group),
+        ("ip", ip),
+    ];
+    lines.map(|(key, value)| format!("{key}={value}\n")).concat()
+}
+
 /// The digest of a client with this secret.
-#[cfg(test)]
 pub(super) fn sign(secret: &str, service_group: &str, ip: &str, stamp_ms: u64) -> String {
     STANDARD.encode(mac(&key(secret, stamp_ms), format!("{service_group},{ip},{stamp_ms}").as_bytes()))
 }
@@ -177,6 +191,15 @@ mod tests {
         let stale = AccessError::Stale { away_ms: 300_001, window_ms: 300_000 };
         assert_eq!(check(&signed, STAMP_MS + 300_001), Err(stale));
         assert_eq!(check(&signed, STAMP_MS - 300_001), Err(stale));
+    }
+
+    #[test]
+    fn what_is_added_to_a_registration_is_what_is_checked() {
+        let lines = extra_data(("myKey", "mySecret"), "default_tx_group", "192.168.1.5", STAMP_MS);
+        let stock = registration("myKey", DIGEST, "1730000000000");
+        assert_eq!(lines, stock.extra_data);
+        let wrong = extra_data(("myKey", "other"), "default_tx_group", "192.168.1.5", STAMP_MS);
+        assert_eq!(check(&Registration { extra_data: wrong, ..stock }, STAMP_MS), Err(AccessError::Wrong));
     }
 
     #[test]

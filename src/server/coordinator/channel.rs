@@ -15,7 +15,7 @@ use quorate_world::sync::Notify;
 use quorate_world::time::{Duration, timeout};
 
 use super::guard::locked;
-use super::in_hand::{CONNECTION_BYTES_MAX, Room, STRANGER_BYTES_MAX, Unanswered};
+use super::in_hand::{Room, Unanswered, connection_bytes_max, stranger_bytes_max};
 use super::lost_tm::Begun;
 use super::outbox::Outbox;
 use super::turns::Turns;
@@ -84,7 +84,7 @@ impl Channel {
             peer,
             out,
             turns: Turns::new(),
-            room: Room::new(STRANGER_BYTES_MAX),
+            room: Room::new(stranger_bytes_max()),
             unanswered: Arc::default(),
             roles: AtomicU8::new(0),
             complained: AtomicBool::new(false),
@@ -128,7 +128,7 @@ impl Channel {
         if let Some(identity) = self.identity() {
             self.out.keep_apart(is_no_java_client(&identity, self.roles()));
         }
-        self.room.grow(CONNECTION_BYTES_MAX);
+        self.room.grow(connection_bytes_max());
         self.registered.notify_waiters();
     }
 

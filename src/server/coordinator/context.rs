@@ -5,6 +5,7 @@ use std::sync::Arc;
 use quorate_core::cluster::Routing;
 use quorate_core::model::{GroupId, NodeId, Slot};
 use quorate_core::phase_two::{Patience, UndoLogDeletion};
+use quorate_world::linger::narrow;
 use quorate_world::random;
 use quorate_world::sync::{Notify, Semaphore};
 use quorate_world::time::Duration;
@@ -18,13 +19,13 @@ use super::disk_room::{DiskGate, DiskRoom};
 use super::driver::Asked;
 use super::holders::Holders;
 use super::homes::Homes;
-use super::in_hand::{NODE_BYTES_MIN, Room};
+use super::in_hand::{NODE_BYTES_MIN, NODE_BYTES_NARROW, Room};
 use super::led::Led;
 use super::memory::Memory;
 use super::meters::Meters;
 use super::nodes::Nodes;
 use super::outbox::Outbox;
-use super::outboxes::Outboxes;
+use super::outboxes::{OUTBOXES_BYTES_NARROW, Outboxes};
 use super::relays::{self, Relays};
 use super::seldom::Seldom;
 use super::tenure::Tenure;
@@ -103,7 +104,7 @@ pub struct Coordinator {
 impl Coordinator {
     /// A coordinator without groups and channels.
     pub fn new(context: CoordinatorContext) -> Arc<Coordinator> {
-        Coordinator::relaying(context, relays::BOUNDS)
+        Coordinator::relaying(context, relays::bounds())
     }
 
     /// As [`Coordinator::new`], and other nodes are asked so much at a time to ask their RMs.
@@ -132,8 +133,8 @@ impl Coordinator {
             nodes,
             memory: Memory::new(memory_budget_bytes),
             disk: DiskGate::new(),
-            room: Room::new(requests_bytes_max),
-            outboxes: Outboxes::new(requests_bytes_max),
+            room: Room::new(narrow("requests_of_a_node", requests_bytes_max, NODE_BYTES_NARROW)),
+            outboxes: Outboxes::new(narrow("outboxes_of_a_node", requests_bytes_max, OUTBOXES_BYTES_NARROW)),
             access,
             patience,
             undo_logs,
@@ -146,7 +147,7 @@ impl Coordinator {
             holders: Holders::default(),
             homes: Homes::default(),
             asked: Asked::new(node, random::u64()),
-            turns: Semaphore::new(turns::NODE_MAX),
+            turns: turns::of_node(),
             relays: Relays::new(relays),
             pages: Semaphore::new(PAGES_AT_A_TIME),
             conflict_told: Seldom::default(),

@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex};
 
 use quorate_core::model::limits;
 use quorate_core::wire::Message;
+use quorate_world::linger::narrow;
 use quorate_world::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::guard::locked;
@@ -32,11 +33,28 @@ pub const STRANGER_BYTES_MAX: usize = 256 << 10;
 /// Room for all connections that a node must have at least.
 pub const NODE_BYTES_MIN: usize = 64 << 20;
 
+/// In runs of the simulation where there is little room: a few requests of one connection,
+const CONNECTION_BYTES_NARROW: usize = 8 * REQUEST_BYTES;
+/// of one that nobody has registered on,
+const STRANGER_BYTES_NARROW: usize = 2 * REQUEST_BYTES;
+/// and of a node.
+pub const NODE_BYTES_NARROW: usize = 16 * REQUEST_BYTES;
+
 /// Counted in.
 const UNIT_BYTES: usize = 1 << 10;
 
 const _: () = assert!(CONNECTION_BYTES_MAX <= NODE_BYTES_MIN);
 const _: () = assert!(STRANGER_BYTES_MAX < CONNECTION_BYTES_MAX);
+
+/// What a connection may have in hand,
+pub fn connection_bytes_max() -> usize {
+    narrow("requests_of_a_connection", CONNECTION_BYTES_MAX, CONNECTION_BYTES_NARROW)
+}
+
+/// and before anybody has registered on it.
+pub fn stranger_bytes_max() -> usize {
+    narrow("requests_of_a_stranger", STRANGER_BYTES_MAX, STRANGER_BYTES_NARROW)
+}
 
 /// Room for requests, of a connection or of a node.
 pub struct Room {
@@ -73,6 +91,9 @@ impl Room {
     async fn take(&self, units: u32) -> Option<OwnedSemaphorePermit> {
         if units as usize > self.units_max.load(Ordering::Acquire) {
             return None;
+        }
+        if self.free.available_permits() < units as usize {
+            quorate_core::sometimes!("request_waits_for_room");
         }
         // The semaphore is never closed.
         self.free.clone().acquire_many_owned(units).await.ok()

@@ -75,7 +75,7 @@ mod undo_log;
 #[cfg(test)]
 mod tests;
 
-pub use access::Access;
+pub use access::{Access, extra_data};
 pub use channel::Channel;
 pub use context::{Coordinator, CoordinatorContext};
 pub use counters::Counts;

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::{Bytes, BytesMut};
+use quorate_world::linger::narrow;
 use quorate_world::sync::Notify;
 use quorate_world::task;
 use quorate_world::time::{Duration, Instant};
@@ -23,6 +24,10 @@ use super::outboxes::Among;
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
 /// With more than this on its way, no more questions are taken from the client.
 pub const OUTBOX_BYTES_EASY: usize = 1 << 20;
+
+/// In runs of the simulation where little may wait.
+const OUTBOX_BYTES_NARROW: usize = 64 << 10;
+const EASY_BYTES_NARROW: usize = 4 << 10;
 
 /// Memory of more than that is given back once everything has left.
 const KEPT_BYTES: usize = 64 << 10;
@@ -101,7 +106,7 @@ impl Outbox {
             if before + waiting.taken == 0 {
                 waiting.moved = Some(Instant::now());
             }
-            if waiting.bytes.len() + waiting.taken > OUTBOX_BYTES_MAX {
+            if waiting.bytes.len() + waiting.taken > narrow("outbox", OUTBOX_BYTES_MAX, OUTBOX_BYTES_NARROW) {
                 quorate_core::sometimes!("client_takes_its_answers_too_slowly");
                 waiting.lose(Overrun::Own);
             }
@@ -192,9 +197,10 @@ impl Outbox {
         loop {
             {
                 let waiting = locked(&self.waiting);
-                if waiting.bytes.len() + waiting.taken <= OUTBOX_BYTES_EASY {
+                if waiting.bytes.len() + waiting.taken <= narrow("outbox", OUTBOX_BYTES_EASY, EASY_BYTES_NARROW) {
                     return;
                 }
+                quorate_core::sometimes!("client_is_not_read_for_what_it_does_not_read");
             }
             self.drained.notified().await;
         }

@@ -21,6 +21,9 @@ use super::seldom::Seldom;
 // One alone stays far below it.
 const _: () = assert!(2 * OUTBOX_BYTES_MAX <= NODE_BYTES_MIN);
 
+/// In runs of the simulation where there is little room for them.
+pub const OUTBOXES_BYTES_NARROW: usize = 96 << 10;
+
 /// The outboxes of a node.
 pub struct Outboxes {
     bytes_max: usize,

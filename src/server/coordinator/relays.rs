@@ -10,15 +10,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use quorate_core::model::{NodeId, limits};
+use quorate_world::linger::narrow;
 use quorate_world::sync::Semaphore;
 
 use super::guard::locked;
 use super::message::RelayV1;
-use super::turns::{Bounds, CHANNEL_MAX, NODE_MAX, RESOURCE_MAX, Turns};
+use super::turns::{self, Bounds, CHANNEL_MAX, NODE_MAX, RESOURCE_MAX, Turns};
 
 /// Of one node. More than its RM has turns there, and all far below what a node serves at a time. The longest question takes
 /// all that its resource has at least: so they may take 128 MiB there, all others 64 MiB.
 pub const BOUNDS: Bounds = Bounds { resource_min: 32, resource_max: 256, process: 512, all: 4_096 };
+/// The same in runs of the simulation where it is little.
+const NARROW: Bounds = Bounds { resource_min: 1, resource_max: 2, process: 2, all: 3 };
 /// So long a question takes one turn.
 const TURN_BYTES: usize = 16 << 10;
 
@@ -27,6 +30,11 @@ const _: () = assert!(BOUNDS.resource_max > RESOURCE_MAX && BOUNDS.all <= NODE_M
 // More than a connection has there, and some of its resources may hang.
 const _: () = assert!(BOUNDS.process > CHANNEL_MAX && BOUNDS.process >= 2 * BOUNDS.resource_max);
 const _: () = assert!(BOUNDS.process * 8 <= BOUNDS.all);
+
+/// What a node asks of another one.
+pub fn bounds() -> Bounds {
+    narrow("relays", BOUNDS, NARROW)
+}
 
 /// The ways to all other nodes.
 pub struct Relays {
@@ -39,7 +47,7 @@ pub struct Relays {
 impl Relays {
     /// Nobody is asked.
     pub fn new(bounds: Bounds) -> Relays {
-        Relays { bounds, ways: Mutex::default(), all: Semaphore::new(NODE_MAX) }
+        Relays { bounds, ways: Mutex::default(), all: turns::of_node() }
     }
 
     /// The turns of the way to a node.

@@ -13,6 +13,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use quorate_world::linger::narrow;
 use quorate_world::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use quorate_world::time::{Duration, Instant};
 
@@ -54,6 +55,16 @@ pub struct Bounds {
 /// Those of a channel.
 const CHANNEL: Bounds =
     Bounds { resource_min: RESOURCE_MIN, resource_max: RESOURCE_MAX, process: CHANNEL_MAX, all: CHANNEL_MAX };
+
+/// Those of a channel in runs of the simulation whose turns are few.
+const CHANNEL_NARROW: Bounds = Bounds { resource_min: 1, resource_max: 2, process: 3, all: 3 };
+/// The same of a node.
+const NODE_NARROW: usize = 8;
+
+/// Turns of a node, over all of its channels.
+pub fn of_node() -> Semaphore {
+    Semaphore::new(narrow("turns_of_a_node", NODE_MAX, NODE_NARROW))
+}
 
 /// Whose turns a question takes.
 #[derive(Clone, Copy)]
@@ -108,7 +119,7 @@ pub struct Turn<'a> {
 impl Turns {
     /// Of a fresh channel.
     pub fn new() -> Turns {
-        Turns::within(CHANNEL)
+        Turns::within(narrow("turns_of_a_channel", CHANNEL, CHANNEL_NARROW))
     }
 
     /// So many.

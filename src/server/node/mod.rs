@@ -43,6 +43,7 @@ use quorate_core::cluster::{Meta, Routing, StartEpoch, StartId};
 use quorate_core::model::{GroupId, NodeId};
 use quorate_raft::{RaftOptions, Replicas};
 use quorate_storage::Storage;
+use quorate_world::linger::narrow;
 use quorate_world::select::{Either2, Either3, select2, select3};
 use quorate_world::task::JoinHandle;
 use quorate_world::time::{Duration, Instant};
@@ -362,7 +363,7 @@ async fn learn(peers: Arc<Peers>, mut picture: watch::Receiver<Routing>, groups_
 }
 
 fn raft_options(config: &Config) -> RaftOptions {
-    let raft = &config.raft;
+    let (raft, usual) = (&config.raft, RaftOptions::default());
     RaftOptions {
         heartbeat_ms: raft.heartbeat_ms,
         election_timeout_ms: raft.election_timeout_ms,
@@ -372,6 +373,11 @@ fn raft_options(config: &Config) -> RaftOptions {
         snapshot_log_entries_kept: raft.log_entries_kept,
         hibernate_after: (raft.hibernate_after_ms > 0).then(|| Duration::from_millis(raft.hibernate_after_ms)),
         snapshot_interval: (raft.snapshot_interval_s > 0).then(|| Duration::from_secs(raft.snapshot_interval_s)),
-        ..RaftOptions::default()
+        // Beyond what anybody may set: for runs of the simulation.
+        proposals_waiting_max: narrow("proposals", usual.proposals_waiting_max, 4),
+        proposals_waiting_bytes_max: narrow("proposals_by_bytes", usual.proposals_waiting_bytes_max, 4 << 10),
+        snapshot_entries: narrow("snapshot_entries", usual.snapshot_entries, 20),
+        snapshot_log_bytes: narrow("snapshot_log_bytes", usual.snapshot_log_bytes, 8 << 10),
+        groups_opening_max: narrow("groups_opening", usual.groups_opening_max, 1),
     }
 }

@@ -22,6 +22,16 @@ pub fn lingers() -> bool {
     try_with(|state| state.options.linger_per_million > 0).unwrap_or(false)
 }
 
+/// Whether the bound of this name is narrow in this run: in a run that has narrow bounds, every other one.
+pub fn is_narrow(name: &'static str) -> bool {
+    let is_narrow = try_with(|state| {
+        let (has_any, seed) = (state.options.narrow, state.seed);
+        let draw = || Dice::new(seed, &format!("narrow {name}")).below(2) == 0;
+        has_any && *state.narrow.entry(name).or_insert_with(draw)
+    });
+    is_narrow.unwrap_or(false)
+}
+
 /// From now on so many in a million passes do.
 pub fn set_linger(per_million: u32) {
     with(|state| state.options.linger_per_million = per_million);

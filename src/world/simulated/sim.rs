@@ -24,7 +24,7 @@ use std::task::Poll;
 pub use super::dice::{Dice, Latency};
 pub use super::disk::{DiskFaults, DiskImage, DiskSpeed, Moment};
 pub use super::faults::{Counters, FaultClass};
-pub use super::linger::{Lingered, linger, lingers, set_linger};
+pub use super::linger::{Lingered, is_narrow, linger, lingers, set_linger};
 pub use super::net::{Carried, LinkState};
 pub use super::trace::{Digest, Kind as TraceKind};
 
@@ -54,6 +54,8 @@ pub struct Options {
     pub keep_messages: bool,
     /// So many in a million passes of places that may linger do ([`crate::linger`]).
     pub linger_per_million: u32,
+    /// Some bounds are so narrow that they are met ([`crate::linger::narrow`]).
+    pub narrow: bool,
     /// The planted bug of this run.
     pub bug: Option<String>,
 }
@@ -324,6 +326,11 @@ impl Machine {
     /// What its processes have written to standard output since this was last asked.
     pub fn take_said(self) -> Vec<String> {
         with(|state| std::mem::take(&mut state.machine_mut(self.0).said))
+    }
+
+    /// Over connections that it makes from now on, so much arrives that nobody reads, and no more.
+    pub fn set_receive_window(self, bytes: usize) {
+        with(|state| state.machine_mut(self.0).receive_window_bytes = Some(bytes));
     }
 
     /// Makes its forward clock, and the wall clock with it, run wrong by so many millionths (-900,000 to 9,000,000).

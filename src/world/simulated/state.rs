@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub bug_passed: bool,
     /// The chance of each place that may linger.
     pub lingering: BTreeMap<&'static str, Dice>,
+    /// Which bounds are narrow, of those that were asked for.
+    pub narrow: BTreeMap<&'static str, bool>,
     trace: Trace,
 }
 
@@ -61,6 +63,8 @@ pub(crate) struct MachineState {
     pub dice: Dice,
     pub disk: DiskState,
     pub next_port: u16,
+    /// What its kernel keeps of what arrives over connections that it makes; nothing: it is drawn.
+    pub receive_window_bytes: Option<usize>,
     pub stop_requested: bool,
     pub stop_waiters: Vec<Waker>,
     pub end_waiters: Vec<Waker>,
@@ -98,6 +102,7 @@ impl State {
             tasks_spawned: 0,
             bug_passed: false,
             lingering: BTreeMap::new(),
+            narrow: BTreeMap::new(),
             trace: Trace::new(seed, lines),
             options,
         }
@@ -140,6 +145,7 @@ impl State {
             dice: Dice::new(self.seed, &format!("processes of {name}")),
             disk: DiskState::new(Dice::new(self.seed, &format!("disk of {name}")), self.options.disk),
             next_port: 49_152,
+            receive_window_bytes: None,
             stop_requested: false,
             stop_waiters: Vec::new(),
             end_waiters: Vec::new(),

@@ -56,10 +56,12 @@ impl Coordinator {
         let (transaction, row, resource) = (lock.transaction.0, &lock.row, &lock.resource);
         match self.release_orphan(&tenure, &lock).await {
             Ok(Ok(())) => {
+                quorate_core::sometimes!("operator_had_an_orphan_lock_released");
                 tracing::warn!(transaction, %row, resource, %by, "an operator had an orphan lock released");
                 Response::Released
             }
             Ok(Err(reason)) => {
+                quorate_core::sometimes!("operator_was_refused_a_lock");
                 tracing::info!(transaction, %row, resource, %by, %reason, "an operator wanted a lock released, in vain");
                 Response::Objected(reason)
             }

@@ -181,7 +181,8 @@ impl State {
 
     /// The kernel of the other machine makes the connection and puts it in line.
     fn connect_to(&mut self, owner: Identity, target: SocketAddr, machine: u32) -> u64 {
-        let windows = self.draw_windows(owner.machine, machine);
+        let [to, back] = self.draw_windows(owner.machine, machine);
+        let windows = [to, self.machine(owner.machine).receive_window_bytes.unwrap_or(back)];
         let local_ip = if owner.machine == machine && target.ip().is_loopback() {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         } else {
