@@ -15,7 +15,7 @@ use quorate_world::time::{Duration, timeout};
 
 use crate::rm::{Answer, Branch, RegisterError, Resource, ResourceManager};
 use crate::tm::TransactionManager;
-use crate::{Application, CallError, Speech};
+use crate::{Application, CallError, Signs, Speech};
 
 pub(crate) const XID: &str = "127.0.0.1:8091:4097";
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -125,6 +125,39 @@ fn a_refusal_brings_code_and_text() {
             refused,
             Err(RegisterError::Refused { code: ExceptionCode::LockKeyConflict, message: "taken".into() })
         );
+    });
+}
+
+/// A signature has a time stamp: each registration has its own.
+#[test]
+fn a_tm_signs_each_registration_and_an_rm_none() {
+    quorate_world::runtime::run_test(async {
+        let (address, mut heard) = node(polite, None).await;
+        let count = Arc::new(Mutex::new(0));
+        let counted = count.clone();
+        let sign = move || {
+            let mut count = counted.lock().expect("nobody panics");
+            *count += 1;
+            format!("timestamp={count}")
+        };
+        let application = Application { signs: Some(Signs(Arc::new(sign))), ..application() };
+        let tm = TransactionManager::start(std::slice::from_ref(&address), &application);
+        for expected in ["timestamp=1", "timestamp=2"] {
+            let connection = tm.pool().pick(None, SOON).await.expect("it listens");
+            let Some(Message::RegisterTm(registration)) = heard.recv().await else { panic!("a TM registers first") };
+            assert_eq!(registration.extra_data, expected);
+            connection.close();
+        }
+        drop(tm);
+        let rm = ResourceManager::start(&[address], &application, BTreeMap::new());
+        rm.pool().pick(None, SOON).await.expect("it listens");
+        let unsigned = loop {
+            match heard.recv().await {
+                Some(Message::RegisterRm { registration, .. }) => break registration.extra_data,
+                heard => assert!(heard.is_some(), "the TM may have come once more"),
+            }
+        };
+        assert_eq!(unsigned, "");
     });
 }
 

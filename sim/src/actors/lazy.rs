@@ -58,7 +58,7 @@ async fn one(scene: Arc<Scene>, fault: Fault) {
         }
         sleep(ms(500)).await;
     };
-    let frames = [20, 100, 400][dice.below(3) as usize];
+    let frames = [150, 300, 400][dice.below(3) as usize];
     scene.fired(Class::SlowReader);
     scene.note(&format!("a client of n{node} reads no more, and asks {} questions", frames * QUESTIONS));
     scene.saw(Seen::ReadsNoMore { client: fault.fault, node });
