@@ -15,7 +15,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use quorate_server::exit::{ExitCode, Failure};
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::time::{Duration, timeout};
-use quorate_world::{net, process};
+use quorate_world::{net, process, random};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ pub fn question(matches: &ArgMatches) -> Question {
         Some(("transaction", inner)) => transaction::call(inner),
         Some(("branch", inner)) => branch::call(inner),
         Some(("lock", inner)) => lock::call(inner),
-        Some(("vgroup", inner)) => vgroup::call(inner),
+        Some(("vgroup", inner)) => vgroup::call(inner, random::bytes16()),
         Some(("node", inner)) => node::call(inner),
         Some(("group", inner)) => group::call(inner),
         Some(("rebalance", inner)) => group::call_rebalance(inner),

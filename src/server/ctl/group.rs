@@ -1,7 +1,6 @@
 //! `quorate ctl group` and `quorate ctl rebalance`: groups come and go, and slots are spread over them.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use quorate_world::random;
 use serde_json::Value;
 
 use super::cells::cell;
@@ -31,15 +30,14 @@ pub fn rebalance() -> Command {
         .arg(switch("stop", "Let no more slots start to move; those on their way arrive").conflicts_with("dry-run"))
 }
 
-/// Reads the flags.
-pub fn call(matches: &ArgMatches) -> Call {
+/// Reads the flags. A group that is added under a key is one group, however often it is asked for.
+pub fn call(matches: &ArgMatches, key: [u8; 16]) -> Call {
     let (name, inner) = matches.subcommand().unwrap_or(("list", matches));
     let post = |path: String, form: String| Call { method: "POST", path, form: Some(form), view: View::Text };
     match name {
         "add" => {
             let label = inner.get_one::<String>("label").cloned().unwrap_or_default();
-            // Asked twice, it is one group.
-            let key: String = random::bytes16().iter().map(|byte| format!("{byte:02x}")).collect();
+            let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
             post("/quorate/v1/groups".to_owned(), format!("key={key}&label={label}"))
         }
         "remove" => {
