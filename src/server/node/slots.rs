@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const CHUNK_PATIENCE: Duration = Duration::from_secs(2);
 /// A source is given so long to freeze a slot before the asker looks again.
 pub const FREEZE_PATIENCE: Duration = Duration::from_millis(500);
-/// An attempt that has not installed its copy after so long is given up.
+/// An attempt that has not come to its switch after so long is given up.
 const ATTEMPT_MAX: Duration = Duration::from_secs(10);
 /// No slot goes to or from a group for so long after an attempt with it was given up.
 const SHUNNED: Duration = Duration::from_secs(30);
@@ -327,7 +327,7 @@ impl Attempts {
         let mut wishes = Vec::new();
         for (attempt, migration) in open {
             let since = *self.since.entry(attempt).or_insert(now);
-            if migration.phase == Phase::Started && now.saturating_duration_since(since) > ATTEMPT_MAX {
+            if now.saturating_duration_since(since) > ATTEMPT_MAX {
                 quorate_core::sometimes!("migration_comes_no_further");
                 self.shunned.extend([(migration.source, now), (migration.target, now)]);
                 wishes.push(MetaCommand::AbortMigration(attempt));
