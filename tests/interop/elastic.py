@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Nodes come, die, are replaced and go, under load: what `make demo-elastic` runs.
+"""Nodes and groups come, die, are replaced and go, under load: what `make demo-elastic` runs.
 
 Starts three real `quorate` nodes on loopback and `quorate bench` against the ports of all that will ever be there. Then,
-one after the other: two nodes join, one is killed, it is replaced by one with an empty folder at the same address, one is
-drained, it is removed, and another one, until three are left. A step is over when every group is where it should be.
+one after the other: two nodes join, two groups are added and get their share of the slots, a node is killed, it is replaced by
+one with an empty folder at the same address, one is drained, a group is removed, and nodes are, until three are left. A step is
+over when every group is where it should be, and no slot is on its way.
 
 Prints a table: what each step took, transactions per second before it and in its worst second, p99 of its worst second,
 what was begun anew because a connection broke before the commit, and errors: begins or branches refused, commits that ended
 otherwise or that nobody knows of. At the end every acknowledged branch must have had its phase two, once or more, and no
-session or row lock may be left. Adding and removing groups is not there yet, and no step.
+session or row lock may be left.
 
 Exit status: 0 without an error, 1 with one, 2 could not run.
 """
@@ -105,11 +106,19 @@ class Show:
 
     def tell(self, word, number):
         """`quorate ctl node WORD NUMBER`, at a node that is not meant."""
-        admin = next(node.admin for at, node in self.there.items() if at != number)
-        command = [str(self.binary), "ctl", "--admin", admin, "node", word, str(number)]
+        self.ctl(next(node.admin for at, node in self.there.items() if at != number), "node", word, str(number))
+
+    def ctl(self, admin, *words):
+        command = [str(self.binary), "ctl", "--admin", admin, *words]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Failed(f"ctl node {word} {number}: {done.stdout}{done.stderr}")
+            raise Failed(f"ctl {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def plan(self):
+        """What would move, and what does."""
+        admin = next(iter(self.there.values())).admin
+        return json.loads(self.ctl(admin, "-o", "json", "rebalance", "--dry-run"))
 
     def join(self, place):
         """Starts a node with an empty folder in one of the five places; gives its number."""
@@ -157,10 +166,12 @@ class Show:
         self.load = Load(self.binary, self.servers(), self.options)
         time.sleep(2 * PAUSE_S)
         self.step("3 -> 5: two nodes join", self.two_join)
+        self.step("4 -> 6: two groups are added", self.add_groups)
         self.step("kill -9 of node 2", self.kill_second)
         self.step("replace it, from its address", self.replace_second)
         fifth, fourth = 5, 4
         self.step(f"drain node {fourth}", lambda: self.drain(fourth))
+        self.step("6 -> 5: remove group 1", lambda: self.remove_group(1))
         self.step(f"remove node {fourth}", lambda: self.remove(fourth))
         self.step(f"5 -> 3: remove node {fifth}", lambda: self.remove(fifth))
         self.load.wait()
@@ -168,6 +179,20 @@ class Show:
     def two_join(self):
         numbers = [self.join(3), self.join(4)]
         self.settle("five nodes share the groups", lambda status: all(carried(status, number) for number in numbers))
+
+    def add_groups(self):
+        admin = next(iter(self.there.values())).admin
+        added = [int(re.search(r"group (\d+) is added", self.ctl(admin, "group", "add"))[1]) for _ in range(2)]
+        self.ctl(admin, "rebalance")
+        self.settle("the new groups have their slots", lambda status: self.slots_rest() and all(slots(status, group) for group in added))
+
+    def remove_group(self, group):
+        self.ctl(next(iter(self.there.values())).admin, "group", "remove", str(group))
+        self.settle("the group is gone", lambda status: self.slots_rest() and slots(status, group) is None)
+
+    def slots_rest(self):
+        plan = self.plan()
+        return not plan["is_wished"] and not plan["under_way"] and not plan["slots"]
 
     def kill_second(self):
         self.there.pop(2).kill()
@@ -207,6 +232,11 @@ def number_of(status, number):
     return next((node for node in status["nodes"] if node["node"] == number), None)
 
 
+def slots(status, group):
+    """How many it owns; nothing: it is not there."""
+    return next((found["slots"] for found in status["groups"] if found["group"] == group), None)
+
+
 def carried(status, number):
     return (number_of(status, number) or {"groups": 0})["groups"]
 
@@ -234,7 +264,7 @@ def main():
     parser.add_argument("--branches", default=2, type=int, help="AT branches of a transaction")
     parser.add_argument("--in-flight", default=32, type=int, help="transactions at a time")
     parser.add_argument("--rate", type=float, help="transactions per second; as fast as it goes without")
-    parser.add_argument("--load-s", default=150, type=int, help="how long the load goes on; all steps must fit in")
+    parser.add_argument("--load-s", default=240, type=int, help="how long the load goes on; all steps must fit in")
     options = parser.parse_args()
     if not options.binary.is_file():
         print(f"elastic: {options.binary} is not there: make build", file=sys.stderr)
