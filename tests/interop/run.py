@@ -184,6 +184,25 @@ def java_bodies(stage):
                 yield outcome
 
 
+# Serializers that carry graphs of Java objects, by clients that write them.
+FOREIGN = [("1.8.0", "hessian"), ("2.5.0", "hessian"), ("2.6.0", "hessian"), ("2.6.0", "fastjson2")]
+
+
+@suite("java-foreign")
+def java_foreign(stage):
+    """Clients whose serializer is not spoken: told so at once, in their own log, and not left to their time-out of 30 s."""
+    with stage.cluster("java-foreign", 1) as cluster:
+        for version, serializer in FOREIGN:
+            name, log = f"{serializer}-{version}", stage.folder / f"java-foreign-{serializer}-{version}.client"
+            command = ["env", f"SEATA_CLIENT={version}", f"KIT_LOG={log}", TESTS / "clients" / "java" / "run"]
+            command += ["--servers", cluster.seata(), "--set", f"transport.serialization={serializer}", "tcc_commit"]
+            text = run(command, stage.folder / f"java-foreign-{name}.log", 300)
+            said = log.read_text(encoding="utf-8") if log.exists() else ""
+            is_told = "set transport.serialization to seata" in said and "wait response error" not in said
+            verdict = "pass" if is_told and "0 passed, 1 failed" in text else "fail"
+            yield Outcome("java-foreign", name, verdict, text.strip()[-200:])
+
+
 @suite("java-keys")
 def java_keys(stage):
     """Clients that sign their registration, at a node that lets nobody else in and answers merged frames piece by piece."""

@@ -10,7 +10,7 @@
 //! strangers keep no client waiting; and no client waits for room longer than for the frame. A packed body that becomes long
 //! is unpacked when one of a few places for such is free, and keeps it until it is taken.
 
-use super::foreign;
+use super::foreign::{self, Refusal};
 use super::traffic::Traffic;
 use crate::coordinator::Outbox;
 use crate::coordinator::channels::RESOURCES_OF_CHANNEL_MAX;
@@ -20,7 +20,7 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use quorate_compressor::Shut;
 use quorate_core::model::limits::{self, FRAME_BYTES_MAX, UNPACKED_BODY_BYTES_MAX};
-use quorate_core::wire::{Decoded, Decoder, FrameError, MessageError, encode_frame};
+use quorate_core::wire::{Decoded, Decoder, FrameError, MessageError};
 use quorate_world::io::{self, AsyncReadExt, AsyncWriteExt};
 use quorate_world::net::{ReadHalf, Stream, WriteHalf};
 use quorate_world::select::{Either2, Either3, select2, select3};
@@ -297,8 +297,8 @@ impl Connection<'_> {
             Decoded::Opaque(head, body) => {
                 self.traffic.foreign_frame();
                 let advice = foreign::advice(head);
-                if let Some((head, refusal)) = foreign::refusal(head, body, &advice) {
-                    self.out.put(|out| encode_frame(&head, &refusal, out));
+                if let Some(refusal) = Refusal::to(head, body, (self.is_stranger)(), &advice) {
+                    self.out.put(|out| refusal.encode(out));
                 }
                 if !std::mem::replace(advised, true) {
                     tracing::error!(peer = %self.peer, "{advice}");

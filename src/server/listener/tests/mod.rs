@@ -248,25 +248,43 @@ fn packed_frames_arrive_unpacked() {
     });
 }
 
-/// The owner of a client with another serializer learns why it does not register.
+/// The owner of a client with another serializer learns why it does not register: in its own where that can be written, else
+/// in Seata's, whether the body says what it is (fury) or not (kryo).
 #[test]
 fn a_foreign_registration_is_refused_in_words() {
     run_test(async {
-        let mut served = serve(b"", LONG).await;
-        let head = Head { serializer: 22, ..Head::new(Version::V1, MessageKind::Request, 9) };
-        let mut bytes = BytesMut::new();
-        encode_opaque(&head, b"C0.org.apache.seata.core.protocol.RegisterTMRequest", &mut bytes).expect("a frame");
-        served.client.write_all(&bytes).await.expect("it reads");
-        let mut answers = Decoder::new();
-        let answer = loop {
-            match answers.next_frame().expect("frames") {
-                Some(answer) => break answer,
-                None => assert!(served.client.read_buf(answers.buffer_mut()).await.expect("an answer") > 0),
-            }
-        };
-        let Decoded::Message(head, Message::RegisterTmResult(result)) = answer else { panic!("{answer:?}") };
-        assert!(head.request_id == 9 && !result.identified, "{result:?}");
-        assert!(result.version.contains("transport.serialization"), "{result:?}");
+        const CLASS: &[u8] = b"C0\x30org.apache.seata.core.protocol.RegisterTMRequest\x95";
+        for (serializer, body) in
+            [(22, CLASS), (100, CLASS), (86, CLASS), (4, b"-\x01\0\x01ak=null\ndigest=x\nvgroup=shop\n")]
+        {
+            let mut served = serve_in(Arc::default(), true, b"", LONG, LONG).await;
+            let head = Head { serializer, ..Head::new(Version::V1, MessageKind::Request, 9) };
+            let mut bytes = BytesMut::new();
+            encode_opaque(&head, body, &mut bytes).expect("a frame");
+            served.client.write_all(&bytes).await.expect("it reads");
+            let mut answers = Decoder::new();
+            let answer = loop {
+                match answers.next_frame().expect("frames") {
+                    Some(answer) => break answer,
+                    None => {
+                        let read = timeout(LONG, served.client.read_buf(answers.buffer_mut())).await;
+                        assert!(read.expect("an answer").expect("an answer") > 0);
+                    }
+                }
+            };
+            assert_eq!((answer.head().request_id, answer.head().kind), (9, MessageKind::Response));
+            let why = match answer {
+                Decoded::Message(_, Message::RegisterTmResult(result)) if !matches!(serializer, 22 | 100) => {
+                    assert!(!result.identified, "{result:?}");
+                    result.version
+                }
+                Decoded::Opaque(head, body) if head.serializer == serializer => {
+                    String::from_utf8_lossy(&body).into_owned()
+                }
+                _ => panic!("serializer {serializer}: {answer:?}"),
+            };
+            assert!(why.contains("transport.serialization"), "{why}");
+        }
     });
 }
 
