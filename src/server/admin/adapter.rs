@@ -1,4 +1,5 @@
-//! A stream of the world as hyper wants it, and the end of those that fall asleep, or whose request never gets to its end.
+//! A stream of the world as hyper wants it, and the end of those that fall asleep, whose request never gets to its end, or
+//! that do not read their answer to its end.
 
 use bytes::{Buf, Bytes};
 use core::future::Future;
@@ -13,8 +14,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub const IDLE: Duration = Duration::from_secs(120);
 /// The head of a request is whole within this: of the first since the connection came, of another since its first byte.
 pub const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+/// An answer that the network does not take at once has left within this. Meanwhile it is memory, and a connection of few.
+pub const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 const READ_BYTES: usize = 8 << 10;
+
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the head of a request, see [`HEAD_PATIENCE`].
+    pub head: Duration,
+    /// For reading an answer, see [`ANSWER_PATIENCE`].
+    pub answer: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { head: HEAD_PATIENCE, answer: ANSWER_PATIENCE }
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -62,18 +80,21 @@ pub struct Adapter {
     before: Bytes,
     moved: Instant,
     turn: Turn,
-    head_patience: Duration,
+    /// When what is being written must have left; set once it has to wait.
+    written_by: Option<Instant>,
+    patience: Patience,
     alarm: Pin<Box<Sleep>>,
 }
 
 impl Adapter {
     /// A connection from which `before` has been read already, and on which a request must have begun and ended its head
-    /// within so long.
-    pub fn new(stream: Stream, before: Bytes, head_patience: Duration) -> Adapter {
+    /// in time.
+    pub fn new(stream: Stream, before: Bytes, patience: Patience) -> Adapter {
         let moved = Instant::now();
-        let head_by = moved + head_patience;
+        let head_by = moved + patience.head;
         let turn = Turn(Arc::new(Mutex::new(Phase::Head(head_by))));
-        Adapter { stream, before, moved, turn, head_patience, alarm: Box::pin(sleep_until(head_by)) }
+        let alarm = Box::pin(sleep_until(head_by));
+        Adapter { stream, before, moved, turn, written_by: None, patience, alarm }
     }
 
     /// To be told when a request is being answered.
@@ -89,18 +110,28 @@ impl Adapter {
     fn has_read(&mut self) {
         self.moved();
         if self.turn.get() == Phase::Between {
-            let head_by = self.moved + self.head_patience;
+            let head_by = self.moved + self.patience.head;
             self.turn.set(Phase::Head(head_by));
             self.alarm = Box::pin(sleep_until(head_by));
+        }
+    }
+
+    /// The network takes no more for now. The next answer has time of its own, but not what hurries after this one.
+    fn must_wait(&mut self) {
+        if self.written_by.is_none() {
+            let written_by = Instant::now() + self.patience.answer;
+            self.written_by = Some(written_by);
+            self.alarm = Box::pin(sleep_until(written_by));
         }
     }
 
     /// When this connection is given up, as things stand.
     fn deadline(&self) -> Instant {
         let idle_at = self.moved + IDLE;
+        let written_by = self.written_by.unwrap_or(idle_at).min(idle_at);
         match self.turn.get() {
-            Phase::Head(head_by) => head_by.min(idle_at),
-            Phase::Answering | Phase::Between => idle_at,
+            Phase::Head(head_by) => head_by.min(written_by),
+            Phase::Answering | Phase::Between => written_by,
         }
     }
 
@@ -152,11 +183,16 @@ impl hyper::rt::Write for Adapter {
                 self.moved();
                 Poll::Ready(written)
             }
-            Poll::Pending => self.idle(context),
+            Poll::Pending => {
+                self.must_wait();
+                self.idle(context)
+            }
         }
     }
 
+    /// Asked for when all that was to be written has been taken.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.written_by = None;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -32,7 +32,7 @@ pub use status::GroupStatus;
 pub use token::Login;
 pub use vgroup::{TellMeta, Untaken};
 
-use adapter::{Adapter, HEAD_PATIENCE};
+use adapter::{Adapter, Patience};
 use bytes::Bytes;
 use core::future::Future;
 use core::net::SocketAddr;
@@ -121,18 +121,18 @@ struct HungUp;
 /// The HTTP side of a node.
 pub struct Admin {
     context: AdminContext,
-    head_patience: Duration,
+    patience: Patience,
 }
 
 impl Admin {
     /// Shows what `context` knows.
     pub fn new(context: AdminContext) -> Arc<Admin> {
-        Arc::new(Admin { context, head_patience: HEAD_PATIENCE })
+        Arc::new(Admin { context, patience: Patience::default() })
     }
 
     /// Serves one connection to its end. `before` has been read from it already.
     pub async fn serve(self: &Arc<Admin>, stream: Stream, peer: SocketAddr, before: Bytes, no_such_page: NoSuchPage) {
-        let adapter = Adapter::new(stream, before, self.head_patience);
+        let adapter = Adapter::new(stream, before, self.patience);
         let turn = adapter.turn();
         let answer = |request: Request<Incoming>| {
             let (admin, answering) = (self.clone(), turn.answering());

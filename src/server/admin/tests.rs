@@ -14,11 +14,12 @@ use quorate_core::txn::Stamp;
 use quorate_world::io::{AsyncReadExt, AsyncWriteExt};
 use quorate_world::net;
 use quorate_world::runtime::run_test;
+use quorate_world::select::{Either2, select2};
 use quorate_world::task::spawn;
 use quorate_world::time::{Instant, sleep, timeout};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 fn node(number: u64) -> NodeStartedV1 {
     let at = |port: u64| format!("10.0.0.{number}:{port}");
@@ -57,6 +58,9 @@ pub(super) struct Served {
     moved: Arc<Mutex<Vec<(GroupId, NodeId)>>>,
     /// Its parts are not there yet.
     is_starting: Arc<AtomicBool>,
+    /// Makes the page of the metrics so much longer.
+    padding_bytes: Arc<AtomicUsize>,
+    admin: Arc<Admin>,
 }
 
 async fn serve(meta: &Meta, token: Option<&str>) -> Served {
@@ -68,7 +72,7 @@ pub(super) async fn serve_console(meta: &Meta, token: Option<&str>, console: Con
 }
 
 pub(super) async fn serve_user(meta: &Meta, token: Option<&str>, login: Option<Login>, console: Console) -> Served {
-    serve_patiently(meta, token, login, console, HEAD_PATIENCE).await
+    serve_patiently(meta, token, login, console, Patience::default()).await
 }
 
 async fn serve_patiently(
@@ -76,7 +80,7 @@ async fn serve_patiently(
     token: Option<&str>,
     login: Option<Login>,
     console: Console,
-    head_patience: Duration,
+    patience: Patience,
 ) -> Served {
     let (routing, routing_seen) = watch::channel(meta.routing().clone());
     let routing = Arc::new(routing);
@@ -92,6 +96,8 @@ async fn serve_patiently(
         admin: "10.0.0.1:7091".to_owned(),
         group: "default".to_owned(),
     };
+    let padding_bytes = Arc::new(AtomicUsize::new(0));
+    let padding = padding_bytes.clone();
     let context = AdminContext {
         face: Mutex::new(Face::of(meta.routing(), &presenter)),
         presenter,
@@ -110,7 +116,10 @@ async fn serve_patiently(
                 asleep: false,
             }]
         }),
-        metrics: vec![Box::new(|page| page.gauge("quorate_test_seconds", "For this test").value(7))],
+        metrics: vec![Box::new(move |page| {
+            let help = format!("For this test{}", "x".repeat(padding.load(Ordering::Relaxed)));
+            page.gauge("quorate_test_seconds", &help).value(7);
+        })],
         seata_figures: None,
         strategy: StrategyV1::ConsistentHash,
         weigh: Box::new(|_| None),
@@ -137,16 +146,17 @@ async fn serve_patiently(
             })
         }),
     };
-    let admin = Arc::new(Admin { context, head_patience });
+    let admin = Arc::new(Admin { context, patience });
+    let serves = admin.clone();
     let listener = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
     let address = listener.local_addr().expect("bound");
     spawn(async move {
         while let Ok((stream, peer)) = listener.accept().await {
-            let admin = admin.clone();
+            let admin = serves.clone();
             spawn(async move { admin.serve(stream, peer, Bytes::new(), NoSuchPage::Told).await });
         }
     });
-    Served { address, routing, ready, moved, is_starting }
+    Served { address, routing, ready, moved, is_starting, padding_bytes, admin }
 }
 
 /// Status line and body of the answer, its headers in between.
@@ -280,7 +290,7 @@ async fn dribble(stream: &mut net::Stream, every: Duration) -> Vec<u8> {
 fn a_head_that_does_not_end_is_given_up_though_bytes_keep_coming() {
     run_test(async {
         let patience = Duration::from_millis(400);
-        let served = serve_patiently(&founded(), None, None, Console::of_nothing(), patience).await;
+        let served = serve_patiently(&founded(), None, None, Console::of_nothing(), patience_for_heads(patience)).await;
         let limit = Duration::from_secs(40);
         // The first request of a connection, from its begin; silence is no better than slowness.
         let mut stream = net::connect(served.address).await.expect("it listens");
@@ -303,15 +313,56 @@ fn a_head_that_does_not_end_is_given_up_though_bytes_keep_coming() {
     });
 }
 
+fn patience_for_heads(head: Duration) -> Patience {
+    Patience { head, ..Patience::default() }
+}
+
 #[test]
 fn an_answer_may_take_longer_than_a_head() {
     run_test(async {
         let meta = founded();
         let patience = Duration::from_millis(500);
-        let served = serve_patiently(&meta, None, None, Console::of_nothing(), patience).await;
+        let served = serve_patiently(&meta, None, None, Console::of_nothing(), patience_for_heads(patience)).await;
         let form = format!("default={}&timeout=1200", meta.routing().picture());
         let (status, _, _) = post(served.address, "/metadata/v1/watch", "", &form).await;
         assert_eq!(status, "HTTP/1.1 304 Not Modified");
+    });
+}
+
+/// It goes on taking a little, so the connection never sleeps; but its answer is memory.
+#[test]
+fn who_does_not_read_an_answer_to_its_end_is_let_go() {
+    const PAGE_BYTES: usize = 32 << 20;
+    run_test(async {
+        let patience = Patience { answer: Duration::from_secs(2), ..Patience::default() };
+        let served = serve_patiently(&founded(), None, None, Console::of_nothing(), patience).await;
+        served.padding_bytes.store(PAGE_BYTES, Ordering::Relaxed);
+        let ask = b"GET /metrics HTTP/1.1\r\nhost: q\r\n\r\n";
+        let door = net::listen("127.0.0.1:0".parse().expect("an address")).await.expect("a port");
+        let mut slow = net::connect(door.local_addr().expect("bound")).await.expect("it listens");
+        let (stream, peer) = door.accept().await.expect("it connected");
+        let admin = served.admin.clone();
+        let serving = spawn(async move { admin.serve(stream, peer, Bytes::new(), NoSuchPage::Told).await });
+        slow.write_all(ask).await.expect("it reads");
+        let dribble = async {
+            while let Ok(1..) = slow.read(&mut [0; 1 << 10]).await {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let ended = timeout(Duration::from_secs(20), select2(serving, dribble)).await;
+        assert!(matches!(ended, Ok(Either2::First(Ok(())))), "it is still there");
+        // Whoever reads has the time again for each of its answers.
+        let mut quick = net::connect(served.address).await.expect("it listens");
+        for _ in 0..2 {
+            quick.write_all(ask).await.expect("it reads");
+            let (mut left, mut buffer) = (PAGE_BYTES, vec![0; 1 << 20]);
+            while left > 0 {
+                let read = quick.read(&mut buffer).await.expect("it answers");
+                assert!(read > 0, "it was let go with {left} bytes left");
+                left = left.saturating_sub(read);
+            }
+            sleep(patience.answer + Duration::from_millis(200)).await;
+        }
     });
 }
 
