@@ -48,7 +48,10 @@ fn one_node_is_ready_stops_in_order_and_comes_back() {
     assert_eq!((value(&fields, "node"), value(&fields, "groups")), ("1", "8"));
     assert!(get(value(&fields, "admin"), "/health").ends_with("ok"));
     assert!(get(value(&fields, "seata"), "/health").starts_with("HTTP/1.1 200"));
-    assert!(get(value(&fields, "admin"), "/metrics").contains("quorate_group_health{group=\"8\"} 0"));
+    let page = get(value(&fields, "admin"), "/metrics");
+    for line in ["quorate_group_health{group=\"8\"} 0\n", "quorate_answers_waiting_bytes 0\n"] {
+        assert!(page.contains(line), "{line}");
+    }
 
     let admin = value(&fields, "admin");
     let (code, said) = ctl(&["transaction", "list", "--admin", admin]);

@@ -181,6 +181,11 @@ impl Coordinator {
         self.room.bytes_taken()
     }
 
+    /// What is on its way to clients, over all their connections.
+    pub fn answers_bytes(&self) -> usize {
+        self.outboxes.bytes()
+    }
+
     /// The way out of a connection that has just come.
     pub fn outbox(&self) -> Arc<Outbox> {
         self.outboxes.open()

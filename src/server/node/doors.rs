@@ -192,6 +192,11 @@ fn write_requests(coordinator: &Coordinator, page: &mut Exposition) {
     .value(coordinator.state_bytes());
     page.gauge("quorate_requests_in_hand_bytes", "What requests weigh that are not answered yet, roughly")
         .value(coordinator.requests_bytes() as u64);
+    page.gauge(
+        "quorate_answers_waiting_bytes",
+        "What is on its way to clients and not yet taken by the network, of all together",
+    )
+    .value(coordinator.answers_bytes() as u64);
     page.gauge("quorate_channels_rm_open", "Registered resource managers").value(resource_managers as u64);
     let help = "Branches of undecided transactions led here of which no RM has said anything yet, by least age";
     let mut family = page.gauge("quorate_branches_unreported", help);

@@ -10,6 +10,7 @@ use quorate_world::task;
 use quorate_world::time::{Duration, timeout};
 
 use super::super::in_hand::{CONNECTION_BYTES_MAX, Held, InHand, REQUEST_BYTES, STRANGER_BYTES_MAX, weight_bytes};
+use super::super::outbox::Outbox;
 use super::super::reply::Question;
 use super::client::Answer;
 use super::cluster::{Cluster, Given, owner};
@@ -154,6 +155,29 @@ fn what_is_answered_gives_its_room_back() {
             }
         });
         given_back.await.expect("all of it");
+        cluster.end().await;
+    });
+}
+
+/// What no client has taken yet is counted, over all connections.
+#[test]
+fn what_waits_for_clients_is_shown() {
+    run_test(async {
+        let mut cluster = Cluster::founded("answers", &ONE, 1).await;
+        let tm = cluster.tm(ONE[0]).await;
+        let coordinator: Arc<_> = tm.coordinator.clone();
+        let (one, other) = (coordinator.outbox(), coordinator.outbox());
+        let before = coordinator.answers_bytes();
+        let put = |out: &Outbox, bytes: usize| {
+            out.put(|out| {
+                out.resize(out.len() + bytes, 7);
+                Ok::<(), ()>(())
+            })
+        };
+        assert!(put(&one, 3_000) && put(&other, 4_000));
+        assert_eq!(coordinator.answers_bytes() - before, 7_000);
+        drop(one);
+        assert_eq!(coordinator.answers_bytes() - before, 4_000);
         cluster.end().await;
     });
 }
