@@ -81,8 +81,30 @@ pub(super) fn advertised_address(text: &str) -> values::Parsed<String> {
     Ok(address)
 }
 
-/// The line for an address that works for most clients.
-pub(super) fn warning(config: &Config) -> Option<String> {
-    let address = config.advertise.as_deref().filter(|address| address.len() > COMFORTABLE_BYTES)?;
-    Some(format!("advertise = {address} is longer than {COMFORTABLE_BYTES} bytes: XA branches of Go clients will fail"))
+/// The lines for an address that works for most clients. One that was not set is only known to be wanting where it follows
+/// from `listen`: a machine's own is an IPv4.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let listen = config.listen;
+    let (address, whence) = match &config.advertise {
+        Some(given) => (given.clone(), String::new()),
+        None if listen.ip().is_unspecified() => return Vec::new(),
+        None => (show(listen.ip(), listen.port()), format!(", which follows from listen = {listen},")),
+    };
+    let mut warnings = Vec::new();
+    if address.len() > COMFORTABLE_BYTES {
+        warnings.push(format!(
+            "advertise = {address}{whence} is longer than {COMFORTABLE_BYTES} bytes: XA branches of Go clients will fail"
+        ));
+    }
+    if is_ipv6(&address) {
+        warnings.push(format!(
+            "advertise = {address}{whence} is an IPv6 address: Java clients up to 2.0 and the Python client cannot connect \
+             to it, Go clients cannot read it in XIDs; a name or an IPv4 address is right for all of them"
+        ));
+    }
+    warnings
+}
+
+fn is_ipv6(address: &str) -> bool {
+    address.rsplit_once(':').is_some_and(|(host, _)| host.contains(':'))
 }

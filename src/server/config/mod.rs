@@ -248,7 +248,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let passed_over = (!self.passed_over.is_empty())
             .then(|| format!("{}: of a Kubernetes service, and no key; passed over", self.passed_over.join(", ")));
-        advertise::warning(self).into_iter().chain(passed_over).collect()
+        advertise::warnings(self).into_iter().chain(passed_over).collect()
     }
 }
 

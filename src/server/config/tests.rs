@@ -300,6 +300,23 @@ fn long_addresses_are_warned_about() {
     assert_eq!(long.warnings().len(), 1);
 }
 
+/// Seata's older clients split `host:port` at the first colon. Written or not makes no difference to them.
+#[test]
+fn ipv6_addresses_are_warned_about() {
+    let warnings = |text: &str| file(text).expect("right").warnings();
+    for quiet in
+        ["", "listen = '[::]:8091'", "listen = '127.0.0.1:8091'", "listen = '[::1]:8091'\nadvertise = 'tc:8091'"]
+    {
+        assert_eq!(warnings(quiet), Vec::<String>::new(), "{quiet}");
+    }
+    for one in ["advertise = '::1:8091'", "advertise = '[::1]:8091'", "listen = '[::1]:8091'"] {
+        let [warning] = &warnings(one)[..] else { panic!("{one}: {:?}", warnings(one)) };
+        assert!(warning.contains("is an IPv6 address: Java clients up to 2.0"), "{warning}");
+        assert_eq!(warning.contains("follows from listen = [::1]:8091"), one.starts_with("listen"), "{warning}");
+    }
+    assert_eq!(warnings("listen = '[2001:db8:1:2:3:4:5:6]:8091'").len(), 2, "it is long, too");
+}
+
 #[test]
 fn variables_of_a_kubernetes_service_are_passed_over() {
     let service = [
