@@ -67,6 +67,21 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(wrong([("go-1/a", "pass")], {"*/gone": "not yet"}, is_whole=True), ["MISSING  */gone"])
 
 
+class LongestGaps(unittest.TestCase):
+    def test_of_each_client(self):
+        text = ("PASS soak (gap 6.2 s, 80 tx/s, 24000 begun, 31 calls refused, {}) [301.0 s]\nPASS gap (gap 21.2 s) [71.0 s]\n"
+                "PASS decided_failover (8.0 to 16.0 s after the strike) [60 s]\n3 passed, 0 failed\n")
+        outcomes = list(run.kit_outcomes("storm", text))
+        for outcome in outcomes[1:]:
+            outcome.key += "-1"
+        outcomes.append(Outcome("storm", "gap-2", "pass", "(gap 3.1 s) [70.9 s]"))
+        self.assertEqual(run.longest_gaps(outcomes), "longest time without a success: soak 6.2 s; gap 21.2, 3.1 s")
+
+    def test_who_says_nothing_is_unknown(self):
+        silent = [Outcome("storm", "soak", "fail", "broken"), Outcome("storm", "gap-1", "pass", "(gap 3.1 s)")]
+        self.assertEqual(run.longest_gaps(silent), "longest time without a success: soak unknown; gap 3.1 s")
+
+
 class LeftOver(unittest.TestCase):
     def of(self, *pages):
         cluster = types.SimpleNamespace(nodes=[types.SimpleNamespace(number=n, admin=page) for n, page in enumerate(pages, 1)])
