@@ -27,6 +27,9 @@ pub const LOCKS_OF_TRANSACTION_MAX: usize = 1_000_000;
 pub const UNPACKED_BODY_BYTES_MAX: usize = 8 << 20;
 /// `address:port` in an XID: with an id of 19 digits and a colon it stays within the 64 bytes of an XA global id.
 pub const XID_ADDRESS_BYTES_MAX: usize = 44;
+/// What the transactions and row locks of one group may take, roughly, before it takes no more of them; with a quarter more
+/// for what has begun already. It must fit into a snapshot with what is on its way, and is less there than in memory.
+pub const GROUP_STATE_BYTES_MAX: u64 = 1 << 30;
 /// Data groups of one cluster.
 pub const DATA_GROUPS_MAX: u32 = 1_024;
 /// Data groups that a cluster ever has: numbers are not used twice, and who asked for which is remembered.

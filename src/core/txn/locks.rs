@@ -300,7 +300,7 @@ fn row_bytes(row: &RowKey) -> u64 {
 }
 
 fn hold_bytes(hold: &Hold) -> u64 {
-    HOLD_BYTES + (hold.lock_keys.len() + hold.rows.len() * size_of::<Arc<RowKey>>()) as u64
+    HOLD_BYTES + (hold.resource.len() + hold.lock_keys.len() + hold.rows.len() * size_of::<Arc<RowKey>>()) as u64
 }
 
 impl Through {

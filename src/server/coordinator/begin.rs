@@ -38,7 +38,7 @@ impl Coordinator {
 
     /// Begins a transaction in this group.
     pub(super) async fn begin(&self, tenure: &Arc<Tenure>, ask: &BeginAsk) -> Result<Reply, Lost> {
-        if let Err(full) = self.memory.begin() {
+        if let Err(full) = self.memory.begin(tenure.group) {
             quorate_core::sometimes!("begin_refused_for_memory");
             return Ok(full.into());
         }

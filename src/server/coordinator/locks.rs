@@ -96,6 +96,9 @@ impl Coordinator {
             quorate_core::sometimes!("lock_home_refuses_before_the_log");
             return Ok(Locks::Refused(refused));
         }
+        if let Err(full) = self.memory.register(tenure.group) {
+            return Ok(Locks::Unable(full.message()));
+        }
         quorate_world::linger!("acquire_is_proposed_late");
         match tenure.propose(Command::AcquireLocks(locks.clone())).await? {
             Outcome::Acquired => Ok(Locks::Acquired),

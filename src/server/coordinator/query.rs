@@ -66,7 +66,7 @@ impl Coordinator {
 
     /// An RM reports how phase one went. Stored, and nothing else happens.
     pub(super) async fn report_branch(&self, tenure: &Arc<Tenure>, ask: &ReportBranchAsk) -> Result<Reply, Lost> {
-        if let Err(full) = self.memory.report(&ask.application_data) {
+        if let Err(full) = self.memory.report(tenure.group, &ask.application_data) {
             return Ok(full.into());
         }
         let ReportBranchAsk { transaction, branch, status, application_data } = ask.clone();

@@ -113,7 +113,7 @@ impl Coordinator {
                 }
             };
             // What is there already costs nothing more.
-            if let Err(full) = self.memory.register() {
+            if let Err(full) = self.memory.register(tenure.group) {
                 quorate_core::sometimes!("register_refused_for_memory");
                 return Ok(full.into());
             }

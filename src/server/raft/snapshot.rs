@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use quorate_core::codec;
-use quorate_core::model::{GroupId, LogId, NodeId, Term};
+use quorate_core::model::{GroupId, LogId, NodeId, Term, limits};
 use quorate_world::select::{Either2, select2};
 use quorate_world::sync::Mutex;
 use quorate_world::time::sleep;
@@ -28,6 +28,9 @@ use quorate_storage::{self as storage, SnapshotError, SnapshotFile, SnapshotRece
 
 /// A build that found the disk full is tried again after this.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// With its reserve, and as much again for what is proposed between two looks and what ends transactions.
+const _: () = assert!(limits::GROUP_STATE_BYTES_MAX / 2 * 3 <= storage::limits::SNAPSHOT_BYTES_MAX);
 
 pub(crate) type Snapshot = openraft::alias::SnapshotOf<Consensus, SnapshotFile>;
 

@@ -480,6 +480,9 @@ fn recount(state: &Transactions) {
     assert_eq!(counts.holds, active().map(|state| state.locks.holds().count() as u64).sum::<u64>());
     assert_eq!(counts.row_locks, active().map(|state| state.locks.rows().count() as u64).sum::<u64>());
     assert_eq!(counts.bytes, state.slots.iter().map(|(_, state)| state.contents().bytes).sum::<u64>());
+    // The bound of a group counts on it: in a snapshot nothing is larger than in memory, but for what each slot has.
+    let records: u64 = state.tables().map(|(_, record)| record.len() as u64 + 10).sum();
+    assert!(records <= counts.bytes + 64 * (state.slots.iter().count() as u64 + 1), "{records}, {}", counts.bytes);
     let open = || sessions().filter(|session| session.status == GlobalStatus::Begin);
     let unreported = open().flat_map(|session| session.branches.values()).filter(|branch| branch.is_unreported());
     assert_eq!(state.unreported(), unreported.count() as u64);
