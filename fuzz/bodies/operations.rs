@@ -267,7 +267,7 @@ impl Model {
             Command::Report(_) if has_ended => Ok(Outcome::Standing(status)),
             Command::Report(report) => Ok(self.report(transaction, of, report)),
             Command::Fail(fail) if !has_ended => fail_branch(of, fail),
-            Command::End(_) | Command::Forget(_) if has_ended => Ok(Outcome::Now(status)),
+            Command::End(_) if has_ended => Ok(Outcome::Now(status)),
             Command::Operate(_) | Command::CleanedUp(_) if has_ended => Ok(Outcome::Standing(status)),
             Command::Operate(operate) => self.operate(transaction, of, operate.operation),
             Command::CleanedUp(cleaned) => self.cleaned_up(transaction, of, cleaned.branch),
@@ -285,7 +285,6 @@ impl Model {
                 let done = if of.is_astray() { failed_as(status) } else { done };
                 self.end(transaction, of, done)
             }
-            Command::Forget(_) if is_failed(status) => self.end(transaction, of, status),
             _ => illegal,
         }
     }

@@ -260,7 +260,8 @@ fn told(command: &Command, outcome: &Outcome) -> Option<String> {
             format!("locks rows {} of {} for {}: {}", at.lock_keys, at.resource, at.branch, came("done"))
         }
         Command::ReleaseLocks(at) => format!("lets rows of {} go ({:?}): {}", at.transaction, at.scope, came("done")),
-        Command::End(at) | Command::Forget(at) => format!("ends {}: {}", at.transaction, came("done")),
+        Command::End(at) => format!("ends {}: {}", at.transaction, came("done")),
+        Command::Forget(at) => format!("says a word of old about {}: {}", at.transaction, came("done")),
         Command::Retry(at) => format!("goes on with {} later: {}", at.transaction, came("done")),
         Command::Detach(at) => format!("goes on with {} behind the answer: {}", at.transaction, came("done")),
         Command::Fail(at) => format!("{} fails for good: {}", at.transaction, came("done")),

@@ -230,7 +230,7 @@ impl Ghost {
                     branches.iter().for_each(|branch| self.locks.release(release.transaction, *branch, release.slot));
                 }
             },
-            (Command::End(ended) | Command::Forget(ended), Outcome::Now(now)) => {
+            (Command::End(ended), Outcome::Now(now)) => {
                 self.locks.release_own(group, ended.transaction);
                 if let Some(found) = self.transactions.get_mut(&ended.transaction) {
                     found.end(*now, clock_ms);

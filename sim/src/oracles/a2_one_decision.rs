@@ -42,9 +42,7 @@ impl Oracle for OneDecision {
             Command::Fail(fail) => fail.transaction,
             Command::Operate(operate) => operate.transaction,
             Command::CleanedUp(at) => at.transaction,
-            Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which) => {
-                which.transaction
-            }
+            Command::Retry(which) | Command::End(which) | Command::Detach(which) => which.transaction,
             _ => return Ok(()),
         };
         let Some(way) = status::direction(status) else { return Ok(()) };

@@ -195,10 +195,9 @@ impl Oracle for Forward {
             (Command::Fail(fail), Outcome::Now(status)) => (fail.transaction, *status),
             (Command::GiveUp(give_up), Outcome::Now(status)) => (give_up.transaction, *status),
             (Command::CleanedUp(at), Outcome::Now(status)) => (at.transaction, *status),
-            (
-                Command::Retry(which) | Command::End(which) | Command::Detach(which) | Command::Forget(which),
-                Outcome::Now(status),
-            ) => (which.transaction, *status),
+            (Command::Retry(which) | Command::End(which) | Command::Detach(which), Outcome::Now(status)) => {
+                (which.transaction, *status)
+            }
             _ => return Ok(()),
         };
         let before = *self.standing.entry(transaction).or_insert(GlobalStatus::Begin);

@@ -50,7 +50,7 @@ impl Transactions {
             Command::ReleaseLocks(release) => self.release_locks(release),
             Command::Tick => Ok(Outcome::Done),
             Command::Detach(detach) => self.detach(detach),
-            Command::Forget(forget) => self.forget(forget),
+            Command::Forget(name) => self.reserved(name),
             Command::Report(report) => self.report(report),
             Command::GiveUp(give_up) => self.give_up(give_up),
             Command::Operate(operate) => self.operate(operate),
@@ -209,17 +209,9 @@ impl Transactions {
         Ok(Outcome::Now(done))
     }
 
-    fn forget(&mut self, forget: &TransactionV1) -> Result<Outcome, Refusal> {
-        let status = match self.live(forget.transaction) {
-            Ok(session) => session.status,
-            Err(Missing::Ended(status)) => return Ok(Outcome::Now(status)),
-            Err(Missing::Refused(refusal)) => return Err(refusal),
-        };
-        if !status::is_failed(status) {
-            return Err(Refusal::Illegal { status });
-        }
-        self.bury(forget.transaction, status);
-        Ok(Outcome::Now(status))
+    /// Of what was never proposed and never will be.
+    fn reserved(&self, name: &TransactionV1) -> Result<Outcome, Refusal> {
+        Err(Refusal::Illegal { status: self.live_status(name.transaction)? })
     }
 
     /// The session goes, its tombstone stays. Its owed releases are acknowledged by now; locks of slots that have come

@@ -59,7 +59,8 @@ pub enum Command {
     /// Of a commit with several kinds of branches only AT ones are left: they go on after the answer
     /// (Committing becomes AsyncCommitting).
     Detach(TransactionV1),
-    /// An operator ends a session that failed for good, after its releases are acknowledged; a tombstone stays.
+    /// Reserved. An operator's delete before there was [`Command::Operate`], without a look at row locks elsewhere. Nobody has
+    /// ever proposed it; its number stays, it can be read, and it is refused.
     Forget(TransactionV1),
     /// The engine of a Saga says how it stands, in a global report or by its answer to phase two.
     Report(ReportV1),

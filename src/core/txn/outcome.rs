@@ -23,7 +23,7 @@ pub enum Outcome {
     Decided(GlobalStatus),
     /// Somebody has decided before: nothing changed; the status as it stands, from the session or its tombstone.
     Standing(GlobalStatus),
-    /// Retry, Fail, Detach, End, Forget, Report, GiveUp, Operate or CleanedUp took effect, or had before; the status now.
+    /// Retry, Fail, Detach, End, Report, GiveUp, Operate or CleanedUp took effect, or had before; the status now.
     Now(GlobalStatus),
     /// The rows are held for this branch.
     Acquired,
