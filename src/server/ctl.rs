@@ -107,9 +107,9 @@ pub fn question(matches: &ArgMatches) -> Question {
         Some(("transaction", inner)) => transaction::call(inner),
         Some(("branch", inner)) => branch::call(inner),
         Some(("lock", inner)) => lock::call(inner),
-        Some(("vgroup", inner)) => vgroup::call(inner, random::bytes16()),
+        Some(("vgroup", inner)) => vgroup::call(inner),
         Some(("node", inner)) => node::call(inner),
-        Some(("group", inner)) => group::call(inner),
+        Some(("group", inner)) => group::call(inner, random::bytes16()),
         Some(("rebalance", inner)) => group::call_rebalance(inner),
         Some(("move-leader", inner)) => {
             let number = |name: &str| inner.get_one::<u64>(name).copied().unwrap_or_default();

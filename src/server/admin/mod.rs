@@ -47,7 +47,6 @@ use quorate_core::meters::PairFigures;
 use quorate_core::model::{GroupId, NodeId};
 use quorate_core::txn::Counts;
 use quorate_world::net::Stream;
-use quorate_world::time::Duration;
 use quorate_world::watch;
 use std::sync::{Arc, Mutex};
 

@@ -16,7 +16,7 @@ use quorate_world::net;
 use quorate_world::runtime::run_test;
 use quorate_world::select::{Either2, select2};
 use quorate_world::task::spawn;
-use quorate_world::time::{Instant, sleep, timeout};
+use quorate_world::time::{Duration, Instant, sleep, timeout};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
