@@ -184,6 +184,9 @@ impl Cluster {
         if machine.is_running() || self.stays_away(machine) {
             return;
         }
+        if is_full(machine) {
+            _ = machine.take_said();
+        }
         machine.start();
         let node = self.node(machine);
         node.into_iter().for_each(|node| self.scene.watch().ghost.starts(node));
@@ -199,6 +202,13 @@ impl Cluster {
                 Ending::Returned => "it stopped, and nobody had asked it to".to_owned(),
                 Ending::Exited(code) if *code == ExitCode::Damaged.number() && scene.damaged() == Some(machine) => {
                     scene.tell(About::Process, &[machine.name()], Duration::ZERO, "refuses its damaged disk");
+                    return;
+                }
+                // A start needs a segment of its own. Whoever serves already waits for room.
+                Ending::Exited(code)
+                    if *code == ExitCode::Io.number() && is_full(machine) && !is_ready(&machine.take_said()) =>
+                {
+                    scene.tell(About::Process, &[machine.name()], Duration::ZERO, "finds no room to start");
                     return;
                 }
                 Ending::Exited(IDENTITY)
@@ -233,7 +243,7 @@ impl Cluster {
                 return;
             }
             sleep(ms(50)).await;
-            waiting.retain(|machine| !machine.take_said().iter().any(|line| line.starts_with("ready ")));
+            waiting.retain(|machine| !is_ready(&machine.take_said()));
         }
     }
 
@@ -261,6 +271,15 @@ impl Cluster {
         let failure = Failure { oracle: oracle.to_owned(), ..Failure::plain(kind, text, sim::now()) };
         self.scene.fail(&mut self.scene.watch(), failure);
     }
+}
+
+/// Somebody else has filled its disk, or nearly.
+fn is_full(machine: Machine) -> bool {
+    machine.disk().faults().capacity_bytes.is_some()
+}
+
+fn is_ready(said: &[String]) -> bool {
+    said.iter().any(|line| line.starts_with("ready "))
 }
 
 async fn run_node(config: Result<Config, ConfigError>) -> i32 {

@@ -285,6 +285,8 @@ impl Nemesis {
         sleep(lasts).await;
         let faults = machine.disk().faults();
         machine.disk().set_faults(DiskFaults { capacity_bytes: None, ..faults });
+        // It may have found no room to start.
+        self.cluster.start(machine);
     }
 
     async fn clock_rate(&self, dice: &mut Dice, lasts: Duration) {

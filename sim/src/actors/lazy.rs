@@ -27,6 +27,8 @@ pub const WINDOW_BYTES: usize = 4 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Of one frame. More, and a node without much room refuses all of them.
 const QUESTIONS: usize = 6;
+/// With each ping.
+const FRAMES_OF_A_ROUND: usize = 10;
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The machine's address.
@@ -71,20 +73,27 @@ async fn one(scene: Arc<Scene>, fault: Fault) {
 async fn ask_on(stream: &mut Stream, frames: usize, node: u32) -> io::Result<()> {
     let xid = Xid { address: format!("{}:8091", node_ip(node)), transaction: TransactionId(7) };
     let question = Message::GlobalStatus { xid: xid.to_string(), extra_data: String::new() };
-    for number in 0..frames {
+    let merged = |number: usize| {
         let ids = (0..QUESTIONS).map(|place| (10 + number * QUESTIONS + place) as i32).collect();
         let merged = Message::Merged { messages: vec![question.clone(); QUESTIONS], ids: Some(ids) };
-        let head = Head::new(Version::V1, MessageKind::Request, 100_000 + number as i32);
-        stream.write_all(&frame(&head, &merged)).await?;
+        frame(&Head::new(Version::V1, MessageKind::Request, 100_000 + number as i32), &merged)
+    };
+    for number in 0..frames {
+        stream.write_all(&merged(number)).await?;
         sleep(ms(20)).await;
     }
-    loop {
+    // Who asks while nobody leads gets no answer, and so nothing that he could leave unread.
+    for round in 0.. {
+        for place in 0..FRAMES_OF_A_ROUND {
+            stream.write_all(&merged(frames + round * FRAMES_OF_A_ROUND + place)).await?;
+        }
         let mut ping = BytesMut::new();
         let head = Head::new(Version::V1, MessageKind::Ping, 1);
         encode_heartbeat(&head, &mut ping).expect("a ping is a heartbeat");
         stream.write_all(&ping).await?;
         sleep(PING_INTERVAL).await;
     }
+    Ok(())
 }
 
 /// A connection on which a TM is registered.

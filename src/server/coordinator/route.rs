@@ -13,9 +13,10 @@ use quorate_core::txn::answer;
 use quorate_world::select::{Either2, Either3, select2, select3};
 use quorate_world::time::{Duration, Instant, sleep, timeout};
 
-use super::ask::{Ask, Reply};
+use super::ask::{Ask, Failure, Reply};
 use super::context::{Coordinator, Leader};
 use super::in_hand::Held;
+use super::merged::UNKNOWN_WHETHER_DONE;
 use super::message::{ForwardV1, Query, Response};
 use super::nodes;
 use super::planted;
@@ -45,14 +46,29 @@ impl Pause {
     }
 }
 
+/// What a client is told who is refused at a later try, when an earlier one had no answer: a begin may have begun. All else that is
+/// tried again finds what was done before.
+fn after_a_silence(ask: &Ask, reply: Reply) -> Reply {
+    match (ask, reply) {
+        (Ask::Begin(_), Reply::Failed(failure)) => {
+            quorate_core::sometimes!("begin_is_refused_after_a_silence");
+            let text = format!("{UNKNOWN_WHETHER_DONE}; refused when it was tried again: {}", failure.text);
+            Reply::Failed(Failure { text, ..failure })
+        }
+        (_, reply) => reply,
+    }
+}
+
 impl Coordinator {
     /// The answer of the group's leader, wherever it is; nothing: none until then. `held` may be given back before.
     pub(super) async fn answer(self: &Arc<Self>, ask: &Ask, until: Instant, held: &Held) -> Option<Reply> {
         let mut pause = Pause::new();
-        let mut hinted = true;
+        let (mut hinted, mut may_be_done) = (true, false);
         loop {
             let changed = self.changed.notified();
-            let reply = match self.leader_for(ask, hinted) {
+            let leader = self.leader_for(ask, hinted);
+            let is_asked = !matches!(leader, Leader::Nobody);
+            let reply = match leader {
                 Leader::Here(tenure) => self.serve_ask(&tenure, ask, until, held).await.ok(),
                 _ if quorate_world::bug!("status_from_any_replica") && planted::standing(self, ask).is_some() => {
                     planted::standing(self, ask)
@@ -69,9 +85,10 @@ impl Coordinator {
                     None
                 }
             };
-            if reply.is_some() {
-                return reply;
+            if let Some(reply) = reply {
+                return Some(if may_be_done { after_a_silence(ask, reply) } else { reply });
             }
+            may_be_done |= is_asked;
             // What did not do once is not tried again because a hint says so.
             hinted = false;
             let left = until.saturating_duration_since(Instant::now());
@@ -214,5 +231,32 @@ impl Coordinator {
                 Response::Elsewhere(self.led.leader(group).filter(|leader| *leader != self.node))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::BeginAsk;
+    use super::*;
+    use quorate_core::model::{BranchId, ExceptionCode, TransactionId};
+
+    #[test]
+    fn a_begin_that_may_have_begun_is_refused_in_other_words() {
+        let begin = Ask::Begin(BeginAsk {
+            address: "h:1".to_owned(),
+            application: "shop".to_owned(),
+            service_group: "group".to_owned(),
+            name: "buy".to_owned(),
+            timeout_ms: 1_000,
+        });
+        let full = || Reply::Failed(Failure::new(ExceptionCode::BeginFailed, "the server is full"));
+        let Reply::Failed(Failure { code, text, .. }) = after_a_silence(&begin, full()) else { panic!("refused") };
+        assert_eq!(code, ExceptionCode::BeginFailed);
+        assert!(text.starts_with(UNKNOWN_WHETHER_DONE) && text.ends_with("the server is full"), "{text}");
+        let begun = Reply::Begun(TransactionId(7));
+        assert_eq!(after_a_silence(&begin, begun.clone()), begun);
+        assert_eq!(after_a_silence(&Ask::Commit(TransactionId(7)), full()), full());
+        let registered = Reply::Registered(BranchId(8));
+        assert_eq!(after_a_silence(&Ask::Commit(TransactionId(7)), registered.clone()), registered);
     }
 }
