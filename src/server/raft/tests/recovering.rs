@@ -1,5 +1,7 @@
 //! What is on the disk comes back, and who lags far behind gets a snapshot.
 
+use std::process::Command;
+
 use quorate_world::disk::{Disk, DiskFile, NodeDisk, OpenHow};
 use quorate_world::runtime::run_test;
 
@@ -114,6 +116,54 @@ fn a_damaged_snapshot_is_told_from_a_bug() {
         }
         cluster.end().await;
     });
+}
+
+/// A leader reads its snapshot again for every follower that needs it. A part that it finds damaged then ends its process, as
+/// a damaged log would: with the code of damaged data, and before a byte of it is sent. So this plays in a process of its own.
+#[test]
+fn a_damaged_chunk_ends_the_leader_that_sends_it() {
+    const PLAYS: &str = "QUORATE_TEST_SENDS_A_DAMAGED_SNAPSHOT";
+    if std::env::var_os(PLAYS).is_some() {
+        return run_test(send_a_damaged_snapshot());
+    }
+    let itself = "tests::recovering::a_damaged_chunk_ends_the_leader_that_sends_it";
+    let mut again = Command::new(std::env::current_exe().expect("a program"));
+    let ended = again.args(["--exact", itself, "--nocapture"]).env(PLAYS, "1").output().expect("it starts");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(said.contains("storage: damaged: snap/") && !said.contains(".tmp"), "{said}");
+    // In the simulated world nobody but a machine has a process that could end; there it is a panic.
+    assert!(matches!(ended.status.code(), Some(65 | 101)), "{:?}: {said}", ended.status);
+}
+
+async fn send_a_damaged_snapshot() {
+    let options = RaftOptions { snapshot_entries: 40, snapshot_log_entries_kept: 5, ..quick() };
+    let mut cluster = Cluster::founded("send_a_damaged_snapshot", &NODES, options).await;
+    let leader = cluster.leader().await;
+    let lagging = NODES.into_iter().find(|node| *node != leader).expect("three nodes");
+    cluster.put(put(0, 1)).await;
+    cluster.stop(lagging).await;
+    for account in 0..150 {
+        cluster.put(put(account, 1)).await;
+    }
+    // Whichever of them leads when it comes back; what is still being written takes the place of what is damaged here.
+    for node in cluster.nodes() {
+        let raft = &cluster.replica(node).raft;
+        let waiting = raft.wait(Some(PATIENCE));
+        let settled = waiting.metrics(
+            |metrics| {
+                let is_last = |index| metrics.last_log_index.is_some_and(|last| last < index + 40);
+                metrics.purged.is_some() && metrics.snapshot.is_some_and(|snapshot| is_last(snapshot.index))
+            },
+            "the last snapshot",
+        );
+        settled.await.expect("in time");
+        let disk = cluster.disk(node);
+        for name in disk.list("snap").await.expect("listed") {
+            damage(&disk, &format!("snap/{name}")).await;
+        }
+    }
+    cluster.run(lagging).await;
+    cluster.converge().await;
 }
 
 /// Turns one bit in the middle of a file.
