@@ -56,6 +56,13 @@ pub struct Ended {
 /// Exit code of a child that the operating system ended, or that hung.
 const CODE_HARNESS: u8 = 13;
 
+/// A run ends before its memory is missed: the C library need not give any of it back, nor map large pieces apart. A tenth of the CPU
+/// time of a run; nothing else reads it.
+const ALLOCATOR: (&str, &str) = (
+    "GLIBC_TUNABLES",
+    "glibc.malloc.trim_threshold=1073741824:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.top_pad=16777216",
+);
+
 impl Job {
     /// A seed of a world, with a planted bug or without.
     pub fn seed(seed: u64, world: &str, bug: Option<&str>) -> Job {
@@ -98,7 +105,7 @@ impl Job {
     pub fn run(&self) -> io::Result<Ended> {
         let began = Instant::now();
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(&self.arguments);
+        command.args(&self.arguments).env(ALLOCATOR.0, ALLOCATOR.1);
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (out, err) = (reader(child.stdout.take()), reader(child.stderr.take()));
         let code = loop {

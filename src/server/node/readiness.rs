@@ -8,7 +8,7 @@ use quorate_core::model::NodeId;
 use quorate_core::txn::Transactions;
 use quorate_raft::Replica;
 use quorate_storage::Storage;
-use quorate_world::time::{self, Duration};
+use quorate_world::time::{self, Duration, Instant};
 use quorate_world::watch;
 
 use super::groups::Groups;
@@ -17,6 +17,10 @@ use crate::peer::Peers;
 
 /// Before the first time it is looked at this often: a start is to be seen at once.
 const FIRST_LOOKS: Duration = Duration::from_millis(2);
+/// By a node that is not ready after all that a start takes: others are away.
+const SLOW_LOOKS: Duration = Duration::from_millis(20);
+/// What a start takes, amply.
+const START: Duration = Duration::from_secs(2);
 /// Afterwards.
 const LATER_LOOKS: Duration = Duration::from_millis(250);
 
@@ -39,7 +43,7 @@ pub struct Readiness {
 impl Readiness {
     /// Keeps `ready` true while a Begin would be served. For ever.
     pub async fn watch(self, ready: watch::Sender<bool>) {
-        let mut looks = FIRST_LOOKS;
+        let (mut looks, began) = (FIRST_LOOKS, Instant::now());
         loop {
             let now = self.is_ready();
             ready.modify_if(|before| {
@@ -52,6 +56,8 @@ impl Readiness {
             }
             if now {
                 looks = LATER_LOOKS;
+            } else if began.elapsed() > START {
+                looks = looks.max(SLOW_LOOKS);
             }
             time::sleep(looks).await;
         }
