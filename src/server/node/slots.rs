@@ -19,7 +19,7 @@ use quorate_core::model::{Epoch, GroupId, Slot};
 use quorate_core::txn::command::{InstallSlotV1, SlotStepV1};
 use quorate_core::txn::{Command, Outcome, Ownership, Refusal, Transactions};
 use quorate_raft::Replica;
-use quorate_world::select::select3;
+use quorate_world::select::{Either3, select3};
 use quorate_world::sync::Notify;
 use quorate_world::time::{self, Duration, Instant};
 use quorate_world::{task, watch};
@@ -161,9 +161,9 @@ impl Slots {
                     task::spawn(self.clone().hold(replica.clone(), step, attempt, in_hand.clone()));
                 }
             }
-            let woken = select3(picture.changed(), leadership.changed(), in_hand.put_down.notified()).await;
-            if matches!(woken, quorate_world::select::Either3::First(Err(_))) {
-                return;
+            match select3(picture.changed(), leadership.changed(), in_hand.put_down.notified()).await {
+                Either3::First(Err(watch::Closed)) | Either3::Second(Err(watch::Closed)) => return,
+                Either3::First(Ok(())) | Either3::Second(Ok(())) | Either3::Third(()) => {}
             }
         }
     }

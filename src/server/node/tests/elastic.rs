@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use quorate_core::cluster::command::{AddGroupV1, ReshardV1, SetStandingV1, StrategyV1};
+use quorate_core::cluster::command::{AddGroupV1, RangeV1, ReshardV1, SetStandingV1, StrategyV1};
 use quorate_core::cluster::{Addresses, GroupKey, MetaCommand, MetaOutcome, Routing, Standing};
-use quorate_core::model::{GroupId, SLOTS};
+use quorate_core::model::GroupId;
 use quorate_core::txn::command::BeginV1;
 use quorate_core::txn::{Command, Outcome};
 
@@ -255,8 +255,18 @@ async fn say(member: &Member, command: MetaCommand) -> MetaOutcome {
     member.node.parts.get().expect("it is ready").seat.ask(&command).await
 }
 
-fn reshard(leaving: &[GroupId]) -> MetaCommand {
-    MetaCommand::Reshard(ReshardV1 { strategy: StrategyV1::ConsistentHash, leaving: leaving.to_vec() })
+fn reshard(strategy: StrategyV1, leaving: &[GroupId]) -> MetaCommand {
+    MetaCommand::Reshard(ReshardV1 { strategy, leaving: leaving.to_vec() })
+}
+
+/// The slots as they are, but for the first so many, which are this group's.
+fn first_to(routing: &Routing, count: usize, group: GroupId) -> StrategyV1 {
+    let owners = routing.heirs().into_iter().enumerate();
+    let range = |(slot, owner)| {
+        let (first, owner) = (slot as u16, if slot < count { group } else { owner });
+        RangeV1 { first, last: first, group: owner }
+    };
+    StrategyV1::Explicit(owners.map(range).collect())
 }
 
 fn owned(routing: &Routing, group: GroupId) -> usize {
@@ -296,16 +306,19 @@ fn a_group_is_added_takes_its_share_of_the_slots_and_is_removed_again() {
             MetaOutcome::Added { group, .. } => group,
             outcome => panic!("{outcome:?}"),
         };
-        assert!(matches!(say(&members[0], reshard(&[])).await, MetaOutcome::Done { .. }));
+        const SHARE: usize = 200;
+        let strategy = first_to(&members[0].picture().borrow(), SHARE, group);
+        assert!(matches!(say(&members[0], reshard(strategy, &[])).await, MetaOutcome::Done { .. }));
         settled(&members[0], "the new group has its share", |routing| {
-            slots_rest(routing) && owned(routing, group) > usize::from(SLOTS) / 5
+            slots_rest(routing) && owned(routing, group) == SHARE
         })
         .await;
         slots_agree(&members).await;
         assert_eq!(sessions_served(&members), begun, "what was begun has moved along");
         begin_everywhere(&members).await;
 
-        assert!(matches!(say(&members[1], reshard(&[group])).await, MetaOutcome::Done { .. }));
+        let ring = reshard(StrategyV1::ConsistentHash, &[group]);
+        assert!(matches!(say(&members[1], ring).await, MetaOutcome::Done { .. }));
         settled(&members[0], "the group is gone", |routing| slots_rest(routing) && routing.was_group(group)).await;
         slots_agree(&members).await;
         assert_eq!(sessions_served(&members), begun + 3);
