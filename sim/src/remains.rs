@@ -6,7 +6,6 @@
 
 use crate::ghost::Ghost;
 use crate::ghost::told::Told;
-use crate::plan;
 use crate::scene::Scene;
 use crate::seen::Seen;
 use quorate_core::model::{GroupId, LogId, LogIndex, NodeId, Term};
@@ -255,6 +254,9 @@ async fn look(
     }
 }
 
+/// With those that are added in a run.
+const GROUPS_EVER: u32 = 64;
+
 /// What a start of a node does first, and no more.
 async fn recover() -> Result<Found, String> {
     let root = NodeDisk::open_root("data").map_err(|error| error.to_string())?;
@@ -269,7 +271,7 @@ async fn recover() -> Result<Found, String> {
         return Ok(found);
     }
     // A group that has moved away is not opened again, and its vote is still there.
-    for group in (0..=plan::GROUPS_MAX).map(GroupId) {
+    for group in (0..=GROUPS_EVER).map(GroupId) {
         let log = storage.group(group);
         if log.state() == LogState::default() {
             continue;

@@ -253,10 +253,15 @@ impl Ghost {
     }
 
     /// A slot serves in this group from here on, if it has not before: its transactions live there, and its rows are held there.
-    /// What the ghost knows of times is by the clock of the group before.
     fn moved(&mut self, slot: Slot, group: GroupId) {
         self.locks.moved(slot, group);
-        for (_, found) in self.transactions.iter_mut().filter(|(transaction, _)| transaction.slot() == slot) {
+        let clock_of = |group: &GroupId| self.groups.get(group).map_or(0, |found| found.model.clock_ms());
+        let clock_ms = clock_of(&group);
+        let moving = self.transactions.iter_mut().filter(|(transaction, _)| transaction.slot() == slot);
+        for (transaction, found) in moving.filter(|(_, found)| found.group != group) {
+            let session = self.groups.get(&group).and_then(|there| there.model.session(*transaction));
+            let about = i64::try_from(clock_ms).unwrap_or(0) - i64::try_from(clock_of(&found.group)).unwrap_or(0);
+            found.moved(clock_ms, session.map(|session| session.age_ms(clock_ms)), about);
             found.group = group;
         }
     }

@@ -23,12 +23,12 @@ pub struct Transaction {
     pub status: GlobalStatus,
     /// All that it has been, in order.
     pub statuses: Vec<GlobalStatus>,
-    /// The group clock at its begin.
-    pub begun_clock_ms: u64,
+    /// The group clock at its begin; below zero where its slot has moved to a group that is younger than it.
+    pub begun_clock_ms: i64,
     /// How long it has.
     pub timeout_ms: u64,
     /// The group clock at its decision.
-    pub decided_clock_ms: u64,
+    pub decided_clock_ms: i64,
     /// The entry of its decision; of a Saga's engine there may be several.
     pub decided_at: Option<LogIndex>,
     /// The group clock at its end.
@@ -56,6 +56,13 @@ pub struct Listed {
     pub status: BranchStatus,
 }
 
+/// Clocks of two groups are compared so roughly.
+const ABOUT_MS: i64 = 30_000;
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
+}
+
 impl Transaction {
     /// One that has just begun.
     pub fn begun(group: GroupId, clock_ms: u64, begin: &BeginV1) -> Transaction {
@@ -67,7 +74,7 @@ impl Transaction {
             decision: None,
             status: GlobalStatus::Begin,
             statuses: vec![GlobalStatus::Begin],
-            begun_clock_ms: clock_ms,
+            begun_clock_ms: signed(clock_ms),
             timeout_ms: u64::try_from(begin.timeout_ms).unwrap_or(0),
             decided_clock_ms: 0,
             decided_at: None,
@@ -98,6 +105,16 @@ impl Transaction {
         }
     }
 
+    /// Its slot has moved to a group with another clock, where it is so old, unless it has ended; or else by about so much.
+    pub(super) fn moved(&mut self, clock_ms: u64, age_ms: Option<u64>, about: i64) {
+        let shift = age_ms.map_or(about, |age_ms| signed(clock_ms) - signed(age_ms) - self.begun_clock_ms);
+        self.begun_clock_ms += shift;
+        self.decided_clock_ms += shift;
+        // A group that is idle has a clock that stands still: nobody may be held to a tombstone a little longer than it stands.
+        let ended = self.ended_clock_ms.map(|ended| signed(ended) + shift - ABOUT_MS);
+        self.ended_clock_ms = ended.map(|ended| u64::try_from(ended).unwrap_or(0));
+    }
+
     /// It stands so from now on.
     pub fn become_status(&mut self, now: GlobalStatus) {
         if self.status != now {
@@ -109,7 +126,7 @@ impl Transaction {
     /// It is decided, if it was not before.
     pub fn decide(&mut self, decided: GlobalStatus, clock_ms: u64) {
         self.become_status(decided);
-        self.decided_clock_ms = clock_ms;
+        self.decided_clock_ms = signed(clock_ms);
         self.decision = self.decision.or(status::direction(decided));
     }
 

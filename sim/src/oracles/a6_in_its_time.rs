@@ -83,7 +83,8 @@ impl InItsTime {
 fn lived(ghost: &Ghost, group: GroupId, transaction: TransactionId) -> Option<(&Transaction, u64)> {
     let clock_ms = ghost.groups.get(&group).map(|found| found.model.clock_ms())?;
     let found = ghost.transaction(transaction)?;
-    Some((found, clock_ms.saturating_sub(found.begun_clock_ms)))
+    let lived_ms = i64::try_from(clock_ms).unwrap_or(i64::MAX) - found.begun_clock_ms;
+    Some((found, u64::try_from(lived_ms).unwrap_or(0)))
 }
 
 impl Oracle for InItsTime {
@@ -117,7 +118,7 @@ impl Oracle for InItsTime {
         }
         let (Command::Decide(decide), Outcome::Decided(status)) = (step.command, step.outcome) else { return Ok(()) };
         let Some(found) = ghost.transaction(decide.transaction) else { return Ok(()) };
-        let lived_ms = found.decided_clock_ms.saturating_sub(found.begun_clock_ms);
+        let lived_ms = u64::try_from(found.decided_clock_ms - found.begun_clock_ms).unwrap_or(0);
         let is_due = lived_ms >= found.timeout_ms;
         let right = match status {
             GlobalStatus::TimeoutRollbacking => is_due,
@@ -144,7 +145,7 @@ mod tests {
     /// Its time is a second.
     fn judged(lived_ms: u64, status: GlobalStatus) -> Judgement {
         let mut ghost = ghost_with(BranchType::AT, "");
-        ghost.transactions.get_mut(&FIRST).expect("it has begun").decided_clock_ms = lived_ms;
+        ghost.transactions.get_mut(&FIRST).expect("it has begun").decided_clock_ms = lived_ms as i64;
         decided(&mut InItsTime::default(), &mut ghost, status)
     }
 

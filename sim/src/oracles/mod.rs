@@ -242,7 +242,7 @@ pub(crate) mod tests {
     /// The ghost learns that it is decided, then an oracle.
     pub fn decided(oracle: &mut impl Oracle, ghost: &mut Ghost, status: GlobalStatus) -> Judgement {
         let found = ghost.transactions.get_mut(&FIRST).expect("it has begun");
-        found.decide(status, found.decided_clock_ms);
+        found.decide(status, found.decided_clock_ms as u64);
         let decision = match status {
             GlobalStatus::Committing | GlobalStatus::AsyncCommitting => Decision::Commit,
             GlobalStatus::TimeoutRollbacking => Decision::TimeoutRollback,
