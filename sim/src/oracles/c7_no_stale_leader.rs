@@ -14,10 +14,19 @@ use std::collections::BTreeMap;
 
 struct Question {
     transaction: TransactionId,
-    /// The last entry of its group that was answered to anybody before.
+    /// The last entry of each group that was answered to anybody before: its slot may move until it is looked up.
+    floors: BTreeMap<GroupId, LogIndex>,
+    /// Who looked it up; the one who had come furthest, seen from there, counts.
+    looked: Option<Look>,
+}
+
+/// Somebody looks up how a transaction stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Look {
+    is_fresh: bool,
+    applied: LogIndex,
     floor: LogIndex,
-    /// How far whoever looked it up had come; the one who had come furthest counts.
-    looked: Option<(LogIndex, NodeId)>,
+    node: NodeId,
 }
 
 /// See the page.
@@ -28,16 +37,16 @@ pub struct NoStaleLeader {
 }
 
 impl NoStaleLeader {
-    fn asks(&mut self, ghost: &Ghost, question: u64, transaction: TransactionId) {
-        let group = ghost.transaction(transaction).map(|found| found.group);
-        let floor = group.and_then(|group| self.answered.get(&group)).copied().unwrap_or_default();
-        self.questions.insert(question, Question { transaction, floor, looked: None });
+    fn asks(&mut self, question: u64, transaction: TransactionId) {
+        self.questions.insert(question, Question { transaction, floors: self.answered.clone(), looked: None });
     }
 
     fn looked(&mut self, ghost: &Ghost, node: NodeId, group: GroupId, transaction: TransactionId) {
         let applied = ghost.applied.get(&(node, group)).copied().unwrap_or_default();
         for question in self.questions.values_mut().filter(|question| question.transaction == transaction) {
-            question.looked = question.looked.max(Some((applied, node)));
+            let floor = question.floors.get(&group).copied().unwrap_or_default();
+            let look = Look { is_fresh: applied >= floor, applied, floor, node };
+            question.looked = question.looked.max(Some(look));
         }
     }
 }
@@ -53,13 +62,13 @@ impl Oracle for NoStaleLeader {
                 let newest = self.answered.entry(*group).or_default();
                 *newest = (*newest).max(log_id.index);
             }
-            Seen::AsksStatus { question, transaction } => self.asks(ghost, *question, *transaction),
+            Seen::AsksStatus { question, transaction } => self.asks(*question, *transaction),
             Seen::Looked { node, group, transaction } => self.looked(ghost, *node, *group, *transaction),
             Seen::ToldStatus { question, transaction, status, .. } => {
-                let Some(Question { floor, looked, .. }) = self.questions.remove(question) else { return Ok(()) };
+                let Some(Question { looked, .. }) = self.questions.remove(question) else { return Ok(()) };
                 return match looked {
-                    Some((applied, _)) if applied >= floor => Ok(()),
-                    Some((applied, node)) => {
+                    Some(Look { is_fresh: true, .. }) => Ok(()),
+                    Some(Look { applied, floor, node, .. }) => {
                         let text = format!(
                             "it was told to be {status} from a state at entry {applied}; entry {floor} had been answered"
                         );
