@@ -257,7 +257,8 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
     let rollback_retry_ms = draw_of(seed, "time for rollbacks", &[0, 0, 0, 15_000]);
     let unlocks = draw_of(seed, "unlocks", &[false, false, true]);
     // What was let go and not put back others build on, rightly, and it is no ring any more.
-    let may_have_ring = rollback_retry_ms == 0 || !unlocks;
+    let knobs = Knobs::draw(seed, swarm);
+    let may_have_ring = (rollback_retry_ms == 0 || !unlocks) && !knobs.forces;
     Options {
         schedule: seed,
         safety_ms: size.safety_ms,
@@ -284,7 +285,7 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         rm_speech: draw_speech(seed, "rm", size.rms),
         batch_results: draw_of(seed, "batch results", &[false, true]),
         ring: draw_of(seed, "ring", &[0, 2 * u64::from(size.rms)]) * u64::from(may_have_ring),
-        knobs: Knobs::draw(seed, swarm),
+        knobs,
         link_us: (dice.between(30, 300), dice.between(20, 400)),
         sync_us: (dice.between(50, 500), dice.between(50, 2_000)),
         clock_ppm_max: match clocks {

@@ -337,6 +337,9 @@ impl<M: Machine> Proposer<M> {
             let leader = leadership.leader.filter(|leader| *leader != self.node);
             return batch.callers.tell(&ProposeError::NotLeader { leader });
         }
+        // While something waits the group does not sleep: a leader that has tried to hand over in vain takes nothing more, and only an
+        // election ends that.
+        self.hibernation.stir();
         if let Err(fatal) = self.raft.trigger().heartbeat().await {
             tracing::warn!(group = %self.group, %fatal, "raft has stopped");
         }
