@@ -102,14 +102,16 @@ fn of_an_attempt_that_the_picture_does_not_know_yet_nothing_is_said() {
 
 #[test]
 fn what_comes_no_further_is_given_up_and_its_groups_are_left_alone() {
-    let mut meta = started();
-    said(&mut meta, vec![MetaCommand::MigrationInstalled(attempt(2))]);
-    let (mut attempts, began) = (Attempts::default(), Instant::now());
-    assert_eq!(attempts.wishes(meta.routing(), began), []);
-    assert_eq!(attempts.wishes(meta.routing(), began + ATTEMPT_MAX), []);
-    let late = began + ATTEMPT_MAX + PAUSE;
-    assert_eq!(attempts.wishes(meta.routing(), late), [MetaCommand::AbortMigration(attempt(2))]);
-    assert_eq!(attempts.shunned.keys().copied().collect::<Vec<_>>(), [SOURCE, TARGET]);
-    said(&mut meta, vec![MetaCommand::AbortMigration(attempt(2))]);
-    assert_eq!(attempts.wishes(meta.routing(), late + ATTEMPT_MAX + PAUSE), [], "once");
+    quorate_world::runtime::run_test(async {
+        let mut meta = started();
+        said(&mut meta, vec![MetaCommand::MigrationInstalled(attempt(2))]);
+        let (mut attempts, began) = (Attempts::default(), Instant::now());
+        assert_eq!(attempts.wishes(meta.routing(), began), []);
+        assert_eq!(attempts.wishes(meta.routing(), began + ATTEMPT_MAX), []);
+        let late = began + ATTEMPT_MAX + PAUSE;
+        assert_eq!(attempts.wishes(meta.routing(), late), [MetaCommand::AbortMigration(attempt(2))]);
+        assert_eq!(attempts.shunned.keys().copied().collect::<Vec<_>>(), [SOURCE, TARGET]);
+        said(&mut meta, vec![MetaCommand::AbortMigration(attempt(2))]);
+        assert_eq!(attempts.wishes(meta.routing(), late + ATTEMPT_MAX + PAUSE), [], "once");
+    });
 }
