@@ -269,7 +269,8 @@ fn draw_options(seed: u64, size: Size, swarm: &Swarm) -> Options {
         operator: Dice::new(seed, "is there an operator").below(3) == 0,
         groups: dice.between(2, u64::from(size.groups_max)) as u32,
         heartbeat_ms: [150, 300, 600][Dice::new(seed, "heartbeats").below(3) as usize],
-        hibernate_ms: draw_of(seed, "hibernation", &[2_000, 2_000, 500, 10_000, 0]),
+        // Off in fresh seeds until followers ask a leader under which they sleep whether it sleeps too (R1 97020).
+        hibernate_ms: 0,
         snapshot_interval_s: [0, 3, 10, 30][dice.below(4) as usize],
         log_entries_kept: draw_of(seed, "entries kept", &[1_000, 1_000, 50, 5, 0]),
         batch_commands_max: draw_of(seed, "commands of an entry", &[512, 512, 1, 3]),

@@ -71,7 +71,7 @@ pub const KEYS: &[Key] = &[
     key("auth.window_s", Is("300"), "So far a client's clock may be from this node's when it registers"),
     key("raft.heartbeat_ms", Is("150"), "A leader's heartbeat"),
     key("raft.election_timeout_ms", Is("500"), "An election starts after this to twice this; at least 3 heartbeats. A leader that no quorum has answered for four times this leads no longer"),
-    key("raft.hibernate_after_ms", Is("0"), "A group that was idle for so long sleeps: no heartbeats and no elections until somebody wants something of it, or a node of it falls silent; 0: never"),
+    key("raft.hibernate_after_ms", Is("0"), "Experimental, leave it off: a group that was idle for so long sleeps, without heartbeats and elections, until somebody wants something of it, or a node of it falls silent; 0: never"),
     key("raft.snapshot_interval_s", Is("0"), "A snapshot also after so long, if anything was applied; 0: by size only"),
     key("raft.batch_commands_max", Is("512"), "Commands in one proposed entry"),
     key("raft.batch_bytes_max", Is("256KiB"), "Bytes of one proposed entry; a larger command goes alone"),
