@@ -45,7 +45,7 @@ pub(crate) struct Hibernation {
 }
 
 #[derive(Clone, Copy)]
-struct State {
+pub(crate) struct State {
     phase: Phase,
     /// How often somebody wanted something of the group here.
     stirred: u64,
@@ -74,6 +74,12 @@ struct Idle {
     others: Vec<NodeId>,
 }
 
+impl State {
+    pub fn is_awake(&self) -> bool {
+        matches!(self.phase, Phase::Awake { .. })
+    }
+}
+
 impl Hibernation {
     pub fn new(
         (node, group): (NodeId, GroupId),
@@ -94,12 +100,9 @@ impl Hibernation {
         }
     }
 
-    /// Ends when this replica has woken or fallen asleep; never, once it has stopped.
-    pub async fn turned(&self) {
-        let mut state = self.state.subscribe();
-        if state.changed().await.is_err() {
-            std::future::pending().await
-        }
+    /// Changes when this replica wakes or falls asleep.
+    pub fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
     }
 
     /// Somebody wants something of the group: it does not sleep when this returns, and not for a while.
@@ -124,7 +127,7 @@ impl Hibernation {
 
     /// Another node says something to this replica that is no reason to go on sleeping.
     pub fn hear(&self) {
-        if !matches!(self.state.borrow().phase, Phase::Awake { .. }) {
+        if !self.state.borrow().is_awake() {
             self.wake(|_| true);
         }
     }
@@ -179,7 +182,7 @@ impl Hibernation {
     /// Wakes the replica if `really`, and says whether it slept. Under the lock: nobody may fall asleep in between.
     fn wake(&self, really: impl FnOnce(&mut State) -> bool) -> bool {
         let woken = self.state.modify_if(|state| {
-            let wakes = really(state) && !matches!(state.phase, Phase::Awake { .. });
+            let wakes = really(state) && !state.is_awake();
             if wakes {
                 state.phase = Phase::Awake { since: Instant::now() };
                 self.raft.runtime_config().tick(true);

@@ -65,7 +65,7 @@ pub(crate) struct LeadershipKeeper {
 impl LeadershipKeeper {
     /// Runs until the replica stops.
     pub async fn run(self) {
-        let mut metrics = self.raft.server_metrics();
+        let (mut metrics, mut states) = (self.raft.server_metrics(), self.hibernation.states());
         let mut leads = None;
         loop {
             let now = leadership_of(self.node, &metrics.borrow_watched());
@@ -78,13 +78,15 @@ impl LeadershipKeeper {
             if self.note(if left { Leadership { leader: None, leading: false, ..now } } else { now }) {
                 self.receiving.forget_before(now.term);
             }
+            // Seen before the wait: a turn in between ends it.
+            let is_awake = states.borrow_and_update().is_awake();
             let look_again = async {
                 match leads {
-                    Some(_) if self.hibernation.awake_since().is_some() => sleep(self.quorum_patience / 2).await,
+                    Some(_) if is_awake => sleep(self.quorum_patience / 2).await,
                     Some(_) | None => std::future::pending().await,
                 }
             };
-            if let Either3::First(Err(_)) = select3(metrics.changed(), self.hibernation.turned(), look_again).await {
+            if let Either3::First(Err(_)) = select3(metrics.changed(), states.changed(), look_again).await {
                 break;
             }
         }

@@ -1,5 +1,6 @@
 //! Idle groups sleep, and wake for whatever a group is there for.
 
+use futures_util::future::select_all;
 use quorate_core::model::NodeId;
 use quorate_world::runtime::run_test;
 use quorate_world::time::{Duration, sleep, timeout};
@@ -18,9 +19,11 @@ fn sleepy() -> RaftOptions {
 
 /// Waits until these nodes' replicas sleep, all of them or none.
 async fn all_are(cluster: &Cluster, nodes: &[NodeId], asleep: bool) {
+    let states = nodes.iter().map(|node| cluster.replica(*node).hibernation.states());
+    let mut states: Vec<_> = states.collect();
     let look = async {
-        while nodes.iter().any(|node| cluster.replica(*node).health().asleep != asleep) {
-            sleep(Duration::from_millis(10)).await;
+        while states.iter_mut().any(|state| state.borrow_and_update().is_awake() == asleep) {
+            select_all(states.iter_mut().map(|state| Box::pin(state.changed()))).await.0.expect("it runs");
         }
     };
     let what = if asleep { "all sleep" } else { "all are awake" };
